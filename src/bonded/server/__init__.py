@@ -1,0 +1,1 @@
+"""The registry: layers from HTTP (web) inwards to frozen values (core)."""

@@ -1,0 +1,239 @@
+"""THE WIRING: the only place that names concrete classes. Reads as the table of contents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+from granian.constants import Interfaces
+from granian.server.embed import Server as HttpServer
+
+from bonded.server import settings as configuration
+from bonded.server.archives import Limits
+from bonded.server.blobs.directory import DirectoryBlobStore
+from bonded.server.blobs.objects import ObjectBlobStore, open_store
+from bonded.server.blobs.store import BlobStore
+from bonded.server.core.clock import Clock, system_clock
+from bonded.server.core.errors import BondedError
+from bonded.server.core.names import RepositoryName
+from bonded.server.identity import keys
+from bonded.server.identity.assertions import AssertionVerifier
+from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.policies import PolicyBook
+from bonded.server.identity.private_files import write_private
+from bonded.server.identity.tokens import TokenIssuer, load_signing_keys
+from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
+from bonded.server.metadata.store import ServiceAccount
+from bonded.server.operations.accounts import Accounts
+from bonded.server.operations.administering import Administration
+from bonded.server.operations.founding import Founding
+from bonded.server.operations.granting import Granting
+from bonded.server.operations.publishing import Publisher
+from bonded.server.pages.store import Pages
+from bonded.server.repositories.catalog import Catalog
+from bonded.server.settings import Settings, SettingsError
+from bonded.server.web.access import Access
+from bonded.server.web.application import Application
+from bonded.server.web.files import FilesApi
+from bonded.server.web.health import Health
+from bonded.server.web.oauth.token import TokenEndpoint
+from bonded.server.web.routes import route_table
+from bonded.server.web.routing import RouteTable
+from bonded.server.web.simple import SimpleApi
+from bonded.server.web.uploads import UploadApi
+from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.policies import PoliciesApi
+from bonded.server.web.v1.projects import ProjectsApi
+from bonded.server.web.v1.repositories import RepositoriesApi
+
+ADMIN_KEY = "admin-key.json"
+SIGNING_KEYS = "signing-keys.json"
+DATABASE = "bonded.sqlite3"
+CONNECTIONS_WAITING_MAX = 1024
+
+_log = logging.getLogger("bonded.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry that is ready to answer."""
+
+    application: Application
+    routes: RouteTable
+    metadata: SqlMetadataStore
+    blobs: BlobStore
+    is_first_start: bool
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self.metadata.close()
+
+
+async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
+    """Open the stores, found the server if nobody owns it, and lay the layers over each other.
+
+    Raises:
+        BondedError: a store cannot be opened.
+        OSError: the data directory cannot be written.
+    """
+    settings.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    metadata = await _open_metadata(settings)
+    blobs = _open_blobs(settings)
+
+    signing_keys = load_signing_keys(settings.data_dir / SIGNING_KEYS)
+    tokens = TokenIssuer(signing_keys, clock, timedelta(seconds=settings.token_life_s))
+    assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
+    authenticator = Authenticator(metadata, tokens, assertions, clock)
+    access = Access(metadata.serials, authenticator, PolicyBook(metadata))
+
+    accounts = Accounts(metadata, clock, partial(_make_key, settings.url))
+    administration = Administration(metadata, clock)
+    publisher = Publisher(
+        metadata,
+        blobs,
+        clock,
+        file_size_max_bytes=settings.file_size_max_bytes,
+        archive_limits=Limits(unpacked_bytes_max=settings.unpacked_size_max_bytes),
+    )
+    is_first_start = await Founding(metadata, accounts, clock).found(
+        RepositoryName.parse(
+            settings.first_project, settings.default_location, settings.first_repository
+        ),
+        partial(write_private, settings.data_dir / ADMIN_KEY),
+    )
+
+    catalog = Catalog(metadata, blobs)
+    routes = route_table(
+        health=Health(metadata, blobs),
+        simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
+        files=FilesApi(catalog),
+        uploads=UploadApi(catalog, publisher),
+        tokens=TokenEndpoint(authenticator),
+        projects=ProjectsApi(administration),
+        repositories=RepositoriesApi(
+            administration, settings.default_location, urlsplit(settings.url).netloc
+        ),
+        policies=PoliciesApi(Granting(metadata)),
+        accounts=AccountsApi(accounts),
+    )
+    application = Application(routes, access, settings.default_location)
+    return Registry(application, routes, metadata, blobs, is_first_start)
+
+
+async def _open_metadata(settings: Settings) -> SqlMetadataStore:
+    if settings.database_url:
+        return await open_postgresql(settings.database_url)
+    return await open_sqlite(settings.data_dir / DATABASE)
+
+
+def _open_blobs(settings: Settings) -> BlobStore:
+    if settings.blobs_url:
+        return ObjectBlobStore(open_store(settings.blobs_url), settings.data_dir / "staging")
+    return DirectoryBlobStore(settings.data_dir, cache_bytes=settings.blob_cache_bytes)
+
+
+def _make_key(server_url: str, account: ServiceAccount) -> tuple[keys.KeyPair, str]:
+    pair = keys.make_key_pair()
+    text = keys.key_file(
+        project=account.project,
+        email=account.email,
+        unique_id=account.unique_id,
+        pair=pair,
+        server_url=server_url,
+    )
+    return pair, text
+
+
+def serve(options: Mapping[str, str], config: Path | None = None) -> None:
+    """Run the registry until it is told to stop (SIGTERM, SIGINT).
+
+    Raises:
+        SystemExit: it cannot start; the message says why.
+    """
+    try:
+        settings = configuration.load(options, config)
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        )
+        logging.getLogger("alembic").setLevel("WARNING")
+        uvloop.run(_serve(settings))
+    except (SettingsError, BondedError) as error:
+        sys.exit(f"bonded: {error}")
+    except OSError as error:
+        sys.exit(f"bonded: cannot start: {error}")
+
+
+async def _serve(settings: Settings) -> None:
+    registry = await build(settings)
+    _follow_public_url(settings)
+    server = HttpServer(
+        registry.application,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=CONNECTIONS_WAITING_MAX,
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start) + "\n")
+    sys.stdout.flush()
+    try:
+        await server.serve()
+    finally:
+        await registry.close()
+
+
+def _follow_public_url(settings: Settings) -> None:
+    """Point the administrator's key file at where this server now is, if it is still here."""
+    path = settings.data_dir / ADMIN_KEY
+    try:
+        key = json.loads(path.read_text())
+        token_uri = f"{settings.url}/token"
+        if key["token_uri"] == token_uri:
+            return
+        key["token_uri"] = token_uri
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    write_private(path, json.dumps(key, indent=2))
+    _log.info("%s now points at %s", path, token_uri)
+
+
+def welcome(settings: Settings, *, is_first_start: bool) -> str:
+    """Return what a person reads when the server has started: where it is, and what to paste."""
+    key = settings.data_dir.resolve() / ADMIN_KEY
+    project, repository = settings.first_project, settings.first_repository
+    url = f"{settings.url}/{project}/{repository}"
+    index = f"{url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
+    lines = [f"Bonded is running at {settings.url}, data in {settings.data_dir.resolve()}."]
+    if is_first_start:
+        lines.append(
+            f"This is the first start: it made the project {project}, its repository {repository},"
+        )
+        lines.append(f"and {key}, the key of the account that owns the server.")
+    lines += [
+        "",
+        "Publish and install from another shell:",
+        "",
+        f"  bonded auth activate-service-account --key-file={key}",
+        "  export TOKEN=$(bonded auth print-access-token)",
+        f"  uv publish --publish-url {url}/ -u oauth2accesstoken -p $TOKEN dist/*",
+        f"  twine upload --repository-url {url}/ -u oauth2accesstoken -p $TOKEN dist/*",
+        f"  pip install --index-url {index} PACKAGE",
+        "",
+        "Settings for every tool: bonded artifacts print-settings python --tool=pip|uv|poetry|…",
+    ]
+    return "\n".join(lines)

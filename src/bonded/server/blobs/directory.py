@@ -1,0 +1,130 @@
+"""Blobs in a local directory, each durable before it is named.
+
+    DIR/blobs/ab/abcd…     a blob, by its digest
+    DIR/staging/stage-…    bytes on their way in
+
+obstore's LocalStore would do all but one thing: it renames without fsync, so a
+power cut may forget an upload that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from bonded.server.blobs.staging import StagedFile, clear, disk_errors
+from bonded.server.core.digests import Sha256
+from bonded.server.core.errors import Unavailable
+from bonded.server.core.files import Content, InMemory, OnDisk
+
+IN_MEMORY_MAX_BYTES = 64 * 1024
+"""Up to here, reading the file on the loop is cheaper than any hand-over."""
+
+
+class DirectoryBlobStore:
+    """Blobs as files of one directory, which one machine writes."""
+
+    def __init__(self, root: Path, *, cache_bytes: int) -> None:
+        self._blobs = root / "blobs"
+        self._staging = root / "staging"
+        self._small = _SmallBlobs(cache_bytes)
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(parents=True, exist_ok=True)
+        # Made once, so that no upload has to make a directory durable before its file.
+        for prefix in range(256):
+            (self._blobs / f"{prefix:02x}").mkdir(exist_ok=True)
+        _sync_directory(self._blobs)
+        _sync_directory(root)
+        clear(self._staging)
+
+    def stage(self, limit_bytes: int) -> AbstractAsyncContextManager[StagedFile]:
+        """Open a place for at most *limit_bytes* to arrive in."""
+        return StagedFile(self._staging, limit_bytes, self._keep)
+
+    async def put(self, data: bytes) -> Sha256:
+        """Keep some bytes; durable when it returns."""
+        async with self.stage(len(data)) as staged:
+            await staged.write(data)
+            await staged.finish()
+            return await staged.keep()
+
+    async def open(self, digest: Sha256, size_bytes: int) -> Content:
+        """Return the bytes, or the path of the file if they are many."""
+        path = self._path(digest)
+        if size_bytes > IN_MEMORY_MAX_BYTES:
+            if not path.is_file():
+                raise Unavailable(f"The blob {digest} is missing from the store")
+            return OnDisk(path, size_bytes)
+        data = self._small.find(digest)
+        if data is None:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise Unavailable(f"The blob {digest} cannot be read: {error.strerror}") from error
+            self._small.add(digest, data)
+        return InMemory(data)
+
+    async def remove(self, digest: Sha256) -> None:
+        """Forget a blob."""
+        self._small.remove(digest)
+        self._path(digest).unlink(missing_ok=True)
+
+    async def check(self) -> None:
+        """Raise Unavailable unless blobs can be written."""
+        if not os.access(self._staging, os.W_OK) or not os.access(self._blobs, os.W_OK):
+            raise Unavailable("The blob directory cannot be written")
+
+    async def _keep(self, staged: StagedFile) -> Sha256:
+        digest = staged.sha256
+        await asyncio.to_thread(self._move, staged, self._path(digest))
+        return digest
+
+    @staticmethod
+    def _move(staged: StagedFile, path: Path) -> None:
+        with disk_errors("an upload"):
+            staged.sync()
+            # Over an equal blob, this only refreshes its age.
+            staged.path.rename(path)
+            _sync_directory(path.parent)
+
+    def _path(self, digest: Sha256) -> Path:
+        return self._blobs / digest[:2] / digest
+
+
+class _SmallBlobs:
+    """The small blobs read last, as many as fit. A digest's bytes never change."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._blobs: OrderedDict[Sha256, bytes] = OrderedDict()
+        self._limit_bytes = limit_bytes
+        self._size_bytes = 0
+
+    def find(self, digest: Sha256) -> bytes | None:
+        data = self._blobs.get(digest)
+        if data is not None:
+            self._blobs.move_to_end(digest)
+        return data
+
+    def add(self, digest: Sha256, data: bytes) -> None:
+        self.remove(digest)
+        self._blobs[digest] = data
+        self._size_bytes += len(data)
+        while self._size_bytes > self._limit_bytes:
+            _, dropped = self._blobs.popitem(last=False)
+            self._size_bytes -= len(dropped)
+
+    def remove(self, digest: Sha256) -> None:
+        data = self._blobs.pop(digest, None)
+        if data is not None:
+            self._size_bytes -= len(data)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+"""Blobs in an object store: S3, GCS, Azure, or memory, through obstore."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import ObjectStore, from_url
+
+from bonded.server.blobs.staging import StagedFile, clear
+from bonded.server.core.digests import Sha256, sha256_of
+from bonded.server.core.errors import Unavailable
+from bonded.server.core.files import Content, Streamed
+
+CHUNK_SIZE_BYTES = 1024 * 1024
+PROBE = "bonded-probe"
+
+
+class ObjectBlobStore:
+    """Blobs as objects named by their digest; they arrive in a local *staging* directory."""
+
+    def __init__(self, store: ObjectStore, staging: Path) -> None:
+        self._store = store
+        self._staging = staging
+        staging.mkdir(parents=True, exist_ok=True)
+        clear(staging)
+
+    def stage(self, limit_bytes: int) -> AbstractAsyncContextManager[StagedFile]:
+        """Open a place for at most *limit_bytes* to arrive in."""
+        return StagedFile(self._staging, limit_bytes, self._keep)
+
+    async def put(self, data: bytes) -> Sha256:
+        """Keep some bytes; durable when it returns."""
+        digest = sha256_of(data)
+        await self._put(_key(digest), data)
+        return digest
+
+    async def open(self, digest: Sha256, size_bytes: int) -> Content:
+        """Return a reader of ranges, once the object is known to be there."""
+        try:
+            await obstore.head_async(self._store, _key(digest))
+        except (BaseError, FileNotFoundError) as error:
+            raise Unavailable(f"The blob {digest} cannot be read: {error}") from error
+        return Streamed(size_bytes, partial(self._read, _key(digest)))
+
+    async def remove(self, digest: Sha256) -> None:
+        """Forget a blob."""
+        try:
+            await obstore.delete_async(self._store, _key(digest))
+        except (NotFoundError, FileNotFoundError):
+            return
+        except BaseError as error:
+            raise Unavailable(f"The object store failed: {error}") from error
+
+    async def check(self) -> None:
+        """Raise Unavailable unless blobs can be written."""
+        await self._put(PROBE, b"")
+
+    async def _keep(self, staged: StagedFile) -> Sha256:
+        digest = staged.sha256
+        # A path, not bytes: obstore uploads a large file in parts, at constant memory.
+        await self._put(_key(digest), staged.path)
+        return digest
+
+    async def _put(self, key: str, data: bytes | Path) -> None:
+        try:
+            await obstore.put_async(self._store, key, data)
+        except BaseError as error:
+            raise Unavailable(f"The object store failed: {error}") from error
+
+    async def _read(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        # By bounded ranges: a slow reader never makes the process hold the whole object.
+        for offset in range(start, stop, CHUNK_SIZE_BYTES):
+            end = min(offset + CHUNK_SIZE_BYTES, stop)
+            try:
+                chunk = await obstore.get_range_async(self._store, key, start=offset, end=end)
+            except (BaseError, FileNotFoundError) as error:
+                raise Unavailable(f"The object store failed: {error}") from error
+            yield bytes(chunk)
+
+
+def _key(digest: Sha256) -> str:
+    return f"blobs/{digest[:2]}/{digest}"
+
+
+def open_store(url: str) -> ObjectStore:
+    """Open the object store that *url* names; credentials come from its own usual variables.
+
+    Raises:
+        Unavailable: the URL names no store that we know.
+    """
+    try:
+        return from_url(url)
+    except (BaseError, ValueError) as error:
+        raise Unavailable(f"{url} cannot be opened: {error}") from error

@@ -1,0 +1,113 @@
+"""The stage: a local file in which an upload arrives, hashed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bonded.server.core.digests import Sha256
+from bonded.server.core.errors import OutOfSpace, TooLarge, Unavailable
+
+WRITE_SIZE_BYTES = 1024 * 1024
+"""How much gathers before a thread hashes and writes it; smaller files never leave the loop."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn the disk's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OutOfSpace(f"There is no space left for {doing}") from error
+        raise Unavailable(f"The disk failed at {doing}: {error.strerror}") from error
+
+
+Keeper = Callable[["StagedFile"], Awaitable[Sha256]]
+"""What a store does to make a finished stage durable."""
+
+
+class StagedFile:
+    """Bytes on their way in. Small ones wait in memory until something needs the file."""
+
+    def __init__(self, directory: Path, limit_bytes: int, keeper: Keeper) -> None:
+        self.path = directory / f"stage-{secrets.token_hex(16)}"
+        self.size_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._keeper = keeper
+        self._hash = hashlib.sha256()
+        self._waiting = bytearray()
+        self._descriptor: int | None = None
+
+    @property
+    def sha256(self) -> Sha256:
+        """The digest of what has arrived; complete after `finish`."""
+        return Sha256(self._hash.hexdigest())
+
+    async def write(self, chunk: bytes) -> None:
+        """Take in some bytes."""
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self._limit_bytes:
+            raise TooLarge(f"The file is larger than the limit of {self._limit_bytes} bytes")
+        self._waiting += chunk
+        if len(self._waiting) >= WRITE_SIZE_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def finish(self) -> None:
+        """Bring the rest to the file."""
+        if len(self._waiting) < WRITE_SIZE_BYTES // 16:
+            self._flush()
+        else:
+            await asyncio.to_thread(self._flush)
+
+    async def keep(self) -> Sha256:
+        """Make the bytes durable under their digest."""
+        return await self._keeper(self)
+
+    def sync(self) -> None:
+        """Wait until the file is on the disk. Blocks: call it in a thread."""
+        assert self._descriptor is not None
+        with disk_errors("an upload"):
+            os.fsync(self._descriptor)
+
+    def _flush(self) -> None:
+        with disk_errors("an upload"):
+            if self._descriptor is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                self._descriptor = os.open(self.path, flags, 0o640)
+            data, self._waiting = self._waiting, bytearray()
+            self._hash.update(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    async def __aenter__(self) -> Self:
+        """Nothing touches the disk before bytes arrive."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave nothing behind but what was kept elsewhere."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self.path.unlink(missing_ok=True)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a crash left in the stage. Only at start, before anything arrives."""
+    for leftover in directory.glob("stage-*"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""What the layers above need of a blob store.
+
+Bytes arrive in a stage; nothing else can see them. `keep` makes them durable
+under their digest; leaving the stage without it forgets them, whatever happened.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from bonded.server.core.digests import Sha256
+from bonded.server.core.files import Content
+
+
+class Staged(Protocol):
+    """Bytes on their way in, hashed as they arrive."""
+
+    @property
+    def path(self) -> Path:
+        """A local file that holds what has arrived, complete after `finish`."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """How much has arrived."""
+        ...
+
+    @property
+    def sha256(self) -> Sha256:
+        """The digest of what has arrived."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Take in some bytes.
+
+        Raises:
+            TooLarge: more than the stage was opened for.
+            OutOfSpace: the disk is full.
+        """
+        ...
+
+    async def finish(self) -> None:
+        """Say that all bytes are here, so that `path` can be read."""
+        ...
+
+    async def keep(self) -> Sha256:
+        """Make the bytes durable; when this returns they survive a power cut.
+
+        Keeping what is kept already refreshes its age, so that the collection
+        of orphans spares it.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps blobs. Every implementation passes tests/contracts/test_blob_store.py."""
+
+    def stage(self, limit_bytes: int) -> AbstractAsyncContextManager[Staged]:
+        """Open a place for at most *limit_bytes* to arrive in."""
+        ...
+
+    async def put(self, data: bytes) -> Sha256:
+        """Keep some bytes that are here already; durable when it returns."""
+        ...
+
+    async def open(self, digest: Sha256, size_bytes: int) -> Content:
+        """Return where the bytes are; *size_bytes* is what the metadata says of them.
+
+        Raises:
+            Unavailable: they are not where they must be.
+        """
+        ...
+
+    async def remove(self, digest: Sha256) -> None:
+        """Forget a blob; no error if it is gone already."""
+        ...
+
+    async def check(self) -> None:
+        """Raise Unavailable unless blobs can be written."""
+        ...

@@ -1,0 +1,1 @@
+"""Frozen values and pure rules: names, digests, files, access, errors. No I/O."""

@@ -1,0 +1,71 @@
+"""Everything that can go wrong, as one tree.
+
+    BondedError
+    ├── Rejected            the request or the file is wrong; sending it again will not help
+    │   ├── TooLarge        over a named limit
+    │   └── Gone            a verb of the past (`submit`, `doc_upload`)
+    ├── Unauthenticated     no credential, or none that proves anybody
+    ├── Forbidden           a known principal that may not
+    ├── NotFound            known to be absent, to somebody allowed to know
+    ├── Conflict            what is there already says otherwise
+    │   └── Aborted         somebody else changed it first: read again and retry
+    └── Unavailable         not now; the same request may succeed later
+        └── OutOfSpace      the disk or the database is full
+
+Only `web/problems.py` knows which HTTP status each becomes.
+"""
+
+from __future__ import annotations
+
+
+class BondedError(Exception):
+    """What happened in one sentence, and in *hint* what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """One line: the sentence, then the hint."""
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class Rejected(BondedError):
+    """The request or the file is wrong; sending it again will not help."""
+
+
+class TooLarge(Rejected):
+    """Over a named limit."""
+
+
+class Gone(Rejected):
+    """A verb that this API had once."""
+
+
+class Unauthenticated(BondedError):
+    """No credential, or none that proves anybody."""
+
+
+class Forbidden(BondedError):
+    """A known principal that may not."""
+
+
+class NotFound(BondedError):
+    """Known to be absent, told to somebody who may know."""
+
+
+class Conflict(BondedError):
+    """What is there already says otherwise."""
+
+
+class Aborted(Conflict):
+    """Somebody else changed it first: read again and retry (etag mismatch)."""
+
+
+class Unavailable(BondedError):
+    """Not now; the same request may succeed later."""
+
+
+class OutOfSpace(Unavailable):
+    """The disk or the database is full."""

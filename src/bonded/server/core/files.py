@@ -1,0 +1,142 @@
+"""What an index lists: packages, their versions, and their files (PEP 503, 592, 691, 700, 792)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from packaging.version import Version
+
+from bonded.server.core.digests import Sha256
+from bonded.server.core.errors import Rejected
+from bonded.server.core.names import PackageName
+
+FILENAME_LENGTH_MAX = 255
+
+
+class FileKind(enum.StrEnum):
+    """How the upload API calls the two kinds of distribution (`filetype`)."""
+
+    SDIST = "sdist"
+    WHEEL = "bdist_wheel"
+
+
+@dataclass(frozen=True, slots=True)
+class Filename:
+    """A wheel's or sdist's filename (PEP 427, PEP 625), taken apart."""
+
+    text: str
+    kind: FileKind
+    name: PackageName
+    version: Version
+
+    @classmethod
+    def parse(cls, text: str) -> Filename:
+        """Parse *text*, which must spell name and version the one way the specifications allow.
+
+        Raises:
+            Rejected: not a wheel or a .tar.gz sdist, or name, version or tags are malformed.
+        """
+        if len(text) > FILENAME_LENGTH_MAX or not text.isascii() or not text.isprintable():
+            raise Rejected(f"{text[:80]!r} is not a valid filename")
+        if "/" in text or "\\" in text:
+            raise Rejected(f"{text!r} is not a filename: it contains a path")
+        try:
+            if text.endswith(".whl"):
+                name, version, _, _ = parse_wheel_filename(text)
+                kind = FileKind.WHEEL
+            elif text.endswith(".tar.gz"):
+                name, version = parse_sdist_filename(text)
+                kind = FileKind.SDIST
+            else:
+                raise Rejected(
+                    f"{text!r} is neither a wheel (.whl) nor a source distribution (.tar.gz)"
+                )
+        except (InvalidWheelFilename, InvalidSdistFilename) as error:
+            raise Rejected(f"{text!r} is not a valid filename: {error}") from error
+        return cls(text, kind, PackageName.parse(name), version)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One wheel or sdist as an index lists it (PEP 691)."""
+
+    filename: str
+    version: str
+    """PEP 440, normalized."""
+    size_bytes: int
+    sha256: Sha256
+    upload_time: datetime
+    requires_python: str | None = None
+    core_metadata_sha256: Sha256 | None = None
+    """Digest of the PEP 658 `.metadata` file, which is a blob of its own."""
+    core_metadata_size_bytes: int | None = None
+    yanked: str | None = None
+    """None: not yanked. Else the reason, possibly empty (PEP 592)."""
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether installers skip the file unless pinned to it."""
+        return self.yanked is not None
+
+
+class Status(enum.StrEnum):
+    """A package's status marker (PEP 792)."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+    DEPRECATED = "deprecated"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package with all its files, oldest upload first, and the serial they were read at."""
+
+    name: PackageName
+    files: tuple[File, ...]
+    versions: tuple[str, ...]
+    """Every version with a file, PEP 440 order."""
+    status: Status = Status.ACTIVE
+    status_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Contents that are already here."""
+
+    data: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the whole is."""
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """Contents in a local file that will not change."""
+
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """Contents that somebody else holds, to be read by ranges: `read(start, stop)`, in bytes."""
+
+    size_bytes: int
+    read: Callable[[int, int], AsyncIterator[bytes]]
+
+
+Content = InMemory | OnDisk | Streamed
+"""Where the bytes of a file are. A closed union: match it exhaustively."""

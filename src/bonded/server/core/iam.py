@@ -1,0 +1,230 @@
+"""Access as pure rules: principals, permissions, roles, policies, and the decision (gar.md §3).
+
+Nothing is allowed unless some binding grants it, and no binding takes away what
+another grants; so the order of policies and bindings never matters.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Self
+
+from bonded.server.core.errors import Rejected
+
+BINDINGS_MAX = 1500
+MEMBERS_MAX = 1500
+"""Members of one policy, all bindings together: Google's limit (gar.md §3.4)."""
+
+ORGANIZATION = "organizations/bonded"
+"""The server itself, the root of every resource."""
+
+ALL_USERS = "allUsers"
+ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
+
+
+class Permission(enum.StrEnum):
+    """What a route may ask for, spelled as Google spells it."""
+
+    ORGANIZATION_GET_POLICY = "resourcemanager.organizations.getIamPolicy"
+    ORGANIZATION_SET_POLICY = "resourcemanager.organizations.setIamPolicy"
+
+    PROJECT_CREATE = "resourcemanager.projects.create"
+    PROJECT_DELETE = "resourcemanager.projects.delete"
+    PROJECT_GET = "resourcemanager.projects.get"
+    PROJECT_GET_POLICY = "resourcemanager.projects.getIamPolicy"
+    PROJECT_LIST = "resourcemanager.projects.list"
+    PROJECT_SET_POLICY = "resourcemanager.projects.setIamPolicy"
+
+    ACCOUNT_CREATE = "iam.serviceAccounts.create"
+    ACCOUNT_DELETE = "iam.serviceAccounts.delete"
+    ACCOUNT_GET = "iam.serviceAccounts.get"
+    ACCOUNT_LIST = "iam.serviceAccounts.list"
+    KEY_CREATE = "iam.serviceAccountKeys.create"
+    KEY_DELETE = "iam.serviceAccountKeys.delete"
+    KEY_GET = "iam.serviceAccountKeys.get"
+    KEY_LIST = "iam.serviceAccountKeys.list"
+
+    FILE_GET = "artifactregistry.files.get"
+    FILE_LIST = "artifactregistry.files.list"
+    LOCATION_GET = "artifactregistry.locations.get"
+    LOCATION_LIST = "artifactregistry.locations.list"
+    PACKAGE_GET = "artifactregistry.packages.get"
+    PACKAGE_LIST = "artifactregistry.packages.list"
+    VERSION_GET = "artifactregistry.versions.get"
+    VERSION_LIST = "artifactregistry.versions.list"
+    REPOSITORY_CREATE = "artifactregistry.repositories.create"
+    REPOSITORY_DELETE = "artifactregistry.repositories.delete"
+    REPOSITORY_DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
+    REPOSITORY_GET = "artifactregistry.repositories.get"
+    REPOSITORY_GET_POLICY = "artifactregistry.repositories.getIamPolicy"
+    REPOSITORY_LIST = "artifactregistry.repositories.list"
+    REPOSITORY_SET_POLICY = "artifactregistry.repositories.setIamPolicy"
+    REPOSITORY_UPDATE = "artifactregistry.repositories.update"
+    REPOSITORY_UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+
+
+_READER = frozenset(
+    {
+        Permission.FILE_GET,
+        Permission.FILE_LIST,
+        Permission.LOCATION_GET,
+        Permission.LOCATION_LIST,
+        Permission.PACKAGE_GET,
+        Permission.PACKAGE_LIST,
+        Permission.PROJECT_GET,
+        Permission.REPOSITORY_DOWNLOAD,
+        Permission.REPOSITORY_GET,
+        Permission.REPOSITORY_LIST,
+        Permission.VERSION_GET,
+        Permission.VERSION_LIST,
+    }
+)
+_WRITER = _READER | {Permission.REPOSITORY_UPLOAD}
+_ADMIN = _WRITER | {
+    Permission.REPOSITORY_CREATE,
+    Permission.REPOSITORY_DELETE,
+    Permission.REPOSITORY_GET_POLICY,
+    Permission.REPOSITORY_SET_POLICY,
+    Permission.REPOSITORY_UPDATE,
+}
+
+ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
+    {
+        "roles/artifactregistry.reader": _READER,
+        "roles/artifactregistry.writer": _WRITER,
+        # repoAdmin is writer plus the deletions, which have no routes yet.
+        "roles/artifactregistry.repoAdmin": _WRITER,
+        "roles/artifactregistry.admin": _ADMIN,
+        "roles/owner": frozenset(Permission),
+    }
+)
+"""Predefined roles; their names and contents are Artifact Registry's (gar.md §3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever is authenticated, or nobody.
+
+    *member* is how a policy names them; *credential* says by what they proved
+    it, for logs (`key 3f2a…`, `token …`), and never holds a secret.
+    """
+
+    member: str
+    credential: str = ""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody has authenticated."""
+        return self.member == ALL_USERS
+
+    @property
+    def counts_as(self) -> tuple[str, ...]:
+        """Every member of a policy that means this principal."""
+        if self.is_anonymous:
+            return (ALL_USERS,)
+        return (self.member, ALL_AUTHENTICATED_USERS, ALL_USERS)
+
+
+ANONYMOUS = Principal(ALL_USERS)
+
+_MEMBER = re.compile(r"(user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+")
+
+
+def parse_member(text: str) -> str:
+    """Return *text* if a policy may name it (gar.md §3.3), with its address in lower case.
+
+    Raises:
+        Rejected: the kind is unknown or the address is malformed.
+    """
+    if text in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+        return text
+    if not _MEMBER.fullmatch(text):
+        raise Rejected(
+            f"{text[:120]!r} is not a valid member",
+            hint="Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, "
+            "allUsers or allAuthenticatedUsers.",
+        )
+    kind, _, address = text.partition(":")
+    return f"{kind}:{address.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One role, granted to members."""
+
+    role: str
+    members: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, role: str, members: Iterable[str]) -> Self:
+        """Check role and members.
+
+        Raises:
+            Rejected: the role does not exist or a member is malformed.
+        """
+        if role not in ROLES:
+            raise Rejected(
+                f"Role {role[:120]!r} does not exist", hint=f"Use one of {', '.join(ROLES)}."
+            )
+        return cls(role, tuple(dict.fromkeys(parse_member(member) for member in members)))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The bindings on one resource. *etag* names the state that was read, for read-modify-write."""
+
+    resource: str
+    bindings: tuple[Binding, ...] = ()
+    etag: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep the limits, whoever builds it."""
+        members = sum(len(binding.members) for binding in self.bindings)
+        if len(self.bindings) > BINDINGS_MAX or members > MEMBERS_MAX:
+            raise Rejected(
+                f"A policy may hold {BINDINGS_MAX} bindings and {MEMBERS_MAX} members; "
+                f"this one has {len(self.bindings)} and {members}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether it is allowed, and which grant on which resource allowed it."""
+
+    is_allowed: bool
+    resource: str = ""
+    role: str = ""
+    member: str = ""
+
+
+DENIED = Decision(is_allowed=False)
+
+
+class Grants:
+    """The policies that govern one resource, arranged by member.
+
+    A decision looks up the principal's own few members, so it costs the same
+    with ten bindings and with ten thousand.
+    """
+
+    __slots__ = ("_by_member",)
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self._by_member: dict[str, list[tuple[str, str]]] = {}
+        for policy in policies:
+            for binding in policy.bindings:
+                for member in binding.members:
+                    granted = self._by_member.setdefault(member, [])
+                    granted.append((binding.role, policy.resource))
+
+    def decide(self, principal: Principal, permission: Permission) -> Decision:
+        """Say whether *principal* may use *permission*, and through which grant."""
+        for member in principal.counts_as:
+            for role, resource in self._by_member.get(member, ()):
+                if permission in ROLES[role]:
+                    return Decision(is_allowed=True, resource=resource, role=role, member=member)
+        return DENIED

@@ -1,0 +1,123 @@
+"""Names as types: a string is parsed once, where it enters; inside, a wrong one cannot exist."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+
+from bonded.server.core.errors import Rejected
+
+PACKAGE_NAME_LENGTH_MAX = 200
+REPOSITORY_ID_LENGTH_MAX = 63
+
+# Google's own grammars (gar.md §1.1; Resource Manager for projects, IAM for accounts).
+_PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_LOCATION_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_REPOSITORY_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+ACCOUNT_DOMAIN = "iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PackageName:
+    """A package's name: compared normalized, shown as its author spelled it (PEP 503)."""
+
+    normalized: NormalizedName
+    spelled: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a name as an author or a URL spells it.
+
+        Raises:
+            Rejected: the name is not one by the core metadata specification.
+        """
+        # canonicalize_name's pattern ends in `$`, which lets a trailing newline through.
+        if len(text) > PACKAGE_NAME_LENGTH_MAX or not text.isascii() or not text.isprintable():
+            raise Rejected(f"{text[:80]!r} is not a valid package name")
+        try:
+            return cls(canonicalize_name(text, validate=True), text)
+        except InvalidName as error:
+            raise Rejected(
+                f"{text!r} is not a valid package name",
+                hint="Use letters, digits, '.', '-' and '_', with a letter or digit at each end.",
+            ) from error
+
+    def __str__(self) -> str:
+        """The normalized name, as URLs have it."""
+        return self.normalized
+
+
+def parse_project_id(text: str) -> str:
+    """Return *text* if it may name a project.
+
+    Raises:
+        Rejected: it is not 6 to 30 lower-case letters, digits and hyphens.
+    """
+    if not _PROJECT_ID.fullmatch(text):
+        raise Rejected(
+            f"{text[:80]!r} is not a valid project ID",
+            hint="Use 6 to 30 lower-case letters, digits and hyphens, starting with a letter.",
+        )
+    return text
+
+
+def parse_location_id(text: str) -> str:
+    """Return *text* if it may name a location.
+
+    Raises:
+        Rejected: it is not lower-case letters, digits and hyphens.
+    """
+    if len(text) > REPOSITORY_ID_LENGTH_MAX or not _LOCATION_ID.fullmatch(text):
+        raise Rejected(f"{text[:80]!r} is not a valid location")
+    return text
+
+
+def parse_account_id(text: str) -> str:
+    """Return *text* if it may name a service account within its project.
+
+    Raises:
+        Rejected: it is not 6 to 30 lower-case letters, digits and hyphens.
+    """
+    if not _ACCOUNT_ID.fullmatch(text):
+        raise Rejected(
+            f"{text[:80]!r} is not a valid service account ID",
+            hint="Use 6 to 30 lower-case letters, digits and hyphens, starting with a letter.",
+        )
+    return text
+
+
+def account_email(account_id: str, project: str) -> str:
+    """Return the e-mail address of a service account, in Google's form."""
+    return f"{account_id}@{project}.{ACCOUNT_DOMAIN}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RepositoryName:
+    """`projects/P/locations/L/repositories/R`."""
+
+    project: str
+    location: str
+    repository: str
+
+    @classmethod
+    def parse(cls, project: str, location: str, repository: str) -> Self:
+        """Parse the three identifiers of a repository that is to be created.
+
+        Raises:
+            Rejected: one of them is not valid (gar.md §1.1).
+        """
+        if len(repository) > REPOSITORY_ID_LENGTH_MAX or not _REPOSITORY_ID.fullmatch(repository):
+            raise Rejected(
+                f"{repository[:80]!r} is not a valid repository ID",
+                hint="Use up to 63 lower-case letters, digits and hyphens, starting with a letter.",
+            )
+        return cls(parse_project_id(project), parse_location_id(location), repository)
+
+    def __str__(self) -> str:
+        """The full resource name."""
+        return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository}"

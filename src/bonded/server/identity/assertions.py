@@ -1,0 +1,110 @@
+"""JWTs that a service account signs with its own key (RFC 7523), as google-auth writes them.
+
+The same form serves two ends: at `/token` it is exchanged for an access token,
+and as a Bearer credential it is one by itself (gar.md §4.3, §5.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+from joserfc.jws import extract_compact
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Unauthenticated
+from bonded.server.metadata.store import AccountKey, MetadataStore
+
+ALGORITHM = "RS256"
+LIFE_MAX_S = 3600
+SKEW_S = 60
+"""How far the account's clock may be from ours."""
+
+GOOGLE_TOKEN_AUDIENCE = "https://oauth2.googleapis.com/token"  # noqa: S105 - an audience
+"""What google-auth writes as `aud`, whatever `token_uri` says (gar.md §5.3)."""
+GOOGLE_API_AUDIENCE = "https://artifactregistry.googleapis.com/"
+"""What Google's client libraries write into self-signed bearer tokens (gar.md §4.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A verified assertion."""
+
+    email: str
+    key_id: str
+    expires_at: float
+    """Seconds since 1970."""
+
+
+class AssertionVerifier:
+    """Verifies assertions by the public keys in the metadata store."""
+
+    def __init__(self, metadata: MetadataStore, clock: Clock, token_url: str) -> None:
+        self._metadata = metadata
+        self._clock = clock
+        self._token_audiences = {GOOGLE_TOKEN_AUDIENCE, token_url}
+
+    async def verify_grant(self, text: str) -> Assertion:
+        """Verify an assertion that asks for an access token.
+
+        Raises:
+            Unauthenticated: it proves nobody; the words are Google's where it has any.
+        """
+        claims, key = await self._verify(text)
+        if claims.get("aud") not in self._token_audiences:
+            raise Unauthenticated("Invalid JWT: the audience is not this server's token endpoint")
+        return self._assertion(claims, key)
+
+    async def verify_bearer(self, text: str) -> Assertion:
+        """Verify an assertion that is presented in place of an access token.
+
+        Raises:
+            Unauthenticated: it proves nobody.
+        """
+        claims, key = await self._verify(text)
+        if claims.get("aud") not in (None, GOOGLE_API_AUDIENCE):
+            raise Unauthenticated("Invalid JWT: the audience is not this API")
+        return self._assertion(claims, key)
+
+    async def _verify(self, text: str) -> tuple[dict[str, Any], AccountKey]:
+        try:
+            header = extract_compact(text.encode()).headers()
+        except (JoseError, ValueError):
+            raise Unauthenticated("Invalid JWT: it cannot be read") from None
+        key_id = header.get("kid")
+        if header.get("alg") != ALGORITHM or not isinstance(key_id, str):
+            raise Unauthenticated(
+                f"Invalid JWT: it must be signed with {ALGORITHM} and name its key"
+            )
+        async with self._metadata.read() as tx:
+            key = await tx.accounts.find_key(key_id)
+        if key is None:
+            raise Unauthenticated("Invalid JWT Signature", hint="The key does not exist any more.")
+        try:
+            public = RSAKey.import_key(key.public_key_pem)
+            claims = dict(jwt.decode(text, public, algorithms=[ALGORITHM]).claims)
+        except (JoseError, ValueError):
+            raise Unauthenticated("Invalid JWT Signature") from None
+        return claims, key
+
+    def _assertion(self, claims: dict[str, Any], key: AccountKey) -> Assertion:
+        if claims.get("iss") != key.email or claims.get("sub", key.email) != key.email:
+            raise Unauthenticated("Invalid JWT: the key belongs to another account")
+        issued, expires = claims.get("iat"), claims.get("exp")
+        if not isinstance(issued, int | float) or not isinstance(expires, int | float):
+            raise Unauthenticated("Invalid JWT: iat and exp are required")
+        now = self._clock().timestamp()
+        if issued > now + SKEW_S:
+            raise Unauthenticated(
+                "Invalid JWT: it was issued in the future", hint="Check the clock of the client."
+            )
+        if expires <= now - SKEW_S:
+            raise Unauthenticated(
+                "Invalid JWT: it has expired", hint="Check the clock of the client."
+            )
+        if expires - issued > LIFE_MAX_S:
+            raise Unauthenticated("Invalid JWT: it must not live longer than an hour")
+        return Assertion(key.email, key.id, float(expires))

@@ -1,0 +1,140 @@
+"""Says who is calling. Verifies a credential once, then remembers it until something changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Unauthenticated
+from bonded.server.core.iam import Principal
+from bonded.server.identity.assertions import AssertionVerifier
+from bonded.server.identity.credentials import (
+    PresentedKeyFile,
+    PresentedToken,
+    parse_authorization,
+)
+from bonded.server.identity.keys import public_half
+from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.metadata.store import AccountKey, MetadataStore
+
+REMEMBERED_MAX = 16_384
+KEY_FILE_LIFE_S = 3600
+"""How long a key file is remembered before its private key is parsed again."""
+KEY_FILES_AT_ONCE_MAX = 2
+"""Parsing an RSA key takes milliseconds of CPU: nobody may keep every thread busy with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    principal: Principal
+    expires_at: float
+    access_serial: int
+
+
+class Authenticator:
+    """Turns Authorization headers into principals.
+
+    What was verified is remembered under the hash of the header, together with
+    the access serial: disabling a key or account advances that serial, and the
+    next request verifies again, on every replica.
+    """
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        tokens: TokenIssuer,
+        assertions: AssertionVerifier,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
+        self._tokens = tokens
+        self._assertions = assertions
+        self._clock = clock
+        self._known: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._key_files = asyncio.Semaphore(KEY_FILES_AT_ONCE_MAX)
+
+    async def authenticate(self, header: bytes, access_serial: int) -> Principal:
+        """Return whom the header proves, as of *access_serial*.
+
+        Raises:
+            Unauthenticated: nobody.
+        """
+        fingerprint = hashlib.sha256(header).digest()
+        known = self._known.get(fingerprint)
+        if (
+            known is not None
+            and known.access_serial == access_serial
+            and known.expires_at > self._clock().timestamp()
+        ):
+            return known.principal
+        principal, expires_at = await self._verify(header)
+        self._known[fingerprint] = _Remembered(principal, expires_at, access_serial)
+        self._known.move_to_end(fingerprint)
+        if len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
+        return principal
+
+    async def _verify(self, header: bytes) -> tuple[Principal, float]:
+        match parse_authorization(header):
+            case PresentedToken(text):
+                return await self._verify_token(text)
+            case PresentedKeyFile() as presented:
+                return await self._verify_key_file(presented)
+
+    async def _verify_token(self, text: str) -> tuple[Principal, float]:
+        try:
+            token = self._tokens.verify(text)
+        except Unauthenticated:
+            if not _looks_self_signed(text):
+                raise
+            assertion = await self._assertions.verify_bearer(text)
+            key = await self._live_key(assertion.key_id)
+            return _principal(key), assertion.expires_at
+        key = await self._live_key(token.key_id)
+        if token.member != f"serviceAccount:{key.email}":
+            raise Unauthenticated("The access token is not valid")
+        return _principal(key), token.expires_at
+
+    async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
+        key = await self._live_key(presented.key_id)
+        async with self._key_files:
+            public = await asyncio.to_thread(public_half, presented.private_key_pem)
+        is_same = public is not None and hmac.compare_digest(
+            public.strip().encode(), key.public_key_pem.strip().encode()
+        )
+        if not is_same or presented.email != key.email:
+            raise Unauthenticated("The service-account key is not valid")
+        return _principal(key), self._clock().timestamp() + KEY_FILE_LIFE_S
+
+    async def _live_key(self, key_id: str) -> AccountKey:
+        async with self._metadata.read() as tx:
+            key = await tx.accounts.find_key(key_id)
+            account = None if key is None else await tx.accounts.find(key.email)
+        if key is None or account is None or key.is_disabled or account.is_disabled:
+            raise Unauthenticated("The service-account key does not exist or is disabled")
+        if key.expires_at is not None and key.expires_at <= self._clock():
+            raise Unauthenticated("The service-account key has expired")
+        return key
+
+    async def exchange(self, assertion: str) -> tuple[str, int]:
+        """Return an access token for an assertion, and its life in seconds (RFC 7523 §2.1).
+
+        Raises:
+            Unauthenticated: the assertion proves nobody.
+        """
+        verified = await self._assertions.verify_grant(assertion)
+        key = await self._live_key(verified.key_id)
+        return self._tokens.issue(_principal(key).member, key.id)
+
+
+def _principal(key: AccountKey) -> Principal:
+    return Principal(f"serviceAccount:{key.email}", credential=f"key {key.id}")
+
+
+def _looks_self_signed(text: str) -> bool:
+    # Ours say ES256; whatever else is a JWT may be an assertion.
+    return text.count(".") == 2 and text.startswith("eyJ")

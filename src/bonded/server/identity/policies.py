@@ -1,0 +1,41 @@
+"""The policies that govern a resource, arranged for decisions and kept by serial."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from bonded.server.core.iam import ORGANIZATION, Grants
+from bonded.server.core.names import RepositoryName
+from bonded.server.metadata.store import MetadataStore
+
+REMEMBERED_MAX = 4096
+
+Resource = str | RepositoryName
+"""`organizations/bonded`, `projects/P`, or a repository."""
+
+
+class PolicyBook:
+    """Answers with a resource's effective grants: its own, its project's and the server's."""
+
+    def __init__(self, metadata: MetadataStore) -> None:
+        self._metadata = metadata
+        self._known: OrderedDict[Resource, tuple[int, Grants]] = OrderedDict()
+
+    async def grants_on(self, resource: Resource, access_serial: int) -> Grants:
+        """Return who may do what on *resource*, as of *access_serial* or later."""
+        known = self._known.get(resource)
+        if known is not None and known[0] == access_serial:
+            return known[1]
+        async with self._metadata.read() as tx:
+            grants = Grants(await tx.policies.find_all(_lineage(resource)))
+        self._known[resource] = (access_serial, grants)
+        self._known.move_to_end(resource)
+        if len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
+        return grants
+
+
+def _lineage(resource: Resource) -> list[str]:
+    if isinstance(resource, RepositoryName):
+        return [ORGANIZATION, f"projects/{resource.project}", str(resource)]
+    return [ORGANIZATION] if resource == ORGANIZATION else [ORGANIZATION, resource]

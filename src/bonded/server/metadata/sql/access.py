@@ -1,0 +1,186 @@
+"""Policies, service accounts and their keys, as rows. Every change advances the access serial."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bonded.server.core.errors import Aborted, Conflict, NotFound
+from bonded.server.core.iam import Binding, Policy
+from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.serials import advance
+from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
+
+_policies = schema.policies
+_accounts = schema.accounts
+_keys = schema.keys
+
+
+class SqlPolicies:
+    """Policies, by the full name of the resource they hang on."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, resource: str) -> Policy | None:
+        """Return the policy, or None if none was ever set."""
+        found = await self.find_all([resource])
+        return found[0] if found else None
+
+    async def find_all(self, resources: Sequence[str]) -> tuple[Policy, ...]:
+        """Return the policies that hang on any of *resources*."""
+        query = select(_policies).where(_policies.c.resource.in_(resources))
+        return tuple(_policy(row) for row in await self._connection.execute(query))
+
+    async def set(self, policy: Policy) -> Policy:
+        """Replace the policy of a resource; return it with its new etag.
+
+        Raises:
+            Aborted: *policy* carries an etag, and the policy has changed since.
+        """
+        # First of all, because it locks: what is read below cannot change until the commit.
+        revision = await advance(self._connection, ACCESS)
+        current = await self.find(policy.resource)
+        if policy.etag and policy.etag != (current.etag if current else policy.etag):
+            raise Aborted(
+                "There were concurrent policy changes",
+                hint="Read the policy again, repeat the change, and write it with the new etag.",
+            )
+        values = {
+            "revision": revision,
+            "bindings": [[binding.role, list(binding.members)] for binding in policy.bindings],
+        }
+        if current is None:
+            statement = insert(_policies).values(resource=policy.resource, **values)
+            await self._connection.execute(statement)
+        else:
+            await self._connection.execute(
+                update(_policies).where(_policies.c.resource == policy.resource).values(**values)
+            )
+        return Policy(policy.resource, policy.bindings, _etag(revision))
+
+    async def remove(self, resource: str) -> None:
+        """Forget the policy of a resource that is gone."""
+        await self._connection.execute(delete(_policies).where(_policies.c.resource == resource))
+        await advance(self._connection, ACCESS)
+
+
+def _policy(row: Row[tuple[object, ...]]) -> Policy:
+    bindings = tuple(Binding(role, tuple(members)) for role, members in row.bindings)
+    return Policy(row.resource, bindings, _etag(row.revision))
+
+
+def _etag(revision: int) -> str:
+    return base64.b64encode(revision.to_bytes(8, "big")).decode()
+
+
+class SqlAccounts:
+    """Service accounts and their keys."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, account: ServiceAccount) -> None:
+        """Add *account*. Raises Conflict if its address is taken."""
+        try:
+            await self._connection.execute(
+                insert(_accounts).values(
+                    email=account.email,
+                    project=account.project,
+                    unique_id=account.unique_id,
+                    display_name=account.display_name,
+                    description=account.description,
+                    created_at=account.created_at,
+                    is_disabled=account.is_disabled,
+                )
+            )
+        except IntegrityError as error:
+            raise Conflict(f"Service account {account.email} already exists") from error
+        await advance(self._connection, ACCESS)
+
+    async def find(self, email: str) -> ServiceAccount | None:
+        """Return the account, or None."""
+        rows = await self._connection.execute(select(_accounts).where(_accounts.c.email == email))
+        row = rows.one_or_none()
+        return None if row is None else _account(row)
+
+    async def list(self, project: str, after: str, limit: int) -> tuple[ServiceAccount, ...]:
+        """Return up to *limit* accounts of a project in order of address, from after *after*."""
+        query = (
+            select(_accounts)
+            .where(_accounts.c.project == project, _accounts.c.email > after)
+            .order_by(_accounts.c.email)
+            .limit(limit)
+        )
+        return tuple(_account(row) for row in await self._connection.execute(query))
+
+    async def remove(self, email: str) -> None:
+        """Remove the account and its keys. Raises NotFound."""
+        removed = await self._connection.execute(
+            delete(_accounts).where(_accounts.c.email == email)
+        )
+        if not removed.rowcount:
+            raise NotFound(f"Service account {email} does not exist")
+        await advance(self._connection, ACCESS)
+
+    async def add_key(self, key: AccountKey) -> None:
+        """Add the public half of a key pair."""
+        await self._connection.execute(
+            insert(_keys).values(
+                id=key.id,
+                email=key.email,
+                public_key_pem=key.public_key_pem,
+                created_at=key.created_at,
+                expires_at=key.expires_at,
+                is_disabled=key.is_disabled,
+            )
+        )
+        await advance(self._connection, ACCESS)
+
+    async def find_key(self, key_id: str) -> AccountKey | None:
+        """Return the key, or None."""
+        rows = await self._connection.execute(select(_keys).where(_keys.c.id == key_id))
+        row = rows.one_or_none()
+        return None if row is None else _key(row)
+
+    async def list_keys(self, email: str) -> tuple[AccountKey, ...]:
+        """Return the account's keys, oldest first."""
+        query = select(_keys).where(_keys.c.email == email)
+        rows = await self._connection.execute(query.order_by(_keys.c.created_at, _keys.c.id))
+        return tuple(_key(row) for row in rows)
+
+    async def remove_key(self, email: str, key_id: str) -> None:
+        """Remove one key. Raises NotFound."""
+        removed = await self._connection.execute(
+            delete(_keys).where(_keys.c.email == email, _keys.c.id == key_id)
+        )
+        if not removed.rowcount:
+            raise NotFound(f"Key {key_id} of {email} does not exist")
+        await advance(self._connection, ACCESS)
+
+
+def _account(row: Row[tuple[object, ...]]) -> ServiceAccount:
+    return ServiceAccount(
+        email=row.email,
+        project=row.project,
+        unique_id=row.unique_id,
+        display_name=row.display_name,
+        description=row.description,
+        created_at=row.created_at,
+        is_disabled=row.is_disabled,
+    )
+
+
+def _key(row: Row[tuple[object, ...]]) -> AccountKey:
+    return AccountKey(
+        id=row.id,
+        email=row.email,
+        public_key_pem=row.public_key_pem,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        is_disabled=row.is_disabled,
+    )

@@ -1,0 +1,175 @@
+"""Projects and repositories, as rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Row, delete, exists, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bonded.server.core.errors import Conflict, NotFound
+from bonded.server.core.names import RepositoryName
+from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.serials import advance
+from bonded.server.metadata.store import ACCESS, Project, RepositoryRecord, listing_scope
+
+_projects = schema.projects
+_repositories = schema.repositories
+
+
+class SqlProjects:
+    """Projects."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, project: Project) -> None:
+        """Add *project*. Raises Conflict if its id is taken."""
+        try:
+            await self._connection.execute(
+                insert(_projects).values(
+                    id=project.id,
+                    number=project.number,
+                    name=project.name,
+                    labels=project.labels,
+                    created_at=project.created_at,
+                )
+            )
+        except IntegrityError as error:
+            raise Conflict(f"Project {project.id} already exists") from error
+        await advance(self._connection, ACCESS)
+
+    async def find(self, project: str) -> Project | None:
+        """Return the project, or None."""
+        rows = await self._connection.execute(select(_projects).where(_projects.c.id == project))
+        row = rows.one_or_none()
+        return None if row is None else _project(row)
+
+    async def list(self, after: str, limit: int) -> tuple[Project, ...]:
+        """Return up to *limit* projects in order of id, from the one that follows *after*."""
+        query = select(_projects).where(_projects.c.id > after).order_by(_projects.c.id)
+        return tuple(_project(row) for row in await self._connection.execute(query.limit(limit)))
+
+    async def remove(self, project: str) -> None:
+        """Remove the project with its service accounts; it must hold no repository."""
+        owned = delete(schema.accounts).where(schema.accounts.c.project == project)
+        await self._connection.execute(owned)
+        await self._connection.execute(delete(_projects).where(_projects.c.id == project))
+        await advance(self._connection, ACCESS)
+
+    async def is_empty(self, project: str) -> bool:
+        """Say whether no repository belongs to the project."""
+        owned = exists().where(_repositories.c.project == project)
+        return not (await self._connection.execute(select(literal(1)).where(owned))).first()
+
+
+def _project(row: Row[tuple[object, ...]]) -> Project:
+    return Project(
+        id=row.id,
+        number=row.number,
+        name=row.name,
+        created_at=row.created_at,
+        labels=dict(row.labels),
+    )
+
+
+class SqlRepositories:
+    """Repositories, without what is in them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, record: RepositoryRecord) -> None:
+        """Add *record*. Raises Conflict if its name is taken, NotFound without its project."""
+        name = record.name
+        if await SqlProjects(self._connection).find(name.project) is None:
+            raise NotFound(f"Project {name.project} does not exist")
+        try:
+            await self._connection.execute(
+                insert(_repositories).values(
+                    project=name.project,
+                    location=name.location,
+                    repository=name.repository,
+                    mode=record.mode,
+                    description=record.description,
+                    labels=record.labels,
+                    created_at=record.created_at,
+                    updated_at=record.updated_at,
+                    size_bytes=record.size_bytes,
+                )
+            )
+        except IntegrityError as error:
+            raise Conflict(f"Repository {name} already exists") from error
+        await advance(self._connection, listing_scope(name))
+
+    async def find(self, name: RepositoryName) -> RepositoryRecord | None:
+        """Return the repository, or None."""
+        query = select(_repositories).where(*named(name))
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _repository(row)
+
+    async def list(
+        self, project: str, location: str | None, after: str, limit: int
+    ) -> tuple[RepositoryRecord, ...]:
+        """Return up to *limit* repositories of a project, in order of location and id.
+
+        *after* is `LOCATION/REPOSITORY` of the last one seen, or empty.
+        """
+        place = _repositories.c.location + "/" + _repositories.c.repository
+        query = select(_repositories).where(_repositories.c.project == project, place > after)
+        if location is not None:
+            query = query.where(_repositories.c.location == location)
+        rows = await self._connection.execute(query.order_by(place).limit(limit))
+        return tuple(_repository(row) for row in rows)
+
+    async def list_locations(self, project: str) -> tuple[str, ...]:
+        """Return the locations where the project has repositories, in order."""
+        place = _repositories.c.location
+        query = select(place).where(_repositories.c.project == project).distinct().order_by(place)
+        return tuple((await self._connection.execute(query)).scalars().all())
+
+    async def update(
+        self, name: RepositoryName, description: str, labels: dict[str, str], at: datetime
+    ) -> None:
+        """Change what may change. Raises NotFound."""
+        changed = await self._connection.execute(
+            update(_repositories)
+            .where(*named(name))
+            .values(description=description, labels=labels, updated_at=at)
+        )
+        if not changed.rowcount:
+            raise NotFound(f"Repository {name} does not exist")
+
+    async def remove(self, name: RepositoryName) -> None:
+        """Remove the repository and every row in it; its blobs become orphans."""
+        query = select(schema.packages.c.normalized).join(_repositories).where(*named(name))
+        packages = (await self._connection.execute(query)).scalars().all()
+        removed = await self._connection.execute(delete(_repositories).where(*named(name)))
+        if not removed.rowcount:
+            raise NotFound(f"Repository {name} does not exist")
+        scope = listing_scope(name)
+        await advance(
+            self._connection, scope, *(f"{scope}/{package}" for package in packages), ACCESS
+        )
+
+
+def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:
+    return RepositoryRecord(
+        name=RepositoryName(row.project, row.location, row.repository),
+        description=row.description,
+        labels=dict(row.labels),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        size_bytes=row.size_bytes,
+        mode=row.mode,
+    )
+
+
+def named(name: RepositoryName) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that single out one repository."""
+    return (
+        _repositories.c.project == name.project,
+        _repositories.c.location == name.location,
+        _repositories.c.repository == name.repository,
+    )

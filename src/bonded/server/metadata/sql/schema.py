@@ -1,0 +1,157 @@
+"""The tables, in one text for SQLite and PostgreSQL; changes come as migrations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC as whole microseconds since 1970: exact and sortable in every engine."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> int | None:
+        """Return what the database keeps."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, _dialect: Dialect) -> datetime | None:
+        """Return what the program works with."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+# SQLite counts rows only in a column declared INTEGER.
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("location", String(63), nullable=False),
+    Column("repository", String(63), nullable=False),
+    Column("mode", String(32), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    UniqueConstraint("project", "location", "repository"),
+)
+
+packages = Table(
+    "packages",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), nullable=False),
+    Column("normalized", String(200), nullable=False),
+    Column("spelled", String(200), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_reason", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("repository", "normalized"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("package", ForeignKey("packages.key", ondelete="CASCADE"), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("upload_time", Instant, nullable=False),
+    Column("requires_python", Text),
+    Column("core_metadata_sha256", String(64)),
+    Column("core_metadata_size_bytes", BigInteger),
+    Column("yanked", Text),
+    UniqueConstraint("package", "filename"),
+    # Garbage collection asks whether anything still names a blob.
+    Index(None, "sha256"),
+    Index(None, "core_metadata_sha256"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("resource", String(255), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("bindings", JSON, nullable=False),
+)
+
+accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("email", String(255), primary_key=True),
+    Column("project", ForeignKey("projects.id"), nullable=False, index=True),
+    Column("unique_id", String(32), nullable=False, unique=True),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+)
+
+keys = Table(
+    "service_account_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column(
+        "email",
+        ForeignKey("service_accounts.email", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("public_key_pem", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("is_disabled", Boolean, nullable=False),
+)
+
+# Never deleted from: the serial of something that was removed and made again must not go back.
+serials = Table(
+    "serials",
+    metadata,
+    Column("scope", String(512), primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

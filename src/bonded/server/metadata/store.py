@@ -1,0 +1,190 @@
+"""What the layers above need of a metadata store, split by who needs it.
+
+Every mutation advances the serial of what it changes, in the same transaction.
+Whoever keeps something derived (a page, a decision) keeps the serial with it,
+and asks `Serials` whether it is still the latest: one point query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from bonded.server.core.files import File, Package, Status
+from bonded.server.core.iam import Policy
+from bonded.server.core.names import PackageName, RepositoryName
+
+ACCESS = "access"
+"""The scope of everything that decides who may: policies, accounts, keys."""
+
+
+def listing_scope(repository: RepositoryName) -> str:
+    """Return the scope that changes when a package appears, disappears or changes status."""
+    return f"{repository}/packages"
+
+
+def package_scope(repository: RepositoryName, name: PackageName) -> str:
+    """Return the scope that changes with anything about one package."""
+    return f"{repository}/packages/{name.normalized}"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The tenant that owns repositories and service accounts."""
+
+    id: str
+    number: int
+    name: str
+    created_at: datetime
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRecord:
+    """A repository as the control plane shows it."""
+
+    name: RepositoryName
+    description: str
+    labels: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    size_bytes: int = 0
+    mode: str = "STANDARD_REPOSITORY"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """An identity for a machine, owned by a project."""
+
+    email: str
+    project: str
+    unique_id: str
+    display_name: str
+    description: str
+    created_at: datetime
+    is_disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """The public half of a service account's key pair; the private half is never kept."""
+
+    id: str
+    email: str
+    public_key_pem: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    is_disabled: bool = False
+
+
+class Serials(Protocol):
+    """Whether what was derived is still the latest. On the path of every request."""
+
+    async def read(self, *scopes: str) -> tuple[int, ...]:
+        """Return the serial of each scope, in order; 0 for one that never changed."""
+        ...
+
+
+class ProjectTable(Protocol):
+    """Projects."""
+
+    async def add(self, project: Project) -> None: ...
+    async def find(self, project: str) -> Project | None: ...
+    async def list(self, after: str, limit: int) -> tuple[Project, ...]: ...
+    async def remove(self, project: str) -> None: ...
+    async def is_empty(self, project: str) -> bool: ...
+
+
+class RepositoryTable(Protocol):
+    """Repositories, without what is in them."""
+
+    async def add(self, record: RepositoryRecord) -> None: ...
+    async def find(self, name: RepositoryName) -> RepositoryRecord | None: ...
+    async def list(
+        self, project: str, location: str | None, after: str, limit: int
+    ) -> tuple[RepositoryRecord, ...]: ...
+    async def list_locations(self, project: str) -> tuple[str, ...]: ...
+    async def update(
+        self, name: RepositoryName, description: str, labels: dict[str, str], at: datetime
+    ) -> None: ...
+    async def remove(self, name: RepositoryName) -> None: ...
+
+
+class FileTable(Protocol):
+    """Packages and their files."""
+
+    async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]: ...
+    async def find_package(
+        self, repository: RepositoryName, name: PackageName
+    ) -> Package | None: ...
+    async def find_file(
+        self, repository: RepositoryName, name: PackageName, filename: str
+    ) -> File | None: ...
+    async def find_status(self, repository: RepositoryName, name: PackageName) -> Status | None: ...
+    async def add(self, repository: RepositoryName, name: PackageName, file: File) -> None: ...
+
+
+class PolicyTable(Protocol):
+    """Policies, by the full name of the resource they hang on."""
+
+    async def find(self, resource: str) -> Policy | None: ...
+    async def find_all(self, resources: Sequence[str]) -> tuple[Policy, ...]: ...
+    async def set(self, policy: Policy) -> Policy: ...
+    async def remove(self, resource: str) -> None: ...
+
+
+class AccountTable(Protocol):
+    """Service accounts and their keys."""
+
+    async def add(self, account: ServiceAccount) -> None: ...
+    async def find(self, email: str) -> ServiceAccount | None: ...
+    async def list(self, project: str, after: str, limit: int) -> tuple[ServiceAccount, ...]: ...
+    async def remove(self, email: str) -> None: ...
+    async def add_key(self, key: AccountKey) -> None: ...
+    async def find_key(self, key_id: str) -> AccountKey | None: ...
+    async def list_keys(self, email: str) -> tuple[AccountKey, ...]: ...
+    async def remove_key(self, email: str, key_id: str) -> None: ...
+
+
+class Transaction(Protocol):
+    """All tables, seen and changed as one: commits when its block ends, unless by an error."""
+
+    @property
+    def projects(self) -> ProjectTable: ...
+    @property
+    def repositories(self) -> RepositoryTable: ...
+    @property
+    def files(self) -> FileTable: ...
+    @property
+    def policies(self) -> PolicyTable: ...
+    @property
+    def accounts(self) -> AccountTable: ...
+
+
+class MetadataStore(Protocol):
+    """Opens transactions, and answers for serials."""
+
+    @property
+    def serials(self) -> Serials:
+        """Whether what was derived is still the latest."""
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a snapshot to read from."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction to change things in. Durable when its block has ended.
+
+        Raises:
+            OutOfSpace: the database cannot grow; nothing was changed.
+            Unavailable: the database does not answer; nothing is known to have changed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        ...

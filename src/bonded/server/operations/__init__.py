@@ -1,0 +1,1 @@
+"""What people come to do: publish, administer, grant, make accounts."""

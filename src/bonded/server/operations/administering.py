@@ -1,0 +1,173 @@
+"""Administering projects and repositories."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Conflict, NotFound, Rejected
+from bonded.server.core.names import RepositoryName, parse_project_id
+from bonded.server.metadata.store import MetadataStore, Project, RepositoryRecord
+
+PAGE_SIZE_MAX = 1000
+DESCRIPTION_LENGTH_MAX = 1024
+LABELS_MAX = 64
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+class Administration:
+    """Creates, shows, changes and deletes projects and repositories."""
+
+    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    async def create_project(self, project_id: str, name: str, labels: object = None) -> Project:
+        """Create a project. Raises Rejected for a malformed id, Conflict for a taken one."""
+        project = Project(
+            id=parse_project_id(project_id),
+            # Google's are twelve digits, and clients print them.
+            number=secrets.randbelow(900_000_000_000) + 100_000_000_000,
+            name=name or project_id,
+            created_at=self._clock(),
+            labels=parse_labels(labels),
+        )
+        async with self._metadata.transaction() as tx:
+            await tx.projects.add(project)
+        return project
+
+    async def get_project(self, project_id: str) -> Project:
+        """Return a project. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            project = await tx.projects.find(project_id)
+        if project is None:
+            raise NotFound(f"Project {project_id} does not exist")
+        return project
+
+    async def list_projects(self, after: str, limit: int) -> tuple[Project, ...]:
+        """Return up to *limit* projects in order of id, from the one that follows *after*."""
+        async with self._metadata.read() as tx:
+            return await tx.projects.list(after, limit)
+
+    async def delete_project(self, project_id: str) -> None:
+        """Delete an empty project, with its service accounts and its policy.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it still holds repositories.
+        """
+        async with self._metadata.transaction() as tx:
+            if await tx.projects.find(project_id) is None:
+                raise NotFound(f"Project {project_id} does not exist")
+            if not await tx.projects.is_empty(project_id):
+                raise Conflict(
+                    f"Project {project_id} is not empty", hint="Delete its repositories first."
+                )
+            await tx.policies.remove(f"projects/{project_id}")
+            await tx.projects.remove(project_id)
+
+    async def create_repository(
+        self, name: RepositoryName, description: str, labels: object = None
+    ) -> RepositoryRecord:
+        """Create a standard repository.
+
+        Raises:
+            Rejected: description or labels are malformed.
+            NotFound: the project does not exist.
+            Conflict: the name is taken.
+        """
+        now = self._clock()
+        record = RepositoryRecord(
+            name=name,
+            description=parse_description(description),
+            labels=parse_labels(labels),
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._metadata.transaction() as tx:
+            await tx.repositories.add(record)
+        return record
+
+    async def get_repository(self, name: RepositoryName) -> RepositoryRecord:
+        """Return a repository. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            record = await tx.repositories.find(name)
+        if record is None:
+            raise NotFound(f"Repository {name} does not exist")
+        return record
+
+    async def list_repositories(
+        self, project: str, location: str | None, after: str, limit: int
+    ) -> tuple[RepositoryRecord, ...]:
+        """Return up to *limit* repositories, of one location or (None) of all.
+
+        *after* is `LOCATION/REPOSITORY` of the last one seen. Raises NotFound without the project.
+        """
+        await self.get_project(project)
+        async with self._metadata.read() as tx:
+            return await tx.repositories.list(project, location, after, limit)
+
+    async def list_locations(self, project: str) -> tuple[str, ...]:
+        """Return the locations where the project has repositories. Raises NotFound."""
+        await self.get_project(project)
+        async with self._metadata.read() as tx:
+            return await tx.repositories.list_locations(project)
+
+    async def update_repository(
+        self, name: RepositoryName, changes: Mapping[str, object]
+    ) -> RepositoryRecord:
+        """Change `description` and `labels`, whichever *changes* holds.
+
+        Raises:
+            Rejected: a value is malformed.
+            NotFound: the repository does not exist.
+        """
+        async with self._metadata.transaction() as tx:
+            record = await tx.repositories.find(name)
+            if record is None:
+                raise NotFound(f"Repository {name} does not exist")
+            description, labels = record.description, record.labels
+            if "description" in changes:
+                description = parse_description(changes["description"])
+            if "labels" in changes:
+                labels = parse_labels(changes["labels"])
+            await tx.repositories.update(name, description, labels, self._clock())
+        return await self.get_repository(name)
+
+    async def delete_repository(self, name: RepositoryName) -> None:
+        """Delete a repository with everything in it, and its policy. Raises NotFound."""
+        async with self._metadata.transaction() as tx:
+            await tx.repositories.remove(name)
+            await tx.policies.remove(str(name))
+
+
+def parse_description(value: object) -> str:
+    """Return *value* if it may describe something. Raises Rejected."""
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > DESCRIPTION_LENGTH_MAX:
+        raise Rejected(f"description must be a text of at most {DESCRIPTION_LENGTH_MAX} characters")
+    return value
+
+
+def parse_labels(value: object) -> dict[str, str]:
+    """Return *value* if it is labels by Google's rules (gar.md §1.7). Raises Rejected."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > LABELS_MAX:
+        raise Rejected(f"labels must be an object of at most {LABELS_MAX} entries")
+    for key, text in value.items():
+        if not isinstance(key, str) or not _LABEL_KEY.fullmatch(key):
+            raise Rejected(
+                f"{str(key)[:80]!r} is not a valid label key",
+                hint="Use up to 63 lower-case letters, digits, '_' and '-', a letter first.",
+            )
+        if not isinstance(text, str) or not _LABEL_VALUE.fullmatch(text):
+            raise Rejected(
+                f"{str(text)[:80]!r} is not a valid label value",
+                hint="Use up to 63 lower-case letters, digits, '_' and '-'.",
+            )
+    return dict(value)

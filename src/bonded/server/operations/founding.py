@@ -1,0 +1,50 @@
+"""The first start: a project, a repository, and an administrator who owns the server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.iam import ORGANIZATION, Binding, Policy
+from bonded.server.core.names import RepositoryName
+from bonded.server.metadata.store import MetadataStore, Project, RepositoryRecord
+from bonded.server.operations.accounts import Accounts
+
+ADMIN = "bonded-admin"
+
+
+class Founding:
+    """Makes an empty server usable, once."""
+
+    def __init__(self, metadata: MetadataStore, accounts: Accounts, clock: Clock) -> None:
+        self._metadata = metadata
+        self._accounts = accounts
+        self._clock = clock
+
+    async def found(self, repository: RepositoryName, keep_key_file: Callable[[str], None]) -> bool:
+        """Found the server unless somebody owns it already; say whether this was the first start.
+
+        Raises:
+            OSError: the administrator's key file cannot be written.
+        """
+        async with self._metadata.read() as tx:
+            if await tx.policies.find(ORGANIZATION) is not None:
+                return False
+        admin = self._accounts.draft(repository.project, ADMIN, "Administrator", "Owns the server")
+        issued = await self._accounts.draft_key(admin)
+        # The file first: a crash before the commit leaves a key that opens nothing,
+        # and the next start begins again; the other way round nobody could get in.
+        keep_key_file(issued.key_file)
+        now = self._clock()
+        number = secrets.randbelow(900_000_000_000) + 100_000_000_000
+        async with self._metadata.transaction() as tx:
+            await tx.projects.add(Project(repository.project, number, repository.project, now))
+            await tx.repositories.add(
+                RepositoryRecord(repository, "The team's own packages", {}, now, now)
+            )
+            await tx.accounts.add(admin)
+            await tx.accounts.add_key(issued.key)
+            owner = Binding("roles/owner", (f"serviceAccount:{admin.email}",))
+            await tx.policies.set(Policy(ORGANIZATION, (owner,)))
+        return True

@@ -1,0 +1,179 @@
+"""Publishing: one file arrives, is believed only as far as it proves itself, and is listed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from bonded.server.archives import Inspection, Limits, inspect
+from bonded.server.blobs.store import BlobStore, Staged
+from bonded.server.core.clock import Clock
+from bonded.server.core.digests import parse_sha256
+from bonded.server.core.errors import Conflict, Rejected
+from bonded.server.core.files import File, FileKind, Filename, Status
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.metadata.store import MetadataStore
+
+# The digests of the upload API that are not sha256, by the name of their field.
+OTHER_DIGESTS: Mapping[str, Callable[[], Any]] = {
+    "md5_digest": lambda: hashlib.md5(usedforsecurity=False),
+    "blake2_256_digest": lambda: hashlib.blake2b(digest_size=32),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file as its uploader describes it, before we believe it."""
+
+    filename: str
+    name: str
+    version: str
+    filetype: str
+    sha256: str = ""
+    """In hexadecimal; empty if the uploader did not say."""
+    other_digests: Mapping[str, str] = field(default_factory=dict)
+    """Field of OTHER_DIGESTS → hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of an offer."""
+
+    file: File
+    is_new: bool
+    """False: the same bytes had been published under this name before."""
+
+
+class Publisher:
+    """Receives files and lists them."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        clock: Clock,
+        *,
+        file_size_max_bytes: int,
+        archive_limits: Limits,
+    ) -> None:
+        self.file_size_max_bytes = file_size_max_bytes
+        self._metadata = metadata
+        self._blobs = blobs
+        self._clock = clock
+        self._archive_limits = archive_limits
+
+    def stage(self) -> AbstractAsyncContextManager[Staged]:
+        """Open a place for a file to arrive in; leaving it forgets what was not published."""
+        return self._blobs.stage(self.file_size_max_bytes)
+
+    async def publish(self, repository: RepositoryName, offer: Offer, staged: Staged) -> Published:
+        """List the staged file, unless something is wrong with it.
+
+        The same bytes under the same name succeed again and change nothing.
+
+        Raises:
+            Rejected: the file is not what it is said to be, or not a sound archive.
+            Conflict: other bytes are published under this filename.
+            NotFound: the repository does not exist.
+            OutOfSpace: the disk or the database is full.
+        """
+        filename = Filename.parse(offer.filename)
+        _check_form(offer, filename)
+        await staged.finish()
+        if offer.sha256 and not hmac.compare_digest(parse_sha256(offer.sha256), staged.sha256):
+            raise Rejected(
+                f"The sha256_digest is not that of the file, which is {staged.sha256}",
+                hint="The file was changed on the way: upload it again.",
+            )
+        known = await self._find(repository, filename, staged)
+        if known is not None:
+            return Published(known, is_new=False)
+        inspection = await asyncio.to_thread(self._inspect, staged.path, offer, filename)
+        file, name = await self._keep(filename, inspection, staged)
+        # The blobs went first: a crash here leaves orphans for the garbage
+        # collector, never a listed file that cannot be downloaded.
+        try:
+            async with self._metadata.transaction() as tx:
+                await tx.files.add(repository, name, file)
+        except Conflict:
+            # Somebody published the name meanwhile. With the same bytes, both have succeeded.
+            known = await self._find(repository, filename, staged)
+            if known is None:
+                raise
+            return Published(known, is_new=False)
+        return Published(file, is_new=True)
+
+    async def _find(
+        self, repository: RepositoryName, filename: Filename, staged: Staged
+    ) -> File | None:
+        async with self._metadata.read() as tx:
+            known = await tx.files.find_file(repository, filename.name, filename.text)
+            status = await tx.files.find_status(repository, filename.name)
+        if known is not None and known.sha256 != staged.sha256:
+            # Uploaders look for the first three words (standards.md U-10).
+            raise Conflict(
+                f"File already exists: {filename.text} is published with other contents",
+                hint="Published files never change. Raise the version and upload again.",
+            )
+        if known is None and status in (Status.ARCHIVED, Status.QUARANTINED):
+            raise Rejected(f"Package {filename.name} is {status.value} and takes no files")
+        return known
+
+    def _inspect(self, path: Path, offer: Offer, filename: Filename) -> Inspection:
+        for field_name, expected in offer.other_digests.items():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, OTHER_DIGESTS[field_name]).hexdigest()
+            if not hmac.compare_digest(digest.encode(), expected.strip().lower().encode()):
+                raise Rejected(f"The {field_name} is not that of the file, which is {digest}")
+        return inspect(path, filename, self._archive_limits)
+
+    async def _keep(
+        self, filename: Filename, inspection: Inspection, staged: Staged
+    ) -> tuple[File, PackageName]:
+        metadata_digest = None
+        if filename.kind is FileKind.WHEEL:
+            # Exactly the bytes in the wheel: installers compare (standards.md D-31). Only of
+            # wheels, for a build may change an sdist's (D-34).
+            digest, metadata_digest = await asyncio.gather(
+                staged.keep(), self._blobs.put(inspection.core_metadata)
+            )
+        else:
+            digest = await staged.keep()
+        file = File(
+            filename=filename.text,
+            version=str(filename.version),
+            size_bytes=staged.size_bytes,
+            sha256=digest,
+            upload_time=self._clock(),
+            requires_python=inspection.requires_python,
+            core_metadata_sha256=metadata_digest,
+            core_metadata_size_bytes=len(inspection.core_metadata) if metadata_digest else None,
+        )
+        return file, inspection.name
+
+
+def _check_form(offer: Offer, filename: Filename) -> None:
+    """Compare what the form says with what the filename says; the archive is asked later."""
+    if PackageName.parse(offer.name) != filename.name:
+        raise Rejected(f"{filename.text} is not a file of package {offer.name}")
+    try:
+        version = Version(offer.version)
+    except InvalidVersion as error:
+        raise Rejected(
+            f"{offer.version[:80]!r} is not a valid version", hint="See PEP 440."
+        ) from error
+    if version != filename.version:
+        raise Rejected(f"{filename.text} is not a file of version {offer.version}")
+    if offer.filetype != filename.kind:
+        raise Rejected(
+            f"filetype {offer.filetype[:40]!r} does not fit {filename.text}, "
+            f"which is {filename.kind.value}"
+        )

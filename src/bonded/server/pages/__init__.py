@@ -1,0 +1,1 @@
+"""Simple pages: rendered once per change, kept as bytes."""

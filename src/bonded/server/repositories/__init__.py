@@ -1,0 +1,1 @@
+"""The heart: what a repository answers, whatever its mode."""

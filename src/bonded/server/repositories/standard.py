@@ -1,0 +1,79 @@
+"""A standard repository: what the team published, from the metadata store and the blob store."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from bonded.server.blobs.store import BlobStore
+from bonded.server.core.errors import NotFound
+from bonded.server.core.files import File, Package, Status
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
+from bonded.server.repositories.protocol import StoredFile
+
+REMEMBERED_FILES_MAX = 16_384
+"""Rows of files kept in the process; each is good for as long as its package's serial stands."""
+
+
+class StandardRepository:
+    """Answers from rows and blobs; see `Repository`."""
+
+    def __init__(self, name: RepositoryName, metadata: MetadataStore, blobs: BlobStore) -> None:
+        self.name = name
+        self._metadata = metadata
+        self._blobs = blobs
+        self._files: OrderedDict[tuple[str, str], tuple[int, File]] = OrderedDict()
+
+    async def version(self, name: PackageName | None) -> int:
+        """Return the serial of the package, or of the list."""
+        scope = listing_scope(self.name) if name is None else package_scope(self.name, name)
+        (serial,) = await self._metadata.serials.read(scope)
+        return serial
+
+    async def list_packages(self) -> tuple[PackageName, ...]:
+        """Return every package that offers something, in order."""
+        async with self._metadata.read() as tx:
+            return await tx.files.list_packages(self.name)
+
+    async def get_package(self, name: PackageName) -> Package:
+        """Return one package; a quarantined one offers no file (PEP 792)."""
+        async with self._metadata.read() as tx:
+            package = await tx.files.find_package(self.name, name)
+        if package is None:
+            raise NotFound(f"No package {name} in {self.name}")
+        if package.status is Status.QUARANTINED:
+            return Package(package.name, (), (), package.status, package.status_reason)
+        return package
+
+    async def open_file(self, name: PackageName, filename: str) -> StoredFile:
+        """Open one file."""
+        file = await self._get_file(name, filename)
+        content = await self._blobs.open(file.sha256, file.size_bytes)
+        return StoredFile(content, file.sha256)
+
+    async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
+        """Open a file's core metadata, which is a blob of its own."""
+        file = await self._get_file(name, filename)
+        digest, size_bytes = file.core_metadata_sha256, file.core_metadata_size_bytes
+        if digest is None or size_bytes is None:
+            raise NotFound(f"{filename} has no core metadata file")
+        return StoredFile(await self._blobs.open(digest, size_bytes), digest)
+
+    async def _get_file(self, name: PackageName, filename: str) -> File:
+        # The serial is read before the row: a change in between makes the row
+        # look older than it is, which costs one more look, never a stale answer.
+        serial = await self.version(name)
+        key = (name.normalized, filename)
+        known = self._files.get(key)
+        if known is not None and known[0] == serial:
+            return known[1]
+        async with self._metadata.read() as tx:
+            status = await tx.files.find_status(self.name, name)
+            file = await tx.files.find_file(self.name, name, filename)
+        if file is None or status is Status.QUARANTINED:
+            raise NotFound(f"No file {filename} of {name} in {self.name}")
+        self._files[key] = (serial, file)
+        self._files.move_to_end(key)
+        if len(self._files) > REMEMBERED_FILES_MAX:
+            self._files.popitem(last=False)
+        return file

@@ -1,0 +1,150 @@
+"""Every setting of the server, as one frozen tree.
+
+Later ones win: defaults, a TOML file, `BONDED_…` variables, options of
+`bonded serve`. docs/reference/settings.md is generated from this module.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says which and why."""
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+_DATA_DIR = Path("bonded-data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may change. Sizes and times carry their unit last."""
+
+    data_dir: Path = _setting(_DATA_DIR, "where everything is kept")  # noqa: RUF009
+    listen: str = _setting("127.0.0.1:8080", "address and port to listen on")
+    public_url: str = _setting(
+        "", "how clients reach the server; written into key files. Empty: http://LISTEN"
+    )
+    database_url: str = _setting(
+        "", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Empty: SQLite in the data directory"
+    )
+    blobs_url: str = _setting(
+        "", "s3://BUCKET/PREFIX, gs://… or az://…. Empty: a directory in the data directory"
+    )
+    default_location: str = _setting(
+        "local", "the location of requests whose host names none (LOCATION-python.…)"
+    )
+    first_project: str = _setting("my-project", "the project that the first start creates")
+    first_repository: str = _setting("python", "the repository that the first start creates")
+    token_life_s: int = _setting(3600, "life of an access token, in seconds")
+    file_size_max_bytes: int = _setting(10 * GIB, "largest file that may be published, in bytes")
+    unpacked_size_max_bytes: int = _setting(
+        20 * GIB, "largest size that a published archive may unpack to, in bytes"
+    )
+    page_cache_bytes: int = _setting(64 * MIB, "memory for rendered pages, in bytes")
+    blob_cache_bytes: int = _setting(16 * MIB, "memory for small files, in bytes")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        """How clients reach the server, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.listen}"
+
+
+def load(
+    options: Mapping[str, str],
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings.
+
+    Args:
+        options: what the command line says, by the name of the setting.
+        config: a TOML file with settings at its top level; None for no file.
+        environment: in place of the process's own.
+
+    Raises:
+        SettingsError: a setting is unknown or malformed.
+    """
+    if environment is None:
+        environment = os.environ  # noqa: TID251 - this is the module that reads it
+    known = {one.name: one for one in fields(Settings)}
+    given: dict[str, object] = dict(_read(config)) if config else {}
+    for name in known:
+        variable = f"BONDED_{name.upper()}"
+        if environment.get(variable):
+            given[name] = environment[variable]
+    given |= options
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise SettingsError(f"Unknown setting {unknown[0]!r}; known are {', '.join(known)}.")
+    values: dict[str, Any] = {
+        name: _parse(name, value, known[name].default) for name, value in given.items()
+    }
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _read(config: Path) -> dict[str, object]:
+    try:
+        with config.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{config} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config} is not valid TOML: {error}.") from error
+
+
+def _parse(name: str, value: object, default: object) -> object:
+    if isinstance(default, Path):
+        return Path(str(value)).expanduser()
+    if isinstance(default, int):
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = 0
+        if number <= 0:
+            raise SettingsError(f"{name} must be a whole number above 0, not {value!r}.")
+        return number
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} must be a text, not {value!r}.")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"listen must be HOST:PORT, not {settings.listen!r}.")
+    url = urlsplit(settings.url)
+    if url.scheme not in ("http", "https") or not url.netloc or url.path:
+        raise SettingsError(
+            f"public_url must be http(s)://HOST[:PORT] without a path, not {settings.url!r}."
+        )
+    if settings.database_url and not settings.database_url.startswith("postgresql://"):
+        raise SettingsError("database_url must start with postgresql://.")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise SettingsError("log_level must be debug, info, warning or error.")

@@ -1,0 +1,69 @@
+"""The one place where a request is let in: Authorization header, principal, permission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bonded.server.core.errors import Forbidden, Unauthenticated
+from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
+from bonded.server.core.names import RepositoryName
+from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.policies import PolicyBook
+from bonded.server.metadata.store import ACCESS, Serials
+
+
+class Access:
+    """Authenticates, then decides. Default deny: what no binding grants is refused."""
+
+    def __init__(
+        self, serials: Serials, authenticator: Authenticator, policies: PolicyBook
+    ) -> None:
+        self._serials = serials
+        self._authenticator = authenticator
+        self._policies = policies
+
+    async def require(
+        self, authorization: bytes | None, permission: Permission, resource: str | RepositoryName
+    ) -> Principal:
+        """Return who is calling, if they may use *permission* on *resource*.
+
+        Raises:
+            Unauthenticated: the credential proves nobody, or there is none and one is needed.
+            Forbidden: the principal may not.
+        """
+        (serial,) = await self._serials.read(ACCESS)
+        principal = ANONYMOUS
+        if authorization is not None:
+            principal = await self._authenticator.authenticate(authorization, serial)
+        grants = await self._policies.grants_on(resource, serial)
+        if grants.decide(principal, permission).is_allowed:
+            return principal
+        if principal.is_anonymous:
+            raise Unauthenticated(
+                "The request has no valid authentication credentials",
+                hint="Send an access token as password of the user oauth2accesstoken.",
+            )
+        raise Forbidden(
+            f"Permission '{permission}' denied on resource "
+            f"'//{_service(resource)}/{resource}' (or it may not exist) for {principal.member}"
+        )
+
+
+def _service(resource: str | RepositoryName) -> str:
+    if isinstance(resource, RepositoryName):
+        return "artifactregistry.googleapis.com"
+    return "cloudresourcemanager.googleapis.com"
+
+
+def resource_of(
+    params: Mapping[str, str], default_location: str
+) -> tuple[str | RepositoryName, RepositoryName | None]:
+    """Return the resource that a path's parameters name, and the repository if it is one."""
+    project = params.get("project")
+    if project is None:
+        return ORGANIZATION, None
+    repository = params.get("repository")
+    if repository is None:
+        return f"projects/{project}", None
+    name = RepositoryName(project, params.get("location", default_location), repository)
+    return name, name

@@ -1,0 +1,33 @@
+"""Whether the server is alive, and whether it can work; and what to do at a repository's root."""
+
+from __future__ import annotations
+
+from bonded.server.blobs.store import BlobStore
+from bonded.server.metadata.store import MetadataStore
+from bonded.server.web.messages import Answer, Call, text_reply
+
+
+class Health:
+    """Answers orchestrators and load balancers."""
+
+    def __init__(self, metadata: MetadataStore, blobs: BlobStore) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+
+    async def alive(self, _call: Call) -> Answer:
+        """200: the process answers."""
+        return text_reply("alive")
+
+    async def ready(self, _call: Call) -> Answer:
+        """200: database and blobs answer. Raises Unavailable otherwise."""
+        await self._metadata.check()
+        await self._blobs.check()
+        return text_reply("ready")
+
+
+async def show_repository(call: Call) -> Answer:
+    """Tell somebody who opened a repository's root where to point which tool."""
+    return text_reply(
+        f"{call.target}\n\n"
+        "Install from this address with simple/ at its end; upload to this address as it is."
+    )

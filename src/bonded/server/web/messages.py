@@ -1,0 +1,142 @@
+"""One request as a handler sees it, and what a handler may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from bonded.server.core.errors import Rejected, TooLarge
+from bonded.server.core.files import Content
+from bonded.server.core.iam import ANONYMOUS, Principal
+from bonded.server.core.names import RepositoryName
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+BODY_SIZE_MAX_BYTES = 1024 * 1024
+"""Of everything but uploads, which are parsed as a stream."""
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete: there is nobody to answer."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that has been routed and authorized."""
+
+    scope: Scope
+    receive: Receive
+    method: str
+    headers: Mapping[bytes, bytes]
+    params: Mapping[str, str]
+    """The path's parameters, percent-decoded; parsed once, here."""
+    repository: RepositoryName | None = None
+    """The repository that the path names, on which the permission was checked."""
+    principal: Principal = ANONYMOUS
+
+    @property
+    def target(self) -> RepositoryName:
+        """The repository that the path names, for handlers whose path has one."""
+        assert self.repository is not None
+        return self.repository
+
+    @property
+    def last_segment(self) -> str:
+        """The path's last segment as the client wrote it, percent-encoded."""
+        raw_path: bytes = self.scope["raw_path"]
+        return raw_path.rpartition(b"/")[2].decode("latin-1")
+
+    def query(self) -> Mapping[str, list[str]]:
+        """Return the query's parameters."""
+        return parse_qs(self.scope["query_string"].decode("latin-1"), max_num_fields=100)
+
+    async def body(self, limit_bytes: int = BODY_SIZE_MAX_BYTES) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            TooLarge: it is longer than *limit_bytes*.
+            ClientGone: it never came.
+        """
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > limit_bytes:
+                raise TooLarge(f"The request is larger than {limit_bytes} bytes")
+            if not message.get("more_body"):
+                return bytes(body)
+
+    async def json(self) -> dict[str, Any]:
+        """Return the body as a JSON object; an empty body is an empty object.
+
+        Raises:
+            Rejected: it is not a JSON object.
+        """
+        body = await self.body()
+        try:
+            value = orjson.loads(body) if body.strip() else {}
+        except orjson.JSONDecodeError as error:
+            raise Rejected(f"The request is not valid JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise Rejected("The request must be a JSON object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is here in full."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentReply:
+    """An answer whose body is a blob: all of it, or the bytes from *start* to before *stop*."""
+
+    status: int
+    content: Content
+    headers: Headers
+    start: int
+    stop: int
+
+
+Answer = Reply | ContentReply
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+def json_reply(value: object, status: int = 200, headers: Headers = ()) -> Reply:
+    """Return *value* as JSON."""
+    body = orjson.dumps(value)
+    return Reply(status, body, (*_described(b"application/json", body), *headers))
+
+
+def text_reply(text: str, status: int = 200, headers: Headers = ()) -> Reply:
+    """Return *text* as plain text, with a newline."""
+    body = f"{text}\n".encode()
+    return Reply(status, body, (*_described(b"text/plain; charset=utf-8", body), *headers))
+
+
+def moved(relative: str, call: Call) -> Reply:
+    """Send the client to *relative*, which is percent-encoded.
+
+    Relative to the request's own path, so that it is right behind any proxy.
+    """
+    query = call.scope["query_string"].decode("latin-1")
+    location = relative + (f"?{query}" if query else "")
+    return Reply(301, b"", ((b"location", location.encode()), (b"content-length", b"0")))
+
+
+def _described(content_type: bytes, body: bytes) -> Headers:
+    return ((b"content-type", content_type), (b"content-length", str(len(body)).encode()))

@@ -1,0 +1,113 @@
+"""Our errors as HTTP: status, and a body for each kind of client.
+
+Google's envelope under /v1; RFC 6749's at the token endpoint; problem+json
+(RFC 9457) for clients that ask for JSON, of which uv shows the detail; plain
+text otherwise, which pip, Poetry and `twine --verbose` show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+
+from bonded.server.core.errors import (
+    Aborted,
+    BondedError,
+    Conflict,
+    Forbidden,
+    Gone,
+    NotFound,
+    OutOfSpace,
+    Rejected,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from bonded.server.web.messages import Headers, Reply, json_reply, text_reply
+
+STATUS: Mapping[type[BondedError], HTTPStatus] = {
+    Rejected: HTTPStatus.BAD_REQUEST,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Gone: HTTPStatus.GONE,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    Aborted: HTTPStatus.CONFLICT,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+# google.rpc.Code by name, which gcloud and Google's libraries read beside the status.
+_GOOGLE: Mapping[type[BondedError], str] = {
+    Rejected: "INVALID_ARGUMENT",
+    TooLarge: "INVALID_ARGUMENT",
+    Gone: "UNIMPLEMENTED",
+    Unauthenticated: "UNAUTHENTICATED",
+    Forbidden: "PERMISSION_DENIED",
+    NotFound: "NOT_FOUND",
+    Conflict: "ALREADY_EXISTS",
+    Aborted: "ABORTED",
+    Unavailable: "UNAVAILABLE",
+    OutOfSpace: "RESOURCE_EXHAUSTED",
+}
+
+_CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
+
+
+def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
+    """Return what the client of *path* is told about *error*."""
+    status = STATUS[type(error)]
+    # A refusal must not outlive its reason in anybody's cache (standards.md K-4).
+    headers: Headers = ((b"cache-control", b"no-store"),)
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers = (*headers, _CHALLENGE)
+    sentence = f"{error}".rstrip(".") + "."
+    if path.startswith("/v1/"):
+        return google_reply(status, _GOOGLE[type(error)], sentence, headers)
+    if path == "/token":
+        return oauth_reply(error, status, headers)
+    if b"application/json" in accept or b"application/problem+json" in accept:
+        problem = {"title": status.phrase, "status": int(status), "detail": sentence}
+        reply = json_reply(problem, status)
+        typed = ((b"content-type", b"application/problem+json"), *reply.headers[1:], *headers)
+        return Reply(reply.status, reply.body, typed)
+    return text_reply(sentence, status, headers)
+
+
+def google_reply(status: HTTPStatus, code: str, message: str, headers: Headers = ()) -> Reply:
+    """Return Google's error envelope (gar.md §4.2)."""
+    envelope = {"error": {"code": int(status), "message": message, "status": code, "details": []}}
+    return json_reply(envelope, status, headers)
+
+
+def oauth_reply(error: BondedError, status: HTTPStatus, headers: Headers) -> Reply:
+    """Return a token endpoint's error (RFC 6749 §5.2): 400 for a bad grant, not 401."""
+    if isinstance(error, Unavailable):
+        code = "temporarily_unavailable"
+    else:
+        code = "invalid_grant" if isinstance(error, Unauthenticated) else "invalid_request"
+        status, headers = HTTPStatus.BAD_REQUEST, ((b"cache-control", b"no-store"),)
+    return json_reply({"error": code, "error_description": str(error)}, status, headers)
+
+
+def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:
+    """Return 405 with what the path may be asked with."""
+    headers = ((b"allow", ", ".join(allowed).encode()), (b"cache-control", b"no-store"))
+    message = f"This address answers {', '.join(allowed)}."
+    if path.startswith("/v1/"):
+        return google_reply(HTTPStatus.METHOD_NOT_ALLOWED, "UNIMPLEMENTED", message, headers)
+    return text_reply(message, HTTPStatus.METHOD_NOT_ALLOWED, headers)
+
+
+def crash_reply(path: str) -> Reply:
+    """Return 500 for what nobody foresaw; the log has the rest."""
+    message = "The server failed to answer this request; its log says why."
+    if path.startswith("/v1/"):
+        return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", message)
+    body = orjson.dumps({"error": "server_error"}) if path == "/token" else None
+    if body is not None:
+        return Reply(500, body, ((b"content-type", b"application/json"),))
+    return text_reply(message, HTTPStatus.INTERNAL_SERVER_ERROR)

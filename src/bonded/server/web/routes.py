@@ -1,0 +1,87 @@
+"""Every URL on one screen: method, path, handler, permission."""
+
+from __future__ import annotations
+
+from bonded.server.core.iam import Permission
+from bonded.server.web.files import FilesApi
+from bonded.server.web.health import Health, show_repository
+from bonded.server.web.oauth.token import TokenEndpoint
+from bonded.server.web.routing import Endpoint, Open, RouteTable
+from bonded.server.web.simple import SimpleApi
+from bonded.server.web.uploads import UploadApi
+from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.policies import PoliciesApi
+from bonded.server.web.v1.projects import ProjectsApi
+from bonded.server.web.v1.repositories import RepositoriesApi
+
+P = Permission
+
+PROJECT = "/v1/projects/{project}"
+LOCATION = "/v1/projects/{project}/locations/{location}"
+REPOSITORY = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
+ACCOUNT = "/v1/projects/{project}/serviceAccounts/{account}"
+ORGANIZATION = "/v1/organizations/bonded"
+
+
+def route_table(
+    *,
+    health: Health,
+    simple: SimpleApi,
+    files: FilesApi,
+    uploads: UploadApi,
+    tokens: TokenEndpoint,
+    projects: ProjectsApi,
+    repositories: RepositoriesApi,
+    policies: PoliciesApi,
+    accounts: AccountsApi,
+) -> RouteTable:
+    """Return the table that decides every request."""
+    # fmt: off
+    return RouteTable(
+        (
+            Endpoint("GET", "/healthz", health.alive, Open.HEALTH),
+            Endpoint("GET", "/readyz", health.ready, Open.HEALTH),
+            Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN),
+            # The data plane: what installers and uploaders ask for.
+            Endpoint("GET", "/{project}/{repository}/simple/", simple.list_packages, P.REPOSITORY_DOWNLOAD),
+            Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD),
+            Endpoint("GET", "/{project}/{repository}/simple/{package}/", simple.show_package, P.REPOSITORY_DOWNLOAD),
+            Endpoint("GET", "/{project}/{repository}/{package}/{filename}", files.download, P.REPOSITORY_DOWNLOAD),
+            Endpoint("GET", "/{project}/{repository}/", show_repository, P.REPOSITORY_DOWNLOAD),
+            Endpoint("POST", "/{project}/{repository}/", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("POST", "/{project}/{repository}", uploads.publish, P.REPOSITORY_UPLOAD),
+            # The two addresses that people upload to by mistake (gar.md §1.1).
+            Endpoint("POST", "/{project}/{repository}/simple/", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("POST", "/{project}/{repository}/legacy/", uploads.publish, P.REPOSITORY_UPLOAD),
+            # Resource Manager: projects, and policies on them and on the server.
+            Endpoint("POST", "/v1/projects", projects.create, P.PROJECT_CREATE),
+            Endpoint("GET", "/v1/projects", projects.list, P.PROJECT_LIST),
+            Endpoint("GET", PROJECT, projects.get, P.PROJECT_GET),
+            Endpoint("DELETE", PROJECT, projects.delete, P.PROJECT_DELETE),
+            Endpoint("GET", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY),
+            Endpoint("POST", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY),
+            Endpoint("POST", f"{PROJECT}:setIamPolicy", policies.set, P.PROJECT_SET_POLICY),
+            Endpoint("GET", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY),
+            Endpoint("POST", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY),
+            Endpoint("POST", f"{ORGANIZATION}:setIamPolicy", policies.set, P.ORGANIZATION_SET_POLICY),
+            # Artifact Registry.
+            Endpoint("GET", f"{PROJECT}/locations", repositories.list_locations, P.LOCATION_LIST),
+            Endpoint("GET", LOCATION, repositories.get_location, P.LOCATION_GET),
+            Endpoint("POST", f"{LOCATION}/repositories", repositories.create, P.REPOSITORY_CREATE),
+            Endpoint("GET", f"{LOCATION}/repositories", repositories.list, P.REPOSITORY_LIST),
+            Endpoint("GET", REPOSITORY, repositories.get, P.REPOSITORY_GET),
+            Endpoint("PATCH", REPOSITORY, repositories.update, P.REPOSITORY_UPDATE),
+            Endpoint("DELETE", REPOSITORY, repositories.delete, P.REPOSITORY_DELETE),
+            Endpoint("GET", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY),
+            Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY),
+            Endpoint("POST", f"{REPOSITORY}:setIamPolicy", policies.set, P.REPOSITORY_SET_POLICY),
+            # IAM: service accounts and keys.
+            Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE),
+            Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST),
+            Endpoint("GET", ACCOUNT, accounts.get, P.ACCOUNT_GET),
+            Endpoint("DELETE", ACCOUNT, accounts.delete, P.ACCOUNT_DELETE),
+            Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE),
+            Endpoint("GET", f"{ACCOUNT}/keys", accounts.list_keys, P.KEY_LIST),
+            Endpoint("DELETE", f"{ACCOUNT}/keys/{{key}}", accounts.delete_key, P.KEY_DELETE),
+        )
+    )

@@ -1,0 +1,127 @@
+"""Matches paths against the route table, on the raw path, once.
+
+The table decides everything about a request: handler, permission and the
+resource the permission is checked on come from one match, so no second
+reading of the path can disagree with the first.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from bonded.server.core.iam import Permission
+from bonded.server.web.messages import Handler
+
+
+class Open(enum.Enum):
+    """Why a route asks for no permission. Every such route says which it is."""
+
+    HEALTH = "says only whether the server works"
+    SIGN_IN = "is where credentials are exchanged, and checks them itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the route table.
+
+    *path* has `{parameters}`; `{project}`, `{location}` and `{repository}` name
+    the resource on which *permission* is checked.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    permission: Permission | Open
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The row that a request fits, and its path's parameters, percent-decoded."""
+
+    endpoint: Endpoint
+    params: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    endpoint: Endpoint
+    literals: tuple[tuple[int, bytes], ...]
+    params: tuple[tuple[int, str, bytes], ...]
+    """Position, name, and the `:verb` that must follow."""
+
+    def match(self, segments: list[bytes]) -> dict[str, str] | None:
+        for position, literal in self.literals:
+            if segments[position] != literal:
+                return None
+        found = {}
+        for position, name, verb in self.params:
+            segment = segments[position]
+            if verb:
+                if not segment.endswith(verb):
+                    return None
+                segment = segment[: -len(verb)]
+            if not segment:
+                return None
+            found[name] = _decode(segment)
+        return found
+
+
+_PARAMETER = re.compile(r"\{([a-z_]+)\}(:[A-Za-z]+)?")
+
+
+class RouteTable:
+    """Finds the row for a method and a raw path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.endpoints = tuple(endpoints)
+        self._by_shape: dict[tuple[str, int], list[_Pattern]] = {}
+        self._methods: dict[str, None] = {}
+        for endpoint in self.endpoints:
+            pattern, length = _compile(endpoint)
+            self._by_shape.setdefault((endpoint.method, length), []).append(pattern)
+            self._methods[endpoint.method] = None
+        for patterns in self._by_shape.values():
+            # What is spelled out wins over what is a parameter; a verb counts as spelled out.
+            patterns.sort(
+                key=lambda one: (-len(one.literals), -sum(bool(verb) for *_, verb in one.params))
+            )
+
+    def match(self, method: str, raw_path: bytes) -> Match | None:
+        """Return the row that fits, or None. HEAD is answered by the rows of GET."""
+        segments = raw_path.split(b"/")
+        shape = ("GET" if method == "HEAD" else method, len(segments))
+        for pattern in self._by_shape.get(shape, ()):
+            params = pattern.match(segments)
+            if params is not None:
+                return Match(pattern.endpoint, params)
+        return None
+
+    def allowed_methods(self, raw_path: bytes) -> tuple[str, ...]:
+        """Return the methods that the path may be asked with; none if it is no path of ours."""
+        found = [method for method in self._methods if self.match(method, raw_path)]
+        return (*found, "HEAD") if "GET" in found else tuple(found)
+
+
+def _compile(endpoint: Endpoint) -> tuple[_Pattern, int]:
+    literals, params = [], []
+    segments = endpoint.path.split("/")
+    for position, segment in enumerate(segments):
+        parameter = _PARAMETER.fullmatch(segment)
+        if parameter:
+            params.append((position, parameter[1], (parameter[2] or "").encode()))
+        elif position:
+            literals.append((position, segment.encode()))
+    return _Pattern(endpoint, tuple(literals), tuple(params)), len(segments)
+
+
+def _decode(segment: bytes) -> str:
+    text = segment.decode("latin-1")
+    if "%" not in text:
+        return text
+    # Google's clients encode a slash inside an identifier twice (gar.md §4.3).
+    once = unquote(text)
+    return unquote(once) if "%2F" in once or "%2f" in once else once

@@ -1,0 +1,62 @@
+"""Writes an answer to the connection, at constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from bonded.server.core.files import InMemory, OnDisk, Streamed
+from bonded.server.web.messages import Answer, ContentReply, Reply, Scope, Send
+
+CHUNK_SIZE_BYTES = 256 * 1024
+
+
+async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
+    """Send *answer*; for HEAD, only its status and headers."""
+    await send(
+        {"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)}
+    )
+    if scope["method"] == "HEAD" or isinstance(answer, Reply):
+        body = b"" if scope["method"] == "HEAD" or not isinstance(answer, Reply) else answer.body
+        await send({"type": "http.response.body", "body": body})
+        return
+    await _send_content(answer, scope, send)
+
+
+async def _send_content(reply: ContentReply, scope: Scope, send: Send) -> None:
+    match reply.content:
+        case InMemory(data):
+            body = data if reply.status == 200 else data[reply.start : reply.stop]
+            await send({"type": "http.response.body", "body": body})
+        case OnDisk(path) if reply.status == 200 and _can_send_paths(scope):
+            await send({"type": "http.response.pathsend", "path": str(path)})
+        case OnDisk(path):
+            await _send_chunks(_read_file(path, reply.start, reply.stop), send)
+        case Streamed(_, read):
+            await _send_chunks(read(reply.start, reply.stop), send)
+
+
+def _can_send_paths(scope: Scope) -> bool:
+    return "http.response.pathsend" in (scope.get("extensions") or {})
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _read_file(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
+    descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while start < stop:
+            wanted = min(CHUNK_SIZE_BYTES, stop - start)
+            chunk = await asyncio.to_thread(os.pread, descriptor, wanted, start)
+            if not chunk:
+                return
+            start += len(chunk)
+            yield chunk
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,75 @@
+"""The simple repository API: the list of packages, and one package's page (PEP 503, 691)."""
+
+from __future__ import annotations
+
+from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.names import PackageName
+from bonded.server.pages.negotiation import Media, choose_coding, choose_media
+from bonded.server.pages.store import Page, Pages
+from bonded.server.repositories.catalog import Catalog
+from bonded.server.web.messages import Answer, Call, Reply, moved
+
+_FORMATS = {media.value: media for media in Media}
+
+
+class SimpleApi:
+    """Answers with rendered pages."""
+
+    def __init__(self, catalog: Catalog, pages: Pages) -> None:
+        self._catalog = catalog
+        self._pages = pages
+
+    async def list_packages(self, call: Call) -> Answer:
+        """Answer with every package of the repository."""
+        return await self._page(call, None)
+
+    async def show_package(self, call: Call) -> Answer:
+        """Answer with one package; a name spelled otherwise is sent to its one page."""
+        spelled = call.params["package"]
+        name = _name(spelled)
+        if spelled != name.normalized:
+            return moved(f"../{name.normalized}/", call)
+        return await self._page(call, name)
+
+    async def add_slash(self, call: Call) -> Answer:
+        """Send a page asked for without its slash to where it is (PEP 503)."""
+        return moved(f"{call.last_segment}/", call)
+
+    async def _page(self, call: Call, name: PackageName | None) -> Answer:
+        repository = await self._catalog.open(call.target)
+        headers = call.headers
+        media = _asked_format(call) or choose_media(headers.get(b"accept", b"*/*"))
+        coding = choose_coding(headers.get(b"accept-encoding", b""))
+        page = await self._pages.get(repository, call.target, name, media, coding)
+        condition = headers.get(b"if-none-match")
+        if condition is not None and _matches(condition, page):
+            return Reply(304, b"", _validators(page))
+        return Reply(200, page.body, page.headers)
+
+
+def _name(spelled: str) -> PackageName:
+    try:
+        return PackageName.parse(spelled)
+    except Rejected as error:
+        # No package can have such a name, and installers go on only after 404.
+        raise NotFound(error.message) from error
+
+
+def _asked_format(call: Call) -> Media | None:
+    # `?format=` wins over Accept (PEP 691, version and format selection).
+    if b"format=" not in call.scope["query_string"]:
+        return None
+    return _FORMATS.get(call.query().get("format", [""])[0].replace(" ", "+"))
+
+
+def _matches(condition: bytes, page: Page) -> bool:
+    if condition == page.etag:
+        return True
+    # A list, or a validator that a proxy has weakened: GET compares weakly (RFC 9110 §13.1.2).
+    tags = (tag.strip().removeprefix(b"W/") for tag in condition.split(b","))
+    return any(tag in (page.etag, b"*") for tag in tags)
+
+
+def _validators(page: Page) -> list[tuple[bytes, bytes]]:
+    described = (b"content-type", b"content-length", b"content-encoding")
+    return [header for header in page.headers if header[0] not in described]

@@ -1,0 +1,65 @@
+"""The legacy upload API, the only one that publishing tools speak (standards.md §2)."""
+
+from __future__ import annotations
+
+from bonded.server.core.errors import Gone, Rejected, TooLarge
+from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
+from bonded.server.repositories.catalog import Catalog
+from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, read_form
+from bonded.server.web.messages import Answer, Call, text_reply
+
+_PAST_ACTIONS = ("submit", "submit_pkg_info", "doc_upload", "verify")
+
+
+class UploadApi:
+    """Takes files in."""
+
+    def __init__(self, catalog: Catalog, publisher: Publisher) -> None:
+        self._catalog = catalog
+        self._publisher = publisher
+
+    async def publish(self, call: Call) -> Answer:
+        """Take in one file. 200 once it is durable and listed, or was so before."""
+        self._check_length(call)
+        # Asked before the body is read: nobody should send 2 GB to a repository that is not there.
+        await self._catalog.open(call.target)
+        async with self._publisher.stage() as staged:
+            form = await read_form(call, staged)
+            offer = _offer(form, call)
+            published = await self._publisher.publish(call.target, offer, staged)
+        verb = "Published" if published.is_new else "Already published, unchanged:"
+        return text_reply(f"{verb} {published.file.filename}")
+
+    def _check_length(self, call: Call) -> None:
+        length = call.headers.get(b"content-length", b"")
+        limit = self._publisher.file_size_max_bytes
+        if length.isdigit() and int(length) > limit + FIELDS_SIZE_MAX_BYTES:
+            raise TooLarge(f"The file is larger than the limit of {limit} bytes")
+
+
+def _offer(form: Form, call: Call) -> Offer:
+    # Old tools say the action in the query.
+    action = form.optional(":action") or call.query().get(":action", [""])[0]
+    if action in _PAST_ACTIONS:
+        raise Gone(f"The action {action} is no more", hint="Upload files with :action=file_upload.")
+    if action != "file_upload":
+        raise Rejected("The field :action is missing or unknown; it must be file_upload")
+    if form.optional("protocol_version") not in ("", "1"):
+        raise Rejected("Unknown protocol version; it must be 1")
+    if form.optional("attestations") not in ("", "[]"):
+        # PEP 740: an index that cannot verify an attestation must not accept it.
+        raise Rejected(
+            "This repository does not verify attestations",
+            hint="Upload without them: uv publish --no-attestations, or twine without "
+            "--attestations.",
+        )
+    if form.filename is None:
+        raise Rejected("The field content is missing")
+    return Offer(
+        filename=form.filename,
+        name=form.one("name"),
+        version=form.one("version"),
+        filetype=form.one("filetype"),
+        sha256=form.optional("sha256_digest"),
+        other_digests={name: form.optional(name) for name in OTHER_DIGESTS if form.optional(name)},
+    )

@@ -1,0 +1,138 @@
+"""Artifact Registry v1: locations, repositories, operations (gar.md §4.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.names import RepositoryName
+from bonded.server.metadata.store import RepositoryRecord
+from bonded.server.operations.administering import Administration
+from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.v1 import wire
+
+FORMATS = {
+    "FORMAT_UNSPECIFIED": 0,
+    "DOCKER": 1,
+    "MAVEN": 2,
+    "NPM": 3,
+    "APT": 5,
+    "YUM": 6,
+    "PYTHON": 8,
+    "KFP": 9,
+    "GO": 10,
+    "GENERIC": 11,
+    "RUBY": 12,
+}
+MODES = {
+    "MODE_UNSPECIFIED": 0,
+    "STANDARD_REPOSITORY": 1,
+    "VIRTUAL_REPOSITORY": 2,
+    "REMOTE_REPOSITORY": 3,
+    "NONE": 0,
+}
+_TYPE = "google.devtools.artifactregistry.v1.Repository"
+_CHANGEABLE = ("description", "labels")
+_FIELDS = (
+    *_CHANGEABLE,
+    *("name", "format", "mode", "createTime", "updateTime", "sizeBytes", "kmsKeyName"),
+    *("cleanupPolicies", "cleanupPolicyDryRun", "satisfiesPzs", "satisfiesPzi", "registryUri"),
+    *("vulnerabilityScanningConfig", "disallowUnspecifiedMode", "mavenConfig", "dockerConfig"),
+    *("virtualRepositoryConfig", "remoteRepositoryConfig"),
+)
+
+
+class RepositoriesApi:
+    """Creates, shows, changes and deletes repositories."""
+
+    def __init__(
+        self, administration: Administration, default_location: str, server_host: str
+    ) -> None:
+        self._administration = administration
+        self._default_location = default_location
+        self._server_host = server_host
+
+    async def list_locations(self, call: Call) -> Answer:
+        """Answer with the default location, and those where the project has repositories."""
+        project = call.params["project"]
+        used = await self._administration.list_locations(project)
+        locations = dict.fromkeys((self._default_location, *used))
+        return json_reply({"locations": [_location(project, one) for one in locations]})
+
+    async def get_location(self, call: Call) -> Answer:
+        """Answer with one location."""
+        project, location = call.params["project"], call.params["location"]
+        used = await self._administration.list_locations(project)
+        if location not in (self._default_location, *used):
+            raise NotFound(f"Project {project} has nothing in location {location}")
+        return json_reply(_location(project, location))
+
+    async def create(self, call: Call) -> Answer:
+        """Create a repository; answer with a finished operation."""
+        repository = wire.one_parameter(call, "repositoryId")
+        name = RepositoryName.parse(call.params["project"], call.params["location"], repository)
+        body = await call.json()
+        if wire.parse_enum(body.get("format"), FORMATS, "format") != "PYTHON":
+            raise Rejected("format must be PYTHON: Bonded keeps Python packages only")
+        mode = wire.parse_enum(body.get("mode", "MODE_UNSPECIFIED"), MODES, "mode")
+        if MODES[mode] not in (0, 1):
+            raise Rejected(f"mode {mode} is not available; use STANDARD_REPOSITORY")
+        record = await self._administration.create_repository(
+            name, wire.parse_text(body, "description"), body.get("labels")
+        )
+        return json_reply(wire.done(_operations(name), "create", _TYPE, self._view(record)))
+
+    async def get(self, call: Call) -> Answer:
+        """Answer with one repository."""
+        return json_reply(self._view(await self._administration.get_repository(call.target)))
+
+    async def list(self, call: Call) -> Answer:
+        """Answer with the repositories of one location, or of all (`-`)."""
+        wire.refuse_filters(call)
+        after, limit = wire.parse_page(call)
+        location = None if call.params["location"] == "-" else call.params["location"]
+        found = await self._administration.list_repositories(
+            call.params["project"], location, after, limit + 1
+        )
+        key = lambda record: f"{record.name.location}/{record.name.repository}"  # noqa: E731
+        return json_reply(wire.page_of("repositories", found, limit, self._view, key))
+
+    async def update(self, call: Call) -> Answer:
+        """Change description and labels.
+
+        Clients send the whole resource and a mask: only what the mask names counts.
+        """
+        fields = wire.parse_mask(call, _FIELDS, _CHANGEABLE)
+        body = await call.json()
+        changes = {name: body.get(name) for name in fields}
+        record = await self._administration.update_repository(call.target, changes)
+        return json_reply(self._view(record))
+
+    async def delete(self, call: Call) -> Answer:
+        """Delete a repository with everything in it; answer with a finished operation."""
+        await self._administration.delete_repository(call.target)
+        return json_reply(wire.done(_operations(call.target), "delete", wire.EMPTY, {}))
+
+    def _view(self, record: RepositoryRecord) -> dict[str, Any]:
+        name = record.name
+        view = {
+            "name": str(name),
+            "format": "PYTHON",
+            "mode": record.mode,
+            "description": record.description,
+            "labels": record.labels,
+            "createTime": wire.timestamp(record.created_at),
+            "updateTime": wire.timestamp(record.updated_at),
+            "sizeBytes": str(record.size_bytes),
+            "registryUri": f"{self._server_host}/{name.project}/{name.repository}",
+        }
+        # proto3 JSON leaves out what is empty.
+        return {key: value for key, value in view.items() if value not in ("", {})}
+
+
+def _location(project: str, location: str) -> dict[str, str]:
+    return {"name": f"projects/{project}/locations/{location}", "locationId": location}
+
+
+def _operations(name: RepositoryName) -> str:
+    return f"projects/{name.project}/locations/{name.location}/operations"

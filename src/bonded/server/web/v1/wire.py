@@ -1,0 +1,155 @@
+"""How Google's REST spells things: times, enums, masks, pages, operations.
+
+gar.md §4.2, §4.3 and §6.6.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from bonded.server.core.errors import Rejected
+from bonded.server.operations.administering import PAGE_SIZE_MAX
+from bonded.server.web.messages import Call
+
+PAGE_SIZE_DEFAULT = 100
+_TYPES = "type.googleapis.com"
+
+_T = TypeVar("_T")
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment in RFC 3339, UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_enum(value: object, names: Mapping[str, int], field: str) -> str:
+    """Return the name of an enum value, however a client spells it.
+
+    Google's Python client sends the number, gcloud the name in its user's case.
+
+    Raises:
+        Rejected: it is none of *names*.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        for name, number in names.items():
+            if number == value:
+                return name
+    if isinstance(value, str):
+        name = value.strip().upper().replace("-", "_")
+        if name in names:
+            return name
+    raise Rejected(f"{field} has the unknown value {str(value)[:80]!r}; use {', '.join(names)}")
+
+
+def parse_text(body: Mapping[str, Any], field: str) -> str:
+    """Return a text field of a request, "" if it is absent. Raises Rejected."""
+    value = body.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Rejected(f"{field} must be a string")
+    return value
+
+
+def parse_object(body: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Return an object field of a request, {} if it is absent. Raises Rejected."""
+    value = body.get(field)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Rejected(f"{field} must be an object")
+    return value
+
+
+def parse_mask(call: Call, known: Sequence[str], allowed: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields that a PATCH names, in camelCase; all of *allowed* if it names none.
+
+    *known* fields may be named but are output-only or fixed.
+
+    Raises:
+        Rejected: a field is unknown or cannot change.
+    """
+    text = one_parameter(call, "updateMask") or one_parameter(call, "update_mask")
+    if not text or text == "*":
+        return tuple(allowed)
+    fields = tuple(_camel(part.strip()) for part in text.split(","))
+    for name in fields:
+        top = name.partition(".")[0]
+        if top not in known:
+            raise Rejected(f"updateMask names the unknown field {top[:80]!r}")
+        if top not in allowed:
+            raise Rejected(f"The field {top} cannot be changed")
+    return tuple(dict.fromkeys(name.partition(".")[0] for name in fields))
+
+
+def one_parameter(call: Call, name: str) -> str:
+    """Return a query parameter, "" if it is absent. Raises Rejected if it is repeated."""
+    values = call.query().get(name, [])
+    if len(values) > 1:
+        raise Rejected(f"The parameter {name} is given {len(values)} times")
+    return values[0] if values else ""
+
+
+def parse_page(call: Call) -> tuple[str, int]:
+    """Return where a list goes on, and how many it may show. Raises Rejected."""
+    size = one_parameter(call, "pageSize") or one_parameter(call, "page_size") or "0"
+    if not re.fullmatch(r"\d{1,9}", size):
+        raise Rejected("pageSize must be a number that is not negative")
+    token = one_parameter(call, "pageToken") or one_parameter(call, "page_token")
+    try:
+        after = base64.urlsafe_b64decode(token.encode("ascii")).decode()
+        is_ours = not token or after.startswith("after:")
+    except (binascii.Error, ValueError):
+        after, is_ours = "", False
+    if not is_ours:
+        raise Rejected("pageToken is not one that this list has given", hint="Start without one.")
+    return after.removeprefix("after:"), min(int(size) or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+
+
+def page_of(
+    field: str,
+    found: Sequence[_T],
+    limit: int,
+    view: Callable[[_T], object],
+    key: Callable[[_T], str],
+) -> dict[str, object]:
+    """Return one page of a list; *found* holds one more than *limit* if the list goes on."""
+    page: dict[str, object] = {field: [view(one) for one in found[:limit]]}
+    if len(found) > limit:
+        after = f"after:{key(found[limit - 1])}"
+        page["nextPageToken"] = base64.urlsafe_b64encode(after.encode()).decode()
+    return page
+
+
+def refuse_filters(call: Call) -> None:
+    """Refuse server-side filters and orders: gcloud then does both itself (gar.md §6.4)."""
+    for name in ("filter", "orderBy"):
+        if one_parameter(call, name):
+            raise Rejected(f"{name} is not supported", hint="Filter the list on your side.")
+
+
+def done(name_prefix: str, kind: str, response_type: str, response: object) -> dict[str, object]:
+    """Return a finished long-running Operation; ours finish before they are answered."""
+    body = {"@type": f"{_TYPES}/{response_type}"}
+    if isinstance(response, dict):
+        body |= response
+    return {
+        "name": f"{name_prefix}/{kind}-{secrets.token_hex(12)}",
+        "metadata": {"@type": f"{_TYPES}/google.devtools.artifactregistry.v1.OperationMetadata"},
+        "done": True,
+        "response": body,
+    }
+
+
+EMPTY = "google.protobuf.Empty"
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
