@@ -62,8 +62,7 @@ class SqlFiles:
         """Return one file, or None."""
         query = (
             select(_files)
-            .join(_packages)
-            .join(_repositories)
+            .select_from(_files.join(_packages).join(_repositories))
             .where(
                 *named(repository),
                 _packages.c.normalized == name.normalized,

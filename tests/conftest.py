@@ -1,0 +1,22 @@
+"""Fixtures for every test: one event loop, one whole registry in process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.site import Site, open_site
+
+
+@pytest.fixture(name="anyio_backend", scope="session")
+def _anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(name="site")
+async def _site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A registry on a temporary SQLite database and directory, with one administrator."""
+    async with open_site(tmp_path / "data") as site:
+        yield site
