@@ -233,6 +233,12 @@ def pack_zip(members: Iterable[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
+def unpack_zip(data: bytes) -> list[tuple[str, bytes]]:
+    """Return the members of a zip archive, in order, to be packed again otherwise."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [(name, archive.read(name)) for name in archive.namelist()]
+
+
 def zip_info(name: str, compression: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
     """Return a zip member's header with a fixed time, so that archives are reproducible."""
     info = zipfile.ZipInfo(name, _ZIP_EPOCH)

@@ -117,7 +117,10 @@ def test_an_sdist_cut_and_patched_is_read_or_rejected(edits: list[Edit]) -> None
     assert is_sendable(inspected(SDIST.filename, gzip.compress(edited(TAR, edits))))
 
 
-NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=200)
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=200).filter(
+    # A file with a slash at the end is a directory to some readers, and is refused.
+    lambda name: not name.endswith("/")
+)
 
 
 @given(

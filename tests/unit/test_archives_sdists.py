@@ -286,6 +286,7 @@ def test_a_hard_link_that_points_out_is_refused(tmp_path: Path) -> None:
             )
         ),
         (header("x", tarfile.XHDTYPE, 100), TRUNCATED),
+        (header("x", tarfile.XHDTYPE, 12) + b"12 path=one\n".ljust(512, b"\0"), TRUNCATED),
     ],
 )
 def test_a_tar_that_readers_disagree_on_is_refused(

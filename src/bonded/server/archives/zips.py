@@ -32,8 +32,10 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 
 _STORED, _DEFLATED = 0, 8
-_ENCRYPTED = 0x2041
-"""Bits 0, 6 and 13: traditional encryption, strong encryption, masked headers."""
+_UNREADABLE = 0x2061
+"""Bits 0, 6 and 13: traditional encryption, strong encryption, masked headers; bit 5: a patch."""
+_VERSION_MAX = 63
+"""Of the format, times ten, that a reader must know: APPNOTE 6.3, as far as `zipfile` goes."""
 _DESCRIBED_LATER = 0x0008
 _UTF8 = 0x0800
 _IN_EXTRA_32, _IN_EXTRA_16 = 0xFFFFFFFF, 0xFFFF
@@ -195,7 +197,9 @@ class Zip:
         return Rejected(f"{self._name} has a malformed central directory")
 
     def _member(self, entry: tuple[int, ...], raw_name: bytes, extra: bytes) -> Member:
-        (_, _, _, flags, method, _, _, crc32, packed, unpacked, _, _, _, disk, _, _, offset) = entry
+        (_, _, version, flags, method, _, _, crc32, packed, unpacked, *_, disk, _, _, offset) = (
+            entry
+        )
         try:
             # Without the UTF-8 flag the encoding is anybody's guess, and this one is PEP 427's.
             name = raw_name.decode()
@@ -207,8 +211,8 @@ class Zip:
             unpacked, packed, offset = self._read_extra(
                 name, raw_name, extra, (unpacked, packed, offset)
             )
-        if flags & _ENCRYPTED:
-            raise Rejected(f"{shown(name)} in {self._name} is encrypted")
+        if flags & _UNREADABLE or version & 0xFF > _VERSION_MAX:
+            raise Rejected(f"{shown(name)} in {self._name} is encrypted, or needs a newer unzip")
         if method not in (_STORED, _DEFLATED):
             raise Rejected(
                 f"{shown(name)} in {self._name} is compressed by method {method}",
@@ -278,7 +282,7 @@ class Zip:
             and name_len == len(member.raw_name)
             and header.endswith(member.raw_name)
             and method == member.method
-            and not (flags ^ member.flags) & (_ENCRYPTED | _DESCRIBED_LATER | _UTF8)
+            and not (flags ^ member.flags) & (_UNREADABLE | _DESCRIBED_LATER | _UTF8)
         )
         if not same:
             raise self._contradiction(member)
