@@ -36,6 +36,7 @@ from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, 
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
 from bonded.server.operations.administering import Administration
+from bonded.server.operations.collecting import Collector
 from bonded.server.operations.founding import Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.publishing import Publisher
@@ -72,6 +73,7 @@ class Registry:
     routes: RouteTable
     metadata: SqlMetadataStore
     blobs: BlobStore
+    collector: Collector
     is_first_start: bool
 
     async def close(self) -> None:
@@ -127,7 +129,8 @@ async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
         accounts=AccountsApi(accounts),
     )
     application = Application(routes, access, settings.default_location)
-    return Registry(application, routes, metadata, blobs, is_first_start)
+    collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
+    return Registry(application, routes, metadata, blobs, collector, is_first_start)
 
 
 async def _open_metadata(settings: Settings) -> SqlMetadataStore:
@@ -191,9 +194,12 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, server.stop)
     sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start) + "\n")
     sys.stdout.flush()
+    every = timedelta(seconds=settings.collect_every_s)
+    collecting = asyncio.create_task(registry.collector.run(every))
     try:
         await server.serve()
     finally:
+        collecting.cancel()
         await registry.close()
 
 

@@ -56,6 +56,10 @@ class Settings:
     )
     page_cache_bytes: int = _setting(64 * MIB, "memory for rendered pages, in bytes")
     blob_cache_bytes: int = _setting(16 * MIB, "memory for small files, in bytes")
+    orphan_grace_s: int = _setting(
+        86_400, "age at which a blob that no file names may be removed, in seconds"
+    )
+    collect_every_s: int = _setting(3600, "time between two collections of orphans, in seconds")
     log_level: str = _setting("info", "debug, info, warning or error")
 
     @property

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from bonded.server.blobs.staging import StagedFile, clear, disk_errors
@@ -31,6 +34,7 @@ class DirectoryBlobStore:
         self._blobs = root / "blobs"
         self._staging = root / "staging"
         self._small = _SmallBlobs(cache_bytes)
+        self._moving = threading.Lock()
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
         # Made once, so that no upload has to make a directory durable before its file.
@@ -67,10 +71,24 @@ class DirectoryBlobStore:
             self._small.add(digest, data)
         return InMemory(data)
 
-    async def remove(self, digest: Sha256) -> None:
-        """Forget a blob."""
+    async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+        """Name every blob that was last kept before *before*, a directory at a time."""
+        for directory in sorted(self._blobs.iterdir()):
+            for digest in await asyncio.to_thread(_older_in, directory, before.timestamp()):
+                yield digest
+
+    async def remove_older(self, digest: Sha256, before: datetime) -> bool:
+        """Forget a blob, unless it was kept again since *before*; say whether it went."""
         self._small.remove(digest)
-        self._path(digest).unlink(missing_ok=True)
+        return await asyncio.to_thread(self._remove_older, self._path(digest), before.timestamp())
+
+    def _remove_older(self, path: Path, before: float) -> bool:
+        # Held by `_move` too: an upload of the same bytes comes before this or after, not between.
+        with self._moving, suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                return True
+        return False
 
     async def check(self) -> None:
         """Raise Unavailable unless blobs can be written."""
@@ -82,12 +100,12 @@ class DirectoryBlobStore:
         await asyncio.to_thread(self._move, staged, self._path(digest))
         return digest
 
-    @staticmethod
-    def _move(staged: StagedFile, path: Path) -> None:
+    def _move(self, staged: StagedFile, path: Path) -> None:
         with disk_errors("an upload"):
             staged.sync()
-            # Over an equal blob, this only refreshes its age.
-            staged.path.rename(path)
+            with self._moving:
+                # Over an equal blob, this only refreshes its age.
+                staged.path.rename(path)
             _sync_directory(path.parent)
 
     def _path(self, digest: Sha256) -> Path:
@@ -120,6 +138,11 @@ class _SmallBlobs:
         data = self._blobs.pop(digest, None)
         if data is not None:
             self._size_bytes -= len(data)
+
+
+def _older_in(directory: Path, before: float) -> list[Sha256]:
+    with os.scandir(directory) as entries:
+        return [Sha256(one.name) for one in entries if one.stat().st_mtime < before]
 
 
 def _sync_directory(directory: Path) -> None:

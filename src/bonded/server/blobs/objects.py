@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -47,14 +48,33 @@ class ObjectBlobStore:
             raise Unavailable(f"The blob {digest} cannot be read: {error}") from error
         return Streamed(size_bytes, partial(self._read, _key(digest)))
 
-    async def remove(self, digest: Sha256) -> None:
-        """Forget a blob."""
+    async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+        """Name every blob that was last kept before *before*."""
         try:
-            await obstore.delete_async(self._store, _key(digest))
-        except (NotFoundError, FileNotFoundError):
-            return
+            async for batch in obstore.list(self._store, prefix="blobs"):
+                for found in batch:
+                    if found["last_modified"] < before:
+                        yield Sha256(found["path"].rpartition("/")[2])
         except BaseError as error:
             raise Unavailable(f"The object store failed: {error}") from error
+
+    async def remove_older(self, digest: Sha256, before: datetime) -> bool:
+        """Forget a blob, unless it was kept again since *before*; say whether it went.
+
+        Stores offer no conditional deletion that all of them keep, so an upload
+        of the same bytes between the question and the deletion would lose: the
+        caller's grace period makes that moment rare, the question makes it short.
+        """
+        try:
+            found = await obstore.head_async(self._store, _key(digest))
+            if found["last_modified"] >= before:
+                return False
+            await obstore.delete_async(self._store, _key(digest))
+        except (NotFoundError, FileNotFoundError):
+            return False
+        except BaseError as error:
+            raise Unavailable(f"The object store failed: {error}") from error
+        return True
 
     async def check(self) -> None:
         """Raise Unavailable unless blobs can be written."""

@@ -6,7 +6,9 @@ under their digest; leaving the stage without it forgets them, whatever happened
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -73,8 +75,12 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def remove(self, digest: Sha256) -> None:
-        """Forget a blob; no error if it is gone already."""
+    def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+        """Name every blob that was last kept before *before*."""
+        ...
+
+    async def remove_older(self, digest: Sha256, before: datetime) -> bool:
+        """Forget a blob, unless it was kept again since *before*; say whether it went."""
         ...
 
     async def check(self) -> None:

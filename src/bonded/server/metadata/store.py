@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from bonded.server.core.digests import Sha256
 from bonded.server.core.files import File, Package, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
@@ -125,6 +126,7 @@ class FileTable(Protocol):
     ) -> File | None: ...
     async def find_status(self, repository: RepositoryName, name: PackageName) -> Status | None: ...
     async def add(self, repository: RepositoryName, name: PackageName, file: File) -> None: ...
+    async def is_named(self, digest: Sha256) -> bool: ...
 
 
 class PolicyTable(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, exists, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -100,6 +100,12 @@ class SqlFiles:
         )
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
+
+    async def is_named(self, digest: Sha256) -> bool:
+        """Say whether any file, or its core metadata, is the blob *digest*."""
+        named_by = or_(_files.c.sha256 == digest, _files.c.core_metadata_sha256 == digest)
+        query = select(literal(1)).where(exists().where(named_by))
+        return (await self._connection.execute(query)).first() is not None
 
     async def _repository_key(self, repository: RepositoryName) -> int:
         query = select(_repositories.c.key).where(*named(repository))

@@ -1,0 +1,57 @@
+"""Collecting orphans: blobs that no row names any more, or never did.
+
+A crash, a lost race or a deleted repository leaves them behind. What is younger
+than the grace period is spared, because an upload keeps its blobs before it
+adds its row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from bonded.server.blobs.store import BlobStore
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Unavailable
+from bonded.server.metadata.store import MetadataStore
+
+_log = logging.getLogger("bonded.server.collecting")
+
+
+class Collector:
+    """Removes orphans."""
+
+    def __init__(
+        self, metadata: MetadataStore, blobs: BlobStore, clock: Clock, grace: timedelta
+    ) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._clock = clock
+        self._grace = grace
+
+    async def collect(self) -> int:
+        """Remove every orphan older than the grace period; return how many went.
+
+        Raises:
+            Unavailable: a store does not answer; the rest is for the next time.
+        """
+        before = self._clock() - self._grace
+        removed = 0
+        async for digest in self._blobs.list_older(before):
+            async with self._metadata.read() as tx:
+                is_named = await tx.files.is_named(digest)
+            if not is_named:
+                removed += await self._blobs.remove_older(digest, before)
+        return removed
+
+    async def run(self, every: timedelta) -> None:
+        """Collect again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            try:
+                removed = await self.collect()
+            except Unavailable as error:
+                _log.warning("Collecting orphans stopped: %s", error)
+            else:
+                _log.info("Collected %d orphans", removed)
