@@ -19,6 +19,10 @@ _INSERT: dict[str, Callable[[Table], Any]] = {
 }
 
 
+KNOWN_MAX = 16_384
+"""Serials that are remembered between two commits."""
+
+
 async def advance(connection: AsyncConnection, *scopes: str) -> int:
     """Advance the serial of each scope, in this transaction; return that of the last.
 
@@ -39,24 +43,36 @@ class SqliteSerials:
     """Reads serials on the event loop, below SQLAlchemy.
 
     A point query in WAL mode costs a few microseconds and waits for nobody;
-    handing it to a thread would cost twenty times as much.
+    handing it to a thread would cost twenty times as much. And as long as
+    SQLite's `data_version` stands, no other connection, in whatever process,
+    has committed anything: what was read before is still the latest.
     """
 
     def __init__(self, path: Path) -> None:
+        # Of its own, and never written through: its data_version tells of everybody else.
         self._connection = sqlite3.connect(
             f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         self._connection.execute("PRAGMA busy_timeout = 5000")
+        self._data_version = -1
+        self._known: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     async def read(self, *scopes: str) -> tuple[int, ...]:
         """Return the serial of each scope, in order; 0 for one that never changed."""
+        (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version or len(self._known) > KNOWN_MAX:
+            # Before the serials: a commit in between makes them look older than they are.
+            self._data_version = data_version
+            self._known.clear()
+        known = self._known.get(scopes)
+        if known is None:
+            known = self._known[scopes] = self._query(scopes)
+        return known
+
+    def _query(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
         places = ",".join("?" * len(scopes))
-        found = dict(
-            self._connection.execute(
-                f"SELECT scope, serial FROM serials WHERE scope IN ({places})",  # noqa: S608 - question marks only
-                scopes,
-            ).fetchall()
-        )
+        query = f"SELECT scope, serial FROM serials WHERE scope IN ({places})"  # noqa: S608 - question marks only
+        found = dict(self._connection.execute(query, scopes).fetchall())
         return tuple(found.get(scope, 0) for scope in scopes)
 
     def close(self) -> None:
