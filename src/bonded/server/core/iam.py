@@ -45,17 +45,10 @@ class Permission(enum.StrEnum):
     ACCOUNT_LIST = "iam.serviceAccounts.list"
     KEY_CREATE = "iam.serviceAccountKeys.create"
     KEY_DELETE = "iam.serviceAccountKeys.delete"
-    KEY_GET = "iam.serviceAccountKeys.get"
     KEY_LIST = "iam.serviceAccountKeys.list"
 
-    FILE_GET = "artifactregistry.files.get"
-    FILE_LIST = "artifactregistry.files.list"
     LOCATION_GET = "artifactregistry.locations.get"
     LOCATION_LIST = "artifactregistry.locations.list"
-    PACKAGE_GET = "artifactregistry.packages.get"
-    PACKAGE_LIST = "artifactregistry.packages.list"
-    VERSION_GET = "artifactregistry.versions.get"
-    VERSION_LIST = "artifactregistry.versions.list"
     REPOSITORY_CREATE = "artifactregistry.repositories.create"
     REPOSITORY_DELETE = "artifactregistry.repositories.delete"
     REPOSITORY_DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
@@ -69,18 +62,12 @@ class Permission(enum.StrEnum):
 
 _READER = frozenset(
     {
-        Permission.FILE_GET,
-        Permission.FILE_LIST,
         Permission.LOCATION_GET,
         Permission.LOCATION_LIST,
-        Permission.PACKAGE_GET,
-        Permission.PACKAGE_LIST,
         Permission.PROJECT_GET,
         Permission.REPOSITORY_DOWNLOAD,
         Permission.REPOSITORY_GET,
         Permission.REPOSITORY_LIST,
-        Permission.VERSION_GET,
-        Permission.VERSION_LIST,
     }
 )
 _WRITER = _READER | {Permission.REPOSITORY_UPLOAD}
