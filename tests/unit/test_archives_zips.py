@@ -35,9 +35,7 @@ def refusal(directory: Path, data: bytes, limits: Limits | None = None) -> Rejec
 
 
 def rezipped(compression: int) -> bytes:
-    return pack_zip(
-        (zip_info(name, compression), data) for name, data in unpack_zip(WHEEL.data)
-    )
+    return pack_zip((zip_info(name, compression), data) for name, data in unpack_zip(WHEEL.data))
 
 
 def replaced(old: bytes, new: bytes, *, count: int = -1) -> bytes:
