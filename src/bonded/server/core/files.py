@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,13 @@ from bonded.server.core.errors import Rejected
 from bonded.server.core.names import PackageName
 
 FILENAME_LENGTH_MAX = 255
+VERSION_LENGTH_MAX = 128
+
+# What names, versions (PEP 440), build numbers and tags (PEP 425) are made of. `packaging`
+# leaves the build number's end and the tags unchecked.
+_FILENAME = re.compile(r"[A-Za-z0-9._+!-]+")
+_TAG = r"-[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
+_WHEEL_TAGS = re.compile(rf"{_TAG}{_TAG}{_TAG}\.whl\Z")
 
 
 class FileKind(enum.StrEnum):
@@ -46,10 +54,10 @@ class Filename:
         Raises:
             Rejected: not a wheel or a .tar.gz sdist, or name, version or tags are malformed.
         """
-        if len(text) > FILENAME_LENGTH_MAX or not text.isascii() or not text.isprintable():
-            raise Rejected(f"{text[:80]!r} is not a valid filename")
         if "/" in text or "\\" in text:
-            raise Rejected(f"{text!r} is not a filename: it contains a path")
+            raise Rejected(f"{text[:80]!r} is not a filename: it contains a path")
+        if len(text) > FILENAME_LENGTH_MAX or not _FILENAME.fullmatch(text):
+            raise Rejected(f"{text[:80]!r} is not a valid filename")
         try:
             if text.endswith(".whl"):
                 name, version, _, _ = parse_wheel_filename(text)
@@ -63,6 +71,12 @@ class Filename:
                 )
         except (InvalidWheelFilename, InvalidSdistFilename) as error:
             raise Rejected(f"{text!r} is not a valid filename: {error}") from error
+        if kind is FileKind.WHEEL and not _WHEEL_TAGS.search(text):
+            raise Rejected(f"{text!r} is not a valid filename: its tags are malformed (PEP 425)")
+        if len(str(version)) > VERSION_LENGTH_MAX:
+            raise Rejected(
+                f"The version of {text!r} is longer than {VERSION_LENGTH_MAX} characters"
+            )
         return cls(text, kind, PackageName.parse(name), version)
 
 
