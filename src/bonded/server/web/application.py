@@ -9,7 +9,16 @@ from bonded.server.core.errors import BondedError, NotFound
 from bonded.server.core.iam import ANONYMOUS
 from bonded.server.web import problems
 from bonded.server.web.access import Access, resource_of
-from bonded.server.web.messages import Answer, Call, ClientGone, Receive, Reply, Scope, Send
+from bonded.server.web.messages import (
+    Answer,
+    Call,
+    ClientGone,
+    Message,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+)
 from bonded.server.web.routing import Match, Open, RouteTable
 from bonded.server.web.sending import send_answer
 
@@ -37,21 +46,23 @@ class Application:
             return
         headers = dict(scope["headers"])
         try:
-            answer = await self._answer(scope, receive, headers)
+            answer = await self._answer(scope, _Incoming(scope, receive), headers)
         except ClientGone:
             return
         await send_answer(answer, scope, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> Answer:
+    async def _answer(
+        self, scope: Scope, incoming: _Incoming, headers: dict[bytes, bytes]
+    ) -> Answer:
         path = scope["path"]
         try:
             match = self._routes.match(scope["method"], scope["raw_path"])
             if match is None:
                 return self._no_route(scope)
-            call = await self._admit(match, scope, receive, headers)
+            call = await self._admit(match, scope, incoming, headers)
             return await match.endpoint.handler(call)
         except BondedError as error:
-            await _drain(scope, receive)
+            await incoming.drain()
             return problems.problem_reply(error, path, headers.get(b"accept", b""))
         except ClientGone:
             raise
@@ -89,19 +100,30 @@ class Application:
         allowed = self._routes.allowed_methods(scope["raw_path"])
         if allowed:
             return problems.method_reply(scope["path"], allowed)
-        error = NotFound(
+        raise NotFound(
             "There is nothing at this address",
             hint="An index is at /PROJECT/REPOSITORY/simple/.",
         )
-        return problems.problem_reply(error, scope["path"], b"")
 
 
-async def _drain(scope: Scope, receive: Receive) -> None:
-    if scope["method"] in ("GET", "HEAD"):
-        return
-    drained = 0
-    while drained < DRAIN_MAX_BYTES:
-        message = await receive()
-        drained += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return
+class _Incoming:
+    """The request's body, which knows whether all of it has been read.
+
+    Past its end, a server answers `receive` only when the client goes: whoever
+    waited for more there would wait for a client that waits for its answer.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._is_read = scope["method"] in ("GET", "HEAD")
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._is_read = message["type"] != "http.request" or not message.get("more_body")
+        return message
+
+    async def drain(self) -> None:
+        """Read on, within bounds, and forget what comes."""
+        drained = 0
+        while not self._is_read and drained < DRAIN_MAX_BYTES:
+            drained += len((await self()).get("body", b""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from bonded.server.blobs.store import Staged
@@ -110,13 +110,13 @@ class _Reader:
         }
         try:
             self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Rejected(f"The form's boundary cannot be used: {error}") from error
 
     def feed(self, data: bytes) -> list[bytes]:
         try:
             self._parser.write(data)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Rejected(f"The upload is not a well-formed form: {error}") from error
         chunks, self._file_chunks = self._file_chunks, []
         return chunks

@@ -22,6 +22,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_SIZE_MAX_BYTES = 1024 * 1024
 """Of everything but uploads, which are parsed as a stream."""
+PARAMETERS_MAX = 100
+"""In the query of one request."""
 
 
 class ClientGone(Exception):
@@ -55,8 +57,12 @@ class Call:
         return raw_path.rpartition(b"/")[2].decode("latin-1")
 
     def query(self) -> Mapping[str, list[str]]:
-        """Return the query's parameters."""
-        return parse_qs(self.scope["query_string"].decode("latin-1"), max_num_fields=100)
+        """Return the query's parameters. Raises Rejected for more than anybody needs."""
+        query = self.scope["query_string"].decode("latin-1")
+        try:
+            return parse_qs(query, max_num_fields=PARAMETERS_MAX)
+        except ValueError as error:
+            raise Rejected(f"The query has more than {PARAMETERS_MAX} parameters") from error
 
     async def body(self, limit_bytes: int = BODY_SIZE_MAX_BYTES) -> bytes:
         """Return the whole body.

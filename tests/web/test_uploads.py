@@ -1,0 +1,196 @@
+"""Uploads whose outcome depends on the client: its tool, its timing, its patience."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bonded.server.web.messages import Message
+from support.site import Parts, Site, encode, form_of
+from support.wheels import make_sdist, make_wheel
+
+UV_ACCEPT = "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"
+WHEEL = make_wheel("demo")
+
+
+def blobs(site: Site) -> set[str]:
+    return {path.name for path in (site.data_dir / "blobs").rglob("*") if path.is_file()}
+
+
+def staged(site: Site) -> list[str]:
+    return [path.name for path in (site.data_dir / "staging").iterdir()]
+
+
+@pytest.mark.parametrize("path", ["/", "", "/simple/", "/legacy/"])
+async def test_uploads_are_taken_at_the_right_and_the_usual_wrong_addresses(
+    site: Site, path: str
+) -> None:
+    response = await site.upload(WHEEL, path=f"{site.repository}{path}")
+
+    assert response.status_code == 200
+
+
+async def test_the_same_bytes_again_change_nothing(site: Site) -> None:
+    await site.upload(WHEEL)
+    page = await site.page("demo")
+    site.clock.forward(minutes=5)
+
+    again = await site.upload(WHEEL)
+
+    assert (again.status_code, again.text) == (
+        200,
+        f"Already published, unchanged: {WHEEL.filename}\n",
+    )
+    assert await site.page("demo") == page
+
+
+async def test_the_file_may_come_before_the_fields_that_describe_it(site: Site) -> None:
+    *fields, content = form_of(WHEEL)
+
+    response = await site.upload([content, *fields, ("attestations", "")])
+
+    assert response.status_code == 200
+
+
+async def test_fields_that_nobody_needs_are_ignored(site: Site) -> None:
+    signature: Parts = [("gpg_signature", ("demo.whl.asc", b"signed"))]
+
+    response = await site.upload(
+        [*signature, ("classifiers", "a"), ("classifiers", "b"), *form_of(WHEEL)]
+    )
+
+    assert response.status_code == 200
+
+
+async def test_digests_may_be_in_upper_case_and_may_be_left_out(site: Site) -> None:
+    upper = await site.upload(form_of(WHEEL, sha256_digest=WHEEL.sha256.upper()))
+    none = await site.upload(form_of(make_wheel("other"), sha256_digest=None))
+
+    assert (upper.status_code, none.status_code) == (200, 200)
+
+
+async def test_an_sdist_is_listed_without_core_metadata(site: Site) -> None:
+    sdist = make_sdist("demo", requires_python=">=3.9")
+
+    await site.upload(sdist)
+
+    (file,) = (await site.page("demo"))["files"]
+    assert file["filename"] == "demo-1.0.tar.gz"
+    assert file["requires-python"] == ">=3.9"
+    assert "core-metadata" not in file
+
+
+@pytest.mark.parametrize(
+    ("upload", "status", "title"),
+    [
+        ({"token": ""}, 401, "Unauthorized"),
+        ({"token": "wrong"}, 401, "Unauthorized"),
+        ({"path": "/my-project/none/"}, 404, "Not Found"),
+        ({"path": "/my-project/python/a/b/"}, 404, "Not Found"),
+        ({"parts": form_of(WHEEL, name="other")}, 400, "Bad Request"),
+        ({"parts": form_of(make_wheel("kept", summary="Changed."))}, 409, "Conflict"),
+    ],
+)
+async def test_uv_is_told_the_same_sentence_as_problem_json(
+    site: Site, upload: dict[str, Any], status: int, title: str
+) -> None:
+    await site.upload(make_wheel("kept"))
+    plain = await site.upload(**({"parts": WHEEL} | upload))
+
+    site.http.headers["accept"] = UV_ACCEPT
+    problem = await site.upload(**({"parts": WHEEL} | upload))
+
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.headers["cache-control"] == "no-store"
+    assert problem.json() == {"title": title, "status": status, "detail": plain.text.rstrip("\n")}
+
+
+async def test_a_conflict_begins_with_the_words_that_uploaders_look_for(site: Site) -> None:
+    await site.upload(WHEEL)
+
+    response = await site.upload(make_wheel("demo", summary="Changed."))
+
+    assert response.status_code == 409
+    assert response.text.startswith("File already exists")
+
+
+async def test_racing_uploads_of_the_same_bytes_all_succeed(site: Site) -> None:
+    answers = await asyncio.gather(*(site.upload(WHEEL) for _ in range(8)))
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert sum(answer.text.startswith("Published") for answer in answers) == 1
+    assert len((await site.page("demo"))["files"]) == 1
+    assert staged(site) == []
+
+
+async def test_of_racing_uploads_with_different_bytes_exactly_one_wins(site: Site) -> None:
+    wheels = [make_wheel("demo", summary=f"Number {number}.") for number in range(8)]
+
+    answers = await asyncio.gather(*(site.upload(wheel) for wheel in wheels))
+
+    won = [n for n, answer in enumerate(answers) if answer.status_code == 200]
+    lost = [answer for answer in answers if answer.status_code == 409]
+    (file,) = (await site.page("demo"))["files"]
+    (winner,) = won
+    assert len(lost) == 7
+    assert all(answer.text.startswith("File already exists: ") for answer in lost)
+    assert file["hashes"] == {"sha256": wheels[winner].sha256}
+    assert staged(site) == []
+
+
+@pytest.mark.parametrize("payload_bytes", [0, 3_000_000])
+async def test_a_client_that_goes_away_leaves_nothing_and_is_told_nothing(
+    site: Site, payload_bytes: int
+) -> None:
+    body, content_type = encode(form_of(make_wheel("demo", payload_bytes=payload_bytes)))
+    arriving: list[Message] = [
+        {"type": "http.request", "body": body[: len(body) * 2 // 3], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[object] = []
+
+    async def receive() -> Message:
+        return arriving.pop(0)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"{site.repository}/",
+        "raw_path": f"{site.repository}/".encode(),
+        "query_string": b"",
+        "headers": [
+            (b"authorization", f"Bearer {site.admin}".encode()),
+            (b"content-type", content_type.encode()),
+        ],
+    }
+    before = blobs(site)
+
+    await site.registry.application(scope, receive, send)
+
+    assert sent == []
+    assert (staged(site), blobs(site)) == ([], before)
+    assert (await site.get(f"{site.repository}/simple/demo/")).status_code == 404
+
+
+async def test_an_early_refusal_reads_the_rest_of_the_upload(site: Site) -> None:
+    body, content_type = encode(form_of(make_wheel("demo", payload_bytes=1_000_000)))
+    read = 0
+
+    async def chunks() -> Any:
+        nonlocal read
+        for start in range(0, len(body), 50_000):
+            read += len(body[start : start + 50_000])
+            yield body[start : start + 50_000]
+
+    response = await site.http.post(
+        f"{site.repository}/", content=chunks(), headers={"content-type": content_type}
+    )
+
+    assert response.status_code == 401
+    assert read == len(body)
