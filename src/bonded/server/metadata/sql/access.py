@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bonded.server.core.errors import Aborted, Conflict, NotFound
 from bonded.server.core.iam import Binding, Policy
 from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.projects import SqlProjects
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
 
@@ -85,7 +86,8 @@ class SqlAccounts:
         self._connection = connection
 
     async def add(self, account: ServiceAccount) -> None:
-        """Add *account*. Raises Conflict if its address is taken."""
+        """Add *account*. Raises Conflict if its address is taken, NotFound without its project."""
+        await SqlProjects(self._connection).hold(account.project)
         try:
             await self._connection.execute(
                 insert(_accounts).values(
@@ -128,17 +130,20 @@ class SqlAccounts:
         await advance(self._connection, ACCESS)
 
     async def add_key(self, key: AccountKey) -> None:
-        """Add the public half of a key pair."""
-        await self._connection.execute(
-            insert(_keys).values(
-                id=key.id,
-                email=key.email,
-                public_key_pem=key.public_key_pem,
-                created_at=key.created_at,
-                expires_at=key.expires_at,
-                is_disabled=key.is_disabled,
+        """Add the public half of a key pair. Raises NotFound without its account."""
+        try:
+            await self._connection.execute(
+                insert(_keys).values(
+                    id=key.id,
+                    email=key.email,
+                    public_key_pem=key.public_key_pem,
+                    created_at=key.created_at,
+                    expires_at=key.expires_at,
+                    is_disabled=key.is_disabled,
+                )
             )
-        )
+        except IntegrityError as error:
+            raise NotFound(f"Service account {key.email} does not exist") from error
         await advance(self._connection, ACCESS)
 
     async def find_key(self, key_id: str) -> AccountKey | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from packaging.version import Version
 from sqlalchemy import Row, Select, exists, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +14,7 @@ from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.files import File, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
-from bonded.server.metadata.sql.projects import named
+from bonded.server.metadata.sql.projects import hold_repository, named
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import listing_scope, package_scope
 
@@ -51,7 +52,7 @@ class SqlFiles:
         return Package(
             name=PackageName(row.normalized, row.spelled),
             files=files,
-            versions=tuple(dict.fromkeys(file.version for file in files)),
+            versions=tuple(sorted({file.version for file in files}, key=Version)),
             status=Status(row.status),
             status_reason=row.status_reason,
         )
@@ -84,7 +85,7 @@ class SqlFiles:
             NotFound: the repository does not exist.
             Conflict: the filename is taken.
         """
-        key = await self._repository_key(repository)
+        key = await hold_repository(self._connection, repository)
         package, is_new = await self._ensure_package(key, repository, name, file.upload_time)
         try:
             await self._connection.execute(insert(_files).values(package=package, **_row(file)))

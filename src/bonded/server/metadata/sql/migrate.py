@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bonded.server.core.errors import Unavailable
@@ -12,6 +12,8 @@ from bonded.server.core.errors import Unavailable
 HEAD = "0001"
 """The newest migration; a test holds it to the folder."""
 
+_TURN = 0x626F6E646564
+"""The advisory lock of whoever migrates: "bonded" in ASCII."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -26,6 +28,9 @@ async def upgrade(engine: AsyncEngine) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Replicas that start together take turns; SQLite's writers do so anyway.
+        connection.execute(select(func.pg_advisory_xact_lock(_TURN)))
     # Alembic takes 0.3 s to import: a database that is up to date need not wait for it.
     if inspect(connection).has_table("alembic_version"):
         current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

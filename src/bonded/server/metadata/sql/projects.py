@@ -46,16 +46,26 @@ class SqlProjects:
         row = rows.one_or_none()
         return None if row is None else _project(row)
 
+    async def hold(self, project: str) -> None:
+        """Keep the project from being removed until the transaction ends. Raises NotFound."""
+        query = select(_projects.c.id).where(_projects.c.id == project)
+        held = query.with_for_update(read=True, key_share=True)
+        if (await self._connection.execute(held)).first() is None:
+            raise NotFound(f"Project {project} does not exist")
+
     async def list(self, after: str, limit: int) -> tuple[Project, ...]:
         """Return up to *limit* projects in order of id, from the one that follows *after*."""
         query = select(_projects).where(_projects.c.id > after).order_by(_projects.c.id)
         return tuple(_project(row) for row in await self._connection.execute(query.limit(limit)))
 
     async def remove(self, project: str) -> None:
-        """Remove the project with its service accounts; it must hold no repository."""
+        """Remove the project with its service accounts. Raises Conflict if it is not empty."""
         owned = delete(schema.accounts).where(schema.accounts.c.project == project)
         await self._connection.execute(owned)
-        await self._connection.execute(delete(_projects).where(_projects.c.id == project))
+        try:
+            await self._connection.execute(delete(_projects).where(_projects.c.id == project))
+        except IntegrityError as error:
+            raise Conflict(f"Project {project} is not empty") from error
         await advance(self._connection, ACCESS)
 
     async def is_empty(self, project: str) -> bool:
@@ -83,8 +93,7 @@ class SqlRepositories:
     async def add(self, record: RepositoryRecord) -> None:
         """Add *record*. Raises Conflict if its name is taken, NotFound without its project."""
         name = record.name
-        if await SqlProjects(self._connection).find(name.project) is None:
-            raise NotFound(f"Project {name.project} does not exist")
+        await SqlProjects(self._connection).hold(name.project)
         try:
             await self._connection.execute(
                 insert(_repositories).values(
@@ -142,12 +151,13 @@ class SqlRepositories:
             raise NotFound(f"Repository {name} does not exist")
 
     async def remove(self, name: RepositoryName) -> None:
-        """Remove the repository and every row in it; its blobs become orphans."""
-        query = select(schema.packages.c.normalized).join(_repositories).where(*named(name))
+        """Remove the repository and every row in it; its blobs become orphans. Raises NotFound."""
+        # Locked before its packages are read, or a package published meanwhile would
+        # disappear without its serial moving.
+        key = await hold_repository(self._connection, name)
+        query = select(schema.packages.c.normalized).where(schema.packages.c.repository == key)
         packages = (await self._connection.execute(query)).scalars().all()
-        removed = await self._connection.execute(delete(_repositories).where(*named(name)))
-        if not removed.rowcount:
-            raise NotFound(f"Repository {name} does not exist")
+        await self._connection.execute(delete(_repositories).where(_repositories.c.key == key))
         scope = listing_scope(name)
         await advance(
             self._connection, scope, *(f"{scope}/{package}" for package in packages), ACCESS
@@ -164,6 +174,19 @@ def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:
         size_bytes=row.size_bytes,
         mode=row.mode,
     )
+
+
+async def hold_repository(connection: AsyncConnection, name: RepositoryName) -> int:
+    """Return the repository's key, and let nobody else change what is in it until the commit.
+
+    Raises:
+        NotFound: it does not exist.
+    """
+    query = select(_repositories.c.key).where(*named(name)).with_for_update()
+    key: int | None = (await connection.execute(query)).scalar_one_or_none()
+    if key is None:
+        raise NotFound(f"Repository {name} does not exist")
+    return key
 
 
 def named(name: RepositoryName) -> tuple[ColumnElement[bool], ...]:

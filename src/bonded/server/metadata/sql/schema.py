@@ -97,7 +97,7 @@ files = Table(
     Column("key", _Key, primary_key=True),
     Column("package", ForeignKey("packages.key", ondelete="CASCADE"), nullable=False),
     Column("filename", String(255), nullable=False),
-    Column("version", String(128), nullable=False),
+    Column("version", String(255), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("upload_time", Instant, nullable=False),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bonded.server.core.errors import OutOfSpace, Unavailable
+from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql.access import SqlAccounts, SqlPolicies
+from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.files import SqlFiles
 from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.projects import SqlProjects, SqlRepositories
@@ -62,20 +62,20 @@ class SqlMetadataStore:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqlTransaction]:
         """Open a snapshot to read from."""
-        with _translated():
+        with translated():
             async with self._reader.connect() as connection:
                 yield SqlTransaction.on(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Open a transaction; it is durable when its block has ended."""
-        with _translated():
+        with translated():
             async with self._writer.begin() as connection:
                 yield SqlTransaction.on(connection)
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers."""
-        with _translated():
+        with translated():
             async with self._reader.connect() as connection:
                 await connection.execute(text("SELECT 1"))
 
@@ -84,20 +84,6 @@ class SqlMetadataStore:
         self.serials.close()
         await self._reader.dispose()
         await self._writer.dispose()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the driver's errors into ours; everything else passes through."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise Unavailable(f"The database has been busy for {POOL_WAIT_S} s") from error
-    except DBAPIError as error:
-        # SQLite's words for SQLITE_FULL; PostgreSQL says it as SQLSTATE 53100.
-        if "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "53100":
-            raise OutOfSpace("The database has no space left") from error
-        raise Unavailable("The database does not answer") from error
 
 
 async def open_sqlite(path: Path) -> SqlMetadataStore:
@@ -109,7 +95,7 @@ async def open_sqlite(path: Path) -> SqlMetadataStore:
     for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_with(begin))
-    await upgrade(writer)
+    await _bring_up(writer)
     return SqlMetadataStore(reader, writer, SqliteSerials(path))
 
 
@@ -124,8 +110,23 @@ async def open_postgresql(url: str) -> SqlMetadataStore:
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
     )
-    await upgrade(engine)
-    return SqlMetadataStore(engine, engine, SharedSerials(engine))
+    await _bring_up(engine)
+    # A reader sees one moment, as it does in SQLite, however many statements it sends.
+    reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return SqlMetadataStore(reader, engine, SharedSerials(engine))
+
+
+async def _bring_up(engine: AsyncEngine) -> None:
+    try:
+        await upgrade(engine)
+    except BaseException as error:
+        # A connection left open is a thread that keeps the process from ending.
+        await engine.dispose()
+        if isinstance(error, DBAPIError):
+            raise Unavailable(f"The database cannot be opened: {error.orig}") from error
+        if isinstance(error, OSError):
+            raise Unavailable(f"The database cannot be reached: {error}") from error
+        raise
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -119,7 +119,7 @@ def upgrade() -> None:
         sa.Column("key", KEY, nullable=False),
         sa.Column("package", KEY, nullable=False),
         sa.Column("filename", sa.String(length=255), nullable=False),
-        sa.Column("version", sa.String(length=128), nullable=False),
+        sa.Column("version", sa.String(length=255), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("upload_time", sa.BigInteger(), nullable=False),
