@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.core.iam import Principal
-from bonded.server.identity.assertions import AssertionVerifier
+from bonded.server.identity.assertions import AssertionVerifier, is_assertion
 from bonded.server.identity.credentials import (
     PresentedKeyFile,
     PresentedToken,
@@ -89,7 +89,7 @@ class Authenticator:
         try:
             token = self._tokens.verify(text)
         except Unauthenticated:
-            if not _looks_self_signed(text):
+            if not is_assertion(text):
                 raise
             assertion = await self._assertions.verify_bearer(text)
             key = await self._live_key(assertion.key_id)
@@ -133,8 +133,3 @@ class Authenticator:
 
 def _principal(key: AccountKey) -> Principal:
     return Principal(f"serviceAccount:{key.email}", credential=f"key {key.id}")
-
-
-def _looks_self_signed(text: str) -> bool:
-    # Ours say ES256; whatever else is a JWT may be an assertion.
-    return text.count(".") == 2 and text.startswith("eyJ")

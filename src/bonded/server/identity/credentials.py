@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 
 from bonded.server.core.errors import Unauthenticated
+from bonded.server.identity.keys import is_key_id
 
 HEADER_LENGTH_MAX = 16 * 1024
 """Longest Authorization header: a key file in base64 twice over takes about 6 kB."""
@@ -53,7 +53,7 @@ def parse_authorization(header: bytes) -> Presented:
         raise Unauthenticated("The Authorization header is neither Basic nor Bearer")
     try:
         user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise Unauthenticated("The Basic credential is not base64 of user:password") from error
     if not password:
         raise Unauthenticated("The password is empty")
@@ -79,9 +79,7 @@ def _key_file(password: str) -> PresentedKeyFile:
             "The password is not a service-account key file",
             hint="With user _json_key_base64 the password is the whole key file in base64.",
         ) from None
-    if not all(
-        isinstance(value, str)
-        for value in (key["client_email"], key["private_key_id"], key["private_key"])
-    ):
+    strings = (presented.email, presented.private_key_pem)
+    if not all(isinstance(value, str) for value in strings) or not is_key_id(presented.key_id):
         raise Unauthenticated("The password is not a service-account key file")
     return presented

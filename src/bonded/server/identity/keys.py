@@ -7,6 +7,7 @@ milliseconds, so callers on the event loop go through `asyncio.to_thread`.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 KEY_BITS = 2048
+_KEY_ID = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,6 +27,11 @@ class KeyPair:
     id: str
     private_key_pem: str
     public_key_pem: str
+
+
+def is_key_id(value: object) -> bool:
+    """Say whether *value* has the form of a key's id; whatever else is no key of ours."""
+    return isinstance(value, str) and _KEY_ID.fullmatch(value) is not None
 
 
 def make_key_pair() -> KeyPair:

@@ -30,9 +30,9 @@ class ClientGone(Exception):
     """The client went away before its request was complete: there is nobody to answer."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Call:
-    """A request that has been routed and authorized."""
+    """A request that has been routed and authorized. Has no repr: its headers hold a secret."""
 
     scope: Scope
     receive: Receive
