@@ -1,0 +1,318 @@
+"""Every route for every kind of caller, generated from the route table: nothing is left untested."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bonded.server.core.iam import ROLES, Permission
+from bonded.server.web.routing import Endpoint, Open
+from support.site import Site, basic
+from support.wheels import make_wheel
+
+PROJECT = "/v1/projects/my-project"
+READER = "roles/artifactregistry.reader"
+OTHER = f"{PROJECT}/locations/local/repositories/other"
+PLACES = {
+    "project": "my-project",
+    "repository": "python",
+    "location": "local",
+    "package": "absent",
+    "filename": "absent-1.0-py3-none-any.whl",
+    "account": "absent@my-project.iam.gserviceaccount.com",
+    "key": "0" * 40,
+}
+
+# Who calls → the role they have on the server; None: no role that counts here.
+CALLERS: dict[str, str | None] = {
+    "reader": READER,
+    "writer": "roles/artifactregistry.writer",
+    "repoAdmin": "roles/artifactregistry.repoAdmin",
+    "admin": "roles/artifactregistry.admin",
+    "owner": "roles/owner",
+    "other repository's reader": None,
+    "nobody's friend": None,
+}
+# What proves nobody, wherever it is presented.
+UNPROVEN = ("anonymous", "expired token", "deleted key", "deleted account", "garbage")
+
+Tokens = dict[str, str]
+Row = tuple[str, str, str]
+
+
+@pytest.fixture(name="tokens", scope="module")
+async def _tokens(shared: Site) -> Tokens:
+    """A token for every caller."""
+    await shared.call("POST", f"{OTHER.rpartition('/')[0]}?repositoryId=other", {"format": 8})
+    tokens = {"anonymous": "", "garbage": "garbage"}
+    keys = {}
+    for number, (caller, role) in enumerate(CALLERS.items()):
+        keys[caller] = await shared.make_account(f"caller-{number}")
+        member = f"serviceAccount:{keys[caller]['client_email']}"
+        if role is not None:
+            await shared.grant(role, member, "/v1/organizations/bonded")
+        elif caller == "other repository's reader":
+            await shared.grant(READER, member, OTHER)
+    await _bury(shared, tokens)
+    tokens["expired token"] = await shared.sign_in(keys["owner"])
+    shared.clock.forward(hours=2)
+    shared.admin = await shared.sign_in(shared.admin_key)
+    return tokens | {caller: await shared.sign_in(key) for caller, key in keys.items()}
+
+
+async def _bury(site: Site, tokens: Tokens) -> None:
+    """Sign in two owners of the server, then delete the key of one and the account of the other."""
+    accounts = f"{PROJECT}/serviceAccounts"
+    for caller in ("deleted key", "deleted account"):
+        key = await site.make_account(caller.replace(" ", "-"))
+        email = key["client_email"]
+        await site.grant("roles/owner", f"serviceAccount:{email}", "/v1/organizations/bonded")
+        tokens[caller] = await site.sign_in(key)
+        assert (await site.get(site.rest, token=tokens[caller])).status_code == 200
+        path = f"{accounts}/{email}"
+        path += f"/keys/{key['private_key_id']}" if caller == "deleted key" else ""
+        assert (await site.call("DELETE", path)).status_code == 200
+
+
+def outcome(endpoint: Endpoint, caller: str) -> str:
+    """Return what the rules say: open, unproven, denied or allowed."""
+    if isinstance(endpoint.permission, Open):
+        return "open"
+    if caller in UNPROVEN:
+        return "unproven"
+    role = CALLERS[caller]
+    return "allowed" if role is not None and endpoint.permission in ROLES[role] else "denied"
+
+
+def address(endpoint: Endpoint) -> str:
+    """Return a path that fits; where that is possible, of something absent."""
+    return re.sub(r"\{([a-z]+)\}", lambda match: PLACES[match[1]], endpoint.path)
+
+
+STATUS_OF = {"unproven": {401}, "denied": {403}}
+
+
+@pytest.mark.parametrize("caller", [*CALLERS, *UNPROVEN])
+async def test_every_route_lets_in_exactly_whom_its_permission_says(
+    shared: Site, tokens: Tokens, caller: str
+) -> None:
+    wrong = []
+    for endpoint in shared.registry.routes.endpoints:
+        expected = outcome(endpoint, caller)
+        if expected == "allowed" and endpoint.method == "DELETE" and "absent" not in endpoint.path:
+            # It would succeed and take away what the other rows need: asked of what is absent.
+            path = address(endpoint).replace("/python", "/absent")
+            path = path if path != PROJECT else "/v1/projects/absent"
+        else:
+            path = address(endpoint)
+
+        answer = await shared.call(endpoint.method, path, [], token=tokens[caller])
+
+        refused = answer.status_code in (401, 403)
+        is_right = (
+            answer.status_code in STATUS_OF[expected] if expected in STATUS_OF else not refused
+        )
+        if not is_right or answer.status_code >= 500:
+            wrong.append((endpoint.method, path, expected, answer.status_code))
+
+    assert wrong == []
+
+
+async def test_head_asks_for_what_get_asks_for(shared: Site, tokens: Tokens) -> None:
+    for endpoint in shared.registry.routes.endpoints:
+        if endpoint.method == "GET":
+            for caller in ("anonymous", "nobody's friend", "reader"):
+                get = await shared.call("GET", address(endpoint), token=tokens[caller])
+                head = await shared.call("HEAD", address(endpoint), token=tokens[caller])
+
+                assert (head.status_code, head.content) == (get.status_code, b"")
+
+
+def _table(endpoints: tuple[Endpoint, ...]) -> Iterator[Row]:
+    for endpoint in endpoints:
+        allowed = [caller for caller in CALLERS if outcome(endpoint, caller) in ("allowed", "open")]
+        if isinstance(endpoint.permission, Open):
+            allowed.append("anonymous")
+        yield endpoint.method, endpoint.path, ", ".join(allowed)
+
+
+ALL = "reader, writer, repoAdmin, admin, owner"
+PUBLIC = f"{ALL}, other repository's reader, nobody's friend, anonymous"
+R = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
+A = "/v1/projects/{project}/serviceAccounts/{account}"
+P = "/v1/projects/{project}"
+O = "/v1/organizations/bonded"  # noqa: E741
+D = "/{project}/{repository}"
+
+
+def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
+    assert set(_table(shared.registry.routes.endpoints)) == {
+        ("GET", "/healthz", PUBLIC),
+        ("GET", "/readyz", PUBLIC),
+        ("POST", "/token", PUBLIC),
+        ("GET", f"{D}/", ALL),
+        ("GET", f"{D}/simple", ALL),
+        ("GET", f"{D}/simple/", ALL),
+        ("GET", f"{D}/simple/{{package}}/", ALL),
+        ("GET", f"{D}/{{package}}/{{filename}}", ALL),
+        ("POST", D, "writer, repoAdmin, admin, owner"),
+        ("POST", f"{D}/", "writer, repoAdmin, admin, owner"),
+        ("POST", f"{D}/simple/", "writer, repoAdmin, admin, owner"),
+        ("POST", f"{D}/legacy/", "writer, repoAdmin, admin, owner"),
+        ("POST", "/v1/projects", "owner"),
+        ("GET", "/v1/projects", "owner"),
+        ("GET", P, ALL),
+        ("DELETE", P, "owner"),
+        ("GET", f"{P}:getIamPolicy", "owner"),
+        ("POST", f"{P}:getIamPolicy", "owner"),
+        ("POST", f"{P}:setIamPolicy", "owner"),
+        ("GET", f"{O}:getIamPolicy", "owner"),
+        ("POST", f"{O}:getIamPolicy", "owner"),
+        ("POST", f"{O}:setIamPolicy", "owner"),
+        ("GET", f"{P}/locations", ALL),
+        ("GET", f"{P}/locations/{{location}}", ALL),
+        ("POST", f"{P}/locations/{{location}}/repositories", "admin, owner"),
+        ("GET", f"{P}/locations/{{location}}/repositories", ALL),
+        ("GET", R, ALL),
+        ("PATCH", R, "admin, owner"),
+        ("DELETE", R, "admin, owner"),
+        ("GET", f"{R}:getIamPolicy", "admin, owner"),
+        ("POST", f"{R}:getIamPolicy", "admin, owner"),
+        ("POST", f"{R}:setIamPolicy", "admin, owner"),
+        ("POST", f"{P}/serviceAccounts", "owner"),
+        ("GET", f"{P}/serviceAccounts", "owner"),
+        ("GET", A, "owner"),
+        ("DELETE", A, "owner"),
+        ("POST", f"{A}/keys", "owner"),
+        ("GET", f"{A}/keys", "owner"),
+        ("DELETE", f"{A}/keys/{{key}}", "owner"),
+    }
+
+
+@pytest.mark.parametrize("resource", ["repository", "project", "server"])
+async def test_a_binding_counts_on_its_resource_and_below_and_ends_at_once(
+    site: Site, resource: str
+) -> None:
+    await site.upload(make_wheel())
+    path = {"repository": site.rest, "project": PROJECT, "server": "/v1/organizations/bonded"}
+    key = await site.make_account("reader-1")
+    token = await site.sign_in(key)
+    page = f"{site.repository}/simple/demo/"
+    policy: dict[str, Any] = (await site.call("POST", f"{path[resource]}:getIamPolicy")).json()
+
+    before = await site.get(page, token=token)
+    await site.grant(READER, f"serviceAccount:{key['client_email']}", path[resource])
+    granted = await site.get(page, token=token)
+    del policy["etag"]
+    await site.call("POST", f"{path[resource]}:setIamPolicy", {"policy": policy})
+    revoked = await site.get(page, token=token)
+
+    assert (before.status_code, granted.status_code, revoked.status_code) == (403, 200, 403)
+
+
+@pytest.mark.parametrize("what", ["key", "account"])
+@pytest.mark.parametrize("credential", ["token", "key file"])
+async def test_deleting_a_key_or_account_bites_on_the_next_request(
+    site: Site, what: str, credential: str
+) -> None:
+    key = await site.make_account("reader-1")
+    await site.grant(READER, f"serviceAccount:{key['client_email']}")
+    if credential == "token":
+        header = f"Bearer {await site.sign_in(key)}"
+    else:
+        header = basic("_json_key", json.dumps(key))
+    path = f"{PROJECT}/serviceAccounts/{key['client_email']}"
+    path += f"/keys/{key['private_key_id']}" if what == "key" else ""
+
+    before = await site.http.get(f"{site.repository}/simple/", headers={"authorization": header})
+    await site.call("DELETE", path)
+    after = await site.http.get(f"{site.repository}/simple/", headers={"authorization": header})
+
+    assert (before.status_code, after.status_code) == (200, 401)
+
+
+async def test_an_account_made_again_does_not_inherit_its_predecessor_s_token(site: Site) -> None:
+    key = await site.make_account("reader-1")
+    token = await site.sign_in(key)
+    await site.grant(READER, f"serviceAccount:{key['client_email']}")
+    await site.call("DELETE", f"{PROJECT}/serviceAccounts/{key['client_email']}")
+
+    await site.make_account("reader-1")
+
+    assert (await site.get(site.rest, token=token)).status_code == 401
+
+
+async def test_what_is_public_needs_no_credential_and_what_all_know_needs_any(site: Site) -> None:
+    await site.upload(make_wheel())
+    token = await site.sign_in(await site.make_account("somebody"))
+    page = f"{site.repository}/simple/demo/"
+
+    await site.grant(READER, "allAuthenticatedUsers")
+    known = [(await site.get(page, token=one)).status_code for one in ("", token)]
+    await site.grant(READER, "allUsers")
+    public = [(await site.get(page, token=one)).status_code for one in ("", token)]
+
+    assert (known, public) == ([401, 200], [200, 200])
+
+
+async def test_a_refusal_names_principal_permission_and_resource(site: Site) -> None:
+    key = await site.make_account("somebody")
+    token = await site.sign_in(key)
+
+    data = await site.get(f"{site.repository}/simple/", token=token)
+    control = await site.call("DELETE", PROJECT, token=token)
+
+    assert data.text == (
+        "Permission 'artifactregistry.repositories.downloadArtifacts' denied on resource "
+        "'//artifactregistry.googleapis.com/projects/my-project/locations/local/repositories/"
+        "python' (or it may not exist) for "
+        "serviceAccount:somebody@my-project.iam.gserviceaccount.com.\n"
+    )
+    assert control.json()["error"] == {
+        "code": 403,
+        "status": "PERMISSION_DENIED",
+        "message": (
+            "Permission 'resourcemanager.projects.delete' denied on resource "
+            "'//cloudresourcemanager.googleapis.com/projects/my-project' (or it may not exist) "
+            "for serviceAccount:somebody@my-project.iam.gserviceaccount.com."
+        ),
+        "details": [],
+    }
+
+
+async def test_what_is_absent_looks_the_same_as_what_is_hidden(site: Site) -> None:
+    token = await site.sign_in(await site.make_account("somebody"))
+
+    hidden = await site.get(f"{site.repository}/simple/", token=token)
+    absent = await site.get("/my-project/absent/simple/", token=token)
+
+    assert (hidden.status_code, absent.status_code) == (403, 403)
+    assert absent.text == hidden.text.replace("/python'", "/absent'")
+
+
+async def test_an_encoded_slash_cannot_move_the_question_to_another_resource(site: Site) -> None:
+    key = await site.make_account("other-admin")
+    token = await site.sign_in(key)
+    await site.call("POST", "/v1/projects", {"projectId": "other-project"})
+    await site.grant(
+        "roles/owner", f"serviceAccount:{key['client_email']}", "/v1/projects/other-project"
+    )
+
+    for path in (
+        "/other-project%2F..%2Fmy-project/python/simple/",
+        "/other-project/..%2F..%2Fmy-project%2Fpython/simple/",
+        "/other-project/../my-project/python/simple/",
+        "/my-project/python%2F..%2Fother/simple/",
+        "/other-project/%252e%252e/python/simple/",
+    ):
+        answer = await site.get(path, token=token)
+        assert answer.status_code in (403, 404), path
+
+
+def test_every_permission_of_a_route_exists(shared: Site) -> None:
+    for endpoint in shared.registry.routes.endpoints:
+        assert isinstance(endpoint.permission, Permission | Open)
