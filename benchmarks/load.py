@@ -77,8 +77,10 @@ def wrk(url: str, headers: Mapping[str, str], seconds: int) -> float:
         [*argv, url], capture_output=True, text=True, check=True, timeout=seconds + 60
     )
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    if rate is None or float(rate[1]) == 0 or "Non-2xx" in done.stdout:
-        raise LoadError(f"wrk on {url}:\n{done.stdout}")
+    if rate is None or float(rate[1]) == 0:
+        raise LoadError(f"not one answer to {CONNECTIONS} connections in {seconds} s")
+    if "Non-2xx" in done.stdout:
+        raise LoadError(f"answered with errors under load: {url}")
     return float(rate[1])
 
 

@@ -78,7 +78,8 @@ def _run(options: argparse.Namespace, directory: Path) -> int:
     os.sched_setaffinity(0, {LOAD_CORE})
     print(
         f"Python {platform.python_version()}, servers on core {SERVER_CORE}, load on core "
-        f"{LOAD_CORE}, 4 kB written durably in {fsync_cost_us(directory):,.0f} µs"
+        f"{LOAD_CORE}, 4 kB written durably in {fsync_cost_us(directory):,.0f} µs, "
+        f"load average before the start {os.getloadavg()[0]:.1f}"
     )
     targets = [TARGETS[name](directory / name) for name in options.targets]
     for target in targets:
