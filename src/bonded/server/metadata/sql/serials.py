@@ -11,7 +11,9 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.failures import translated
 
 _INSERT: dict[str, Callable[[Table], Any]] = {
     "sqlite": sqlite.insert,
@@ -50,8 +52,9 @@ class SqliteSerials:
 
     def __init__(self, path: Path) -> None:
         # Of its own, and never written through: its data_version tells of everybody else.
+        uri = f"{path.absolute().as_uri()}?mode=ro"
         self._connection = sqlite3.connect(
-            f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            uri, uri=True, isolation_level=None, check_same_thread=False
         )
         self._connection.execute("PRAGMA busy_timeout = 5000")
         self._data_version = -1
@@ -59,6 +62,12 @@ class SqliteSerials:
 
     async def read(self, *scopes: str) -> tuple[int, ...]:
         """Return the serial of each scope, in order; 0 for one that never changed."""
+        try:
+            return self._read(scopes)
+        except sqlite3.Error as error:
+            raise Unavailable("The database does not answer") from error
+
+    def _read(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
         (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version or len(self._known) > KNOWN_MAX:
             # Before the serials: a commit in between makes them look older than they are.
@@ -88,13 +97,15 @@ class SharedSerials:
     )
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # Without a transaction around it, the query is all that goes over the network.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, *scopes: str) -> tuple[int, ...]:
         """Return the serial of each scope, in order; 0 for one that never changed."""
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(self._query, {"scopes": scopes})
-            found: dict[str, int] = dict(rows.tuples().all())
+        with translated():
+            async with self._engine.connect() as connection:
+                rows = await connection.execute(self._query, {"scopes": scopes})
+                found: dict[str, int] = dict(rows.all())
         return tuple(found.get(scope, 0) for scope in scopes)
 
     def close(self) -> None:
