@@ -13,12 +13,14 @@ import asyncio
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from bonded.server.blobs.staging import StagedFile, clear, disk_errors
+from bonded.server.blobs.store import check_size
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk
@@ -57,24 +59,27 @@ class DirectoryBlobStore:
 
     async def open(self, digest: Sha256, size_bytes: int) -> Content:
         """Return the bytes, or the path of the file if they are many."""
-        path = self._path(digest)
         if size_bytes > IN_MEMORY_MAX_BYTES:
-            if not path.is_file():
-                raise Unavailable(f"The blob {digest} is missing from the store")
+            path = self._path(digest)
+            with _reading(digest):
+                found_bytes = path.stat().st_size
+            check_size(digest, found_bytes, size_bytes)
             return OnDisk(path, size_bytes)
         data = self._small.find(digest)
         if data is None:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise Unavailable(f"The blob {digest} cannot be read: {error.strerror}") from error
+            with _reading(digest):
+                data = self._path(digest).read_bytes()
+            check_size(digest, len(data), size_bytes)
             self._small.add(digest, data)
         return InMemory(data)
 
     async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
         """Name every blob that was last kept before *before*, a directory at a time."""
-        for directory in sorted(self._blobs.iterdir()):
-            for digest in await asyncio.to_thread(_older_in, directory, before.timestamp()):
+        for prefix in range(256):
+            directory = self._blobs / f"{prefix:02x}"
+            with disk_errors("listing blobs"):
+                older = await asyncio.to_thread(_older_in, directory, before.timestamp())
+            for digest in older:
                 yield digest
 
     async def remove_older(self, digest: Sha256, before: datetime) -> bool:
@@ -84,7 +89,7 @@ class DirectoryBlobStore:
 
     def _remove_older(self, path: Path, before: float) -> bool:
         # Held by `_move` too: an upload of the same bytes comes before this or after, not between.
-        with self._moving, suppress(FileNotFoundError):
+        with disk_errors("removing a blob"), self._moving, suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
                 path.unlink()
                 return True
@@ -97,7 +102,7 @@ class DirectoryBlobStore:
 
     async def _keep(self, staged: StagedFile) -> Sha256:
         digest = staged.sha256
-        await asyncio.to_thread(self._move, staged, self._path(digest))
+        await staged.in_thread(partial(self._move, staged, self._path(digest)))
         return digest
 
     def _move(self, staged: StagedFile, path: Path) -> None:
@@ -138,6 +143,14 @@ class _SmallBlobs:
         data = self._blobs.pop(digest, None)
         if data is not None:
             self._size_bytes -= len(data)
+
+
+@contextmanager
+def _reading(digest: Sha256) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The blob {digest} cannot be read: {error.strerror}") from error
 
 
 def _older_in(directory: Path, before: float) -> list[Sha256]:

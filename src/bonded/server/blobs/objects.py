@@ -13,6 +13,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
 from bonded.server.blobs.staging import StagedFile, clear
+from bonded.server.blobs.store import check_size
 from bonded.server.core.digests import Sha256, sha256_of
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content, Streamed
@@ -43,9 +44,10 @@ class ObjectBlobStore:
     async def open(self, digest: Sha256, size_bytes: int) -> Content:
         """Return a reader of ranges, once the object is known to be there."""
         try:
-            await obstore.head_async(self._store, _key(digest))
+            found = await obstore.head_async(self._store, _key(digest))
         except (BaseError, FileNotFoundError) as error:
             raise Unavailable(f"The blob {digest} cannot be read: {error}") from error
+        check_size(digest, found["size"], size_bytes)
         return Streamed(size_bytes, partial(self._read, _key(digest)))
 
     async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:

@@ -48,6 +48,7 @@ class StagedFile:
         self._hash = hashlib.sha256()
         self._waiting = bytearray()
         self._descriptor: int | None = None
+        self._running: asyncio.Future[None] | None = None
 
     @property
     def sha256(self) -> Sha256:
@@ -61,18 +62,26 @@ class StagedFile:
             raise TooLarge(f"The file is larger than the limit of {self._limit_bytes} bytes")
         self._waiting += chunk
         if len(self._waiting) >= WRITE_SIZE_BYTES:
-            await asyncio.to_thread(self._flush)
+            await self.in_thread(self._flush)
 
     async def finish(self) -> None:
         """Bring the rest to the file."""
         if len(self._waiting) < WRITE_SIZE_BYTES // 16:
             self._flush()
         else:
-            await asyncio.to_thread(self._flush)
+            await self.in_thread(self._flush)
 
     async def keep(self) -> Sha256:
         """Make the bytes durable under their digest."""
         return await self._keeper(self)
+
+    async def in_thread(self, work: Callable[[], None]) -> None:
+        """Run what blocks; the stage stays open until it has ended, even for a caller that left.
+
+        Closed under a running thread, the descriptor's number might mean another upload's file.
+        """
+        self._running = asyncio.get_running_loop().run_in_executor(None, work)
+        await asyncio.shield(self._running)
 
     def sync(self) -> None:
         """Wait until the file is on the disk. Blocks: call it in a thread."""
@@ -102,6 +111,8 @@ class StagedFile:
         trace: TracebackType | None,
     ) -> None:
         """Leave nothing behind but what was kept elsewhere."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
         if self._descriptor is not None:
             os.close(self._descriptor)
             self.path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bonded.server.core.digests import Sha256
+from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content
 
 
@@ -86,3 +87,9 @@ class BlobStore(Protocol):
     async def check(self) -> None:
         """Raise Unavailable unless blobs can be written."""
         ...
+
+
+def check_size(digest: Sha256, found_bytes: int, size_bytes: int) -> None:
+    """Raise Unavailable if a blob is not as long as its row says: no part passes for the whole."""
+    if found_bytes != size_bytes:
+        raise Unavailable(f"The blob {digest} is damaged: {found_bytes} of {size_bytes} bytes")
