@@ -1,0 +1,17 @@
+"""`bonded artifacts`: repositories, and the settings that clients need to use them."""
+
+from __future__ import annotations
+
+import click
+
+from bonded.cli.grammar import Group
+
+PLACES = {
+    "print-settings": "bonded.cli.artifacts.settings:print_settings",
+    "repositories": "bonded.cli.artifacts.repositories:repositories",
+}
+
+
+@click.group(cls=Group, places=PLACES)
+def artifacts() -> None:
+    """Manage repositories and what is in them."""

@@ -1,0 +1,237 @@
+"""`bonded artifacts repositories`: create, look at, change and delete repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from bonded.cli.artifacts.locating import locate, location_path
+from bonded.cli.grammar import Group
+from bonded.cli.output import Column, basename, field, local_time
+from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
+from bonded.cli.session import Session, pass_session
+from bonded.client import properties
+from bonded.client.api import Message
+from bonded.client.errors import Misconfigured
+
+BYTES_PER_MB = 1024 * 1024
+
+
+class Labels(click.ParamType[dict[str, str]]):
+    """`key=value,key=value`."""
+
+    name = "labels"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, str]:
+        """Return the labels that *value* lists."""
+        labels: dict[str, str] = {}
+        for item in filter(None, value.split(",")):
+            key, equals, text = item.partition("=")
+            if not equals or not key:
+                self.fail(f"Bad syntax for dict arg: [{item}]. Write KEY=VALUE.", param, ctx)
+            labels[key] = text
+        return labels
+
+
+LOCATION = click.option("--location", metavar="LOCATION", help="The repository's location.")
+
+
+@click.group(cls=Group)
+def repositories() -> None:
+    """Manage repositories."""
+
+
+@repositories.command()
+@click.argument("repository")
+@LOCATION
+@click.option(
+    "--repository-format",
+    type=click.Choice(["python"], case_sensitive=False),
+    required=True,
+    help="What the repository holds.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["standard-repository"]),
+    default="standard-repository",
+    help="Where the repository gets its packages from.",
+)
+@click.option("--description", help="What the repository is for.")
+@click.option("--labels", type=Labels(), metavar="KEY=VALUE,...", help="Labels to set.")
+@click.option("--async", "is_async", is_flag=True, help="Do not wait for the operation.")
+@pass_session
+def create(
+    session: Session,
+    *,
+    repository: str,
+    location: str | None,
+    repository_format: str,
+    mode: str,
+    description: str | None,
+    labels: dict[str, str] | None,
+    is_async: bool,
+) -> None:
+    """Create a repository."""
+    place = locate(session, repository, location)
+    body: Message = {
+        "format": repository_format.upper(),
+        "mode": mode.upper().replace("-", "_"),
+        "description": description or "",
+        "labels": labels or {},
+    }
+    parent = f"{location_path(place.project, place.location)}/repositories"
+    operation = session.api.post(parent, body, repositoryId=place.repository)
+    session.say(f"Create request issued for: [{place.repository}]")
+    if is_async:
+        session.say(f"Check operation [{operation['name']}] for status.")
+        session.show(operation)
+        return
+    session.finish(operation)
+    session.say(f"Created repository [{place.repository}].")
+    if session.flags.format:
+        session.show(session.api.get(place.path))
+
+
+@repositories.command("list")
+@click.option("--location", metavar="LOCATION", help="One location; `all` by default.")
+@pass_session
+def list_repositories(session: Session, location: str | None) -> None:
+    """List repositories."""
+    location = location or session.configuration.find(properties.LOCATION) or "all"
+    where = "across all locations" if location == "all" else f"location {location}"
+    session.say(f"Listing items under project {session.project}, {where}.\n")
+    session.show_all(_every(session, location), COLUMNS, "ARTIFACT_REGISTRY")
+
+
+@repositories.command()
+@click.argument("repository")
+@LOCATION
+@pass_session
+def describe(session: Session, repository: str, location: str | None) -> None:
+    """Show a repository."""
+    place = locate(session, repository, location)
+    found = session.api.get(place.path)
+    session.say(f"Encryption: {_encryption(found)}")
+    if "registryUri" not in found:
+        session.say(f"Registry URL: {session.server}/{place.project}/{place.repository}")
+    session.say(f"Repository Size: {_megabytes(found)}MB")
+    session.show(found)
+
+
+@repositories.command()
+@click.argument("repository")
+@LOCATION
+@click.option("--description", help="What the repository is for.")
+@click.option("--update-labels", type=Labels(), metavar="KEY=VALUE,...", help="Labels to set.")
+@click.option("--remove-labels", metavar="KEY,...", help="Labels to remove.")
+@click.option("--clear-labels", is_flag=True, help="Remove all labels before setting any.")
+@pass_session
+def update(
+    session: Session,
+    *,
+    repository: str,
+    location: str | None,
+    description: str | None,
+    update_labels: dict[str, str] | None,
+    remove_labels: str | None,
+    clear_labels: bool,
+) -> None:
+    """Change a repository's description or labels."""
+    if clear_labels and remove_labels:
+        raise click.UsageError("At most one of --clear-labels | --remove-labels can be specified.")
+    body: Message = {}
+    if description is not None:
+        body["description"] = description
+    place = locate(session, repository, location)
+    if update_labels or remove_labels or clear_labels:
+        labels = {} if clear_labels else dict(session.api.get(place.path).get("labels", {}))
+        for key in (remove_labels or "").split(","):
+            labels.pop(key, None)
+        body["labels"] = labels | (update_labels or {})
+    if not body:
+        raise Misconfigured(
+            "Nothing to update.",
+            hint="Give --description, --update-labels, --remove-labels or --clear-labels.",
+        )
+    updated = session.api.patch(place.path, body, mask=tuple(sorted(body)))
+    session.say(f"Updated repository [{place.repository}].")
+    session.show(updated)
+
+
+@repositories.command()
+@click.argument("repository")
+@LOCATION
+@click.option("--async", "is_async", is_flag=True, help="Do not wait for the operation.")
+@pass_session
+def delete(session: Session, repository: str, location: str | None, *, is_async: bool) -> None:
+    """Delete a repository with everything in it."""
+    place = locate(session, repository, location)
+    session.confirm(f"You are about to delete repository [{place.repository}]")
+    operation = session.api.delete(place.path)
+    session.say(f"Delete request issued for: [{place.repository}]")
+    if is_async:
+        session.say(f"Check operation [{operation['name']}] for status.")
+        session.show(operation)
+        return
+    session.finish(operation)
+    session.say(f"Deleted repository [{place.repository}].")
+
+
+def _every(session: Session, location: str) -> Iterator[Message]:
+    """Yield the repositories of one location or of all."""
+    project = session.project
+    if location == "all":
+        found = session.api.list_all(location_path(project, "")[:-1], "locations")
+        locations = [str(item["locationId"]) for item in found]
+    else:
+        locations = [location]
+    for name in locations:
+        yield from session.api.list_all(
+            f"{location_path(project, name)}/repositories", "repositories"
+        )
+
+
+def _megabytes(repository: Mapping[str, Any]) -> str:
+    return f"{int(repository.get('sizeBytes', 0)) / BYTES_PER_MB:.3f}"
+
+
+def _encryption(repository: Mapping[str, Any]) -> str:
+    """Return who encrypts: not Bonded, unless a key is named; the storage beneath may."""
+    return "Customer-managed key" if repository.get("kmsKeyName") else "Storage default"
+
+
+def _location_of(repository: Mapping[str, Any]) -> str:
+    return str(repository["name"]).split("/")[3]
+
+
+COLUMNS = (
+    Column("REPOSITORY", basename("name")),
+    Column("FORMAT", field("format")),
+    Column("MODE", field("mode")),
+    Column("DESCRIPTION", field("description")),
+    Column("LOCATION", _location_of),
+    Column("LABELS", field("labels")),
+    Column("ENCRYPTION", _encryption),
+    Column("CREATE_TIME", local_time("createTime")),
+    Column("UPDATE_TIME", local_time("updateTime")),
+    Column("SIZE (MB)", _megabytes),
+)
+
+
+def _policy_resource(session: Session, given: Parameters) -> PolicyResource:
+    place = locate(session, given["repository"], given["location"])
+    return PolicyResource("repository", place.repository, place.path, is_read_by_post=False)
+
+
+def _policy_parameters() -> list[click.Parameter]:
+    return [
+        click.Argument(["repository"]),
+        click.Option(["--location"], metavar="LOCATION", help="The repository's location."),
+    ]
+
+
+add_policy_commands(repositories, _policy_parameters, _policy_resource)

@@ -1,0 +1,77 @@
+"""`bonded artifacts print-settings`: what to paste into a client's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from bonded.cli.artifacts.locating import RepositoryPlace, locate
+from bonded.cli.grammar import Group
+from bonded.cli.session import Session, missing, pass_session
+from bonded.client import properties, snippets
+from bonded.client.accounts import read_key_file
+from bonded.client.api import Message
+from bonded.client.errors import Misconfigured
+
+
+@click.group(cls=Group)
+def print_settings() -> None:
+    """Print settings for clients of a repository."""
+
+
+@print_settings.command()
+@click.option("--repository", metavar="REPOSITORY", help="The repository.")
+@click.option("--location", metavar="LOCATION", help="The repository's location.")
+@click.option(
+    "--json-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A service-account key that the clients are to use.",
+)
+@click.option(
+    "--tool",
+    type=click.Choice(list(snippets.TOOLS)),
+    help="The client; by default .pypirc and pip.conf.",
+)
+@pass_session
+def python(
+    session: Session,
+    repository: str | None,
+    location: str | None,
+    json_key: Path | None,
+    tool: str | None,
+) -> None:
+    """Print settings for pip, uv, Poetry, PDM or twine."""
+    key_file = None
+    if json_key:
+        session.key_at_hand = read_key_file(json_key)
+        key_file = snippets.KeyFile(str(json_key), session.key_at_hand)
+    repository = repository or session.configuration.find(properties.REPOSITORY)
+    if repository is None:
+        raise missing("repository", properties.REPOSITORY)
+    place = locate(session, repository, location)
+    found = session.api.get(place.path)
+    if found.get("format") != "PYTHON":
+        raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
+    server = _server_of(session.server, place, found)
+    target = snippets.Target(server, place.project, place.repository, key_file)
+    write = snippets.TOOLS[tool] if tool else snippets.pypirc_and_pip
+    click.echo(write(target), nl=False)
+
+
+def _server_of(server: str, place: RepositoryPlace, repository: Message) -> str:
+    """Return the origin at which clients reach *repository*.
+
+    It is the server's own, unless the repository is in a location that has a host of its own,
+    `LOCATION-python.DOMAIN`: then the server says so in `registryUri`, which carries no scheme.
+    """
+    host = str(repository.get("registryUri", "")).partition("/")[0]
+    if host.startswith(f"{place.location}-python."):
+        return f"{urlsplit(server).scheme}://{host}"
+    return server
+
+
+# The older gcloud's name of the same command.
+print_settings.add_command(python, "pypi")

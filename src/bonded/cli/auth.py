@@ -1,0 +1,112 @@
+"""`bonded auth`: who this machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bonded.cli.grammar import Group
+from bonded.cli.session import Session, pass_session
+from bonded.client import properties
+from bonded.client.accounts import read_key_file
+from bonded.client.errors import Misconfigured, NotSignedIn
+from bonded.client.tokens import forget_tokens
+
+
+@click.group(cls=Group)
+def auth() -> None:
+    """Manage credentials for the registry."""
+
+
+@auth.command("activate-service-account")
+@click.argument("email", metavar="ACCOUNT", required=False)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The service-account key, in Google's JSON format.",
+)
+@pass_session
+def activate_service_account(session: Session, email: str | None, key_file: Path) -> None:
+    """Sign in with a service-account key, and make its account the active one."""
+    key = read_key_file(key_file)
+    if email not in {None, key.email}:
+        raise Misconfigured(
+            "The given account name does not match the account name in the key file.",
+            hint="This argument can be omitted when using .json keys.",
+        )
+    # Tokens that an older key earned say nothing about this one.
+    forget_tokens(session.directory, key.email)
+    session.tokens_of(key).get_token()
+    session.accounts.add(key)
+    session.configuration.set(properties.ACCOUNT, key.email)
+    session.say(f"Activated service account credentials for: [{key.email}]")
+    server = session.find_server()
+    if server and server != key.server:
+        session.say(
+            f"WARNING: commands go to {server}, but this key is from {key.server}. "
+            "To follow the key, run `bonded config unset core/server`."
+        )
+
+
+@auth.command("print-access-token")
+@click.argument("email", metavar="ACCOUNT", required=False)
+@pass_session
+def print_access_token(session: Session, email: str | None) -> None:
+    """Print an access token: the password that goes with user oauth2accesstoken."""
+    session.flags.account = email or session.flags.account
+    token = session.tokens.get_token()
+    if session.flags.format:
+        session.show({"token": token.secret})
+    else:
+        click.echo(token.secret)
+
+
+@auth.command("list")
+@pass_session
+def list_accounts(session: Session) -> None:
+    """List the accounts that are signed in."""
+    from bonded.cli.output import Column, field  # noqa: PLC0415 - print-access-token needs no tables
+
+    active = session.find_account()
+    accounts = [
+        {"account": email, "status": "ACTIVE" if email == active else ""}
+        for email in session.accounts.list_emails()
+    ]
+    if not accounts and not session.flags.format:
+        session.say(
+            "No credentialed accounts.\n\nTo login, run:\n"
+            "  $ bonded auth activate-service-account --key-file=FILE"
+        )
+        return
+    columns = (
+        Column("ACTIVE", lambda item: "*" if item["status"] else ""),
+        Column("ACCOUNT", field("account")),
+    )
+    session.show_all(accounts, columns, "Credentialed Accounts")
+    if not session.flags.format:
+        session.say("\nTo set the active account, run:\n    $ bonded config set account `ACCOUNT`")
+
+
+@auth.command()
+@click.argument("email", metavar="ACCOUNT", required=False)
+@pass_session
+def revoke(session: Session, email: str | None) -> None:
+    """Forget an account's key and tokens on this machine."""
+    account = email or session.find_account()
+    if account is None:
+        raise NotSignedIn("No credentials available to revoke.")
+    forget_tokens(session.directory, account)
+    if not session.accounts.remove(account):
+        raise NotSignedIn(
+            f"No credentials found for account [{account}].",
+            hint="`bonded auth list` shows the accounts that are signed in.",
+        )
+    if session.configuration.stored().get(properties.ACCOUNT.name) == account:
+        session.configuration.unset(properties.ACCOUNT)
+    session.say(
+        f"WARNING: [{account}] appears to be a service account. Its key still works wherever else "
+        "it is kept: to end that, run `bonded iam service-accounts keys delete`."
+    )
+    click.echo(f"Revoked credentials:\n - {account}")

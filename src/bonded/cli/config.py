@@ -1,0 +1,69 @@
+"""`bonded config`: the properties, set once instead of typed."""
+
+from __future__ import annotations
+
+import click
+
+from bonded.cli.grammar import Group
+from bonded.cli.session import Session, pass_session
+from bonded.client.properties import ACCOUNT, parse_property, render
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """View and change the properties of the command line."""
+
+
+@config.command("set")
+@click.argument("section_property", metavar="SECTION/PROPERTY")
+@click.argument("value")
+@pass_session
+def set_property(session: Session, section_property: str, value: str) -> None:
+    """Set a property."""
+    known = parse_property(section_property)
+    session.configuration.set(known, value)
+    session.say(f"Updated property [{known.name}].")
+    if known is ACCOUNT and session.accounts.find(value) is None:
+        session.say(
+            f"WARNING: [{value}] has no credentials here. "
+            "Run `bonded auth activate-service-account --key-file=FILE`."
+        )
+
+
+@config.command("get")
+@click.argument("section_property", metavar="SECTION/PROPERTY")
+@pass_session
+def get_property(session: Session, section_property: str) -> None:
+    """Print the value of a property."""
+    value = session.configuration.find(parse_property(section_property))
+    if value is None:
+        session.say("(unset)")
+    else:
+        click.echo(value)
+
+
+@config.command("unset")
+@click.argument("section_property", metavar="SECTION/PROPERTY")
+@pass_session
+def unset_property(session: Session, section_property: str) -> None:
+    """Unset a property."""
+    known = parse_property(section_property)
+    session.configuration.unset(known)
+    session.say(f"Unset property [{known.name}].")
+
+
+@config.command("list")
+@pass_session
+def list_properties(session: Session) -> None:
+    """List the properties in force, from the file and from the environment."""
+    values = session.configuration.in_force()
+    if session.flags.format:
+        nested: dict[str, dict[str, str]] = {}
+        for name, value in values.items():
+            section, _, key = name.partition("/")
+            nested.setdefault(section, {})[key] = value
+        session.show(nested)
+        return
+    if values:
+        click.echo(render(values))
+    session.say(f"Your active configuration is: [{session.configuration.name}]")

@@ -1,0 +1,14 @@
+"""`bonded iam`: who may sign in."""
+
+from __future__ import annotations
+
+import click
+
+from bonded.cli.grammar import Group
+
+PLACES = {"service-accounts": "bonded.cli.iam.service_accounts:service_accounts"}
+
+
+@click.group(cls=Group, places=PLACES)
+def iam() -> None:
+    """Manage identities."""

@@ -1,0 +1,90 @@
+"""`bonded iam service-accounts keys`: the key files that prove service accounts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+import click
+
+from bonded.cli.grammar import Group
+from bonded.cli.iam.service_accounts import account_path
+from bonded.cli.output import Column, basename, field
+from bonded.cli.session import Session, pass_session
+from bonded.client.api import Message, segment
+from bonded.client.errors import Misconfigured
+from bonded.client.private_files import check_writable, write_private
+
+COLUMNS = (
+    Column("KEY_ID", basename("name")),
+    Column("CREATED_AT", field("validAfterTime")),
+    Column("EXPIRES_AT", field("validBeforeTime")),
+    Column("DISABLED", lambda key: str(bool(key.get("disabled")))),
+)
+IAM_ACCOUNT = click.option(
+    "--iam-account", metavar="EMAIL", required=True, help="The service account."
+)
+
+
+@click.group(cls=Group)
+def keys() -> None:
+    """Create and manage the keys of a service account."""
+
+
+@keys.command()
+@click.argument("output_file", type=click.Path(path_type=Path, allow_dash=True))
+@IAM_ACCOUNT
+@pass_session
+def create(session: Session, output_file: Path, iam_account: str) -> None:
+    """Create a key and write it to a file that only you may read; `-` prints it."""
+    is_printed = str(output_file) == "-"
+    if not is_printed:
+        # Before the server makes a key that we then could not keep.
+        check_writable(output_file)
+    key = session.api.post(
+        f"{account_path(session, iam_account)}/keys",
+        {"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"},
+    )
+    text = _contents(key)
+    if is_printed:
+        click.echo(text)
+    else:
+        write_private(output_file, text)
+    key_id = key["name"].rpartition("/")[2]
+    session.say(f"created key [{key_id}] of type [json] as [{output_file}] for [{iam_account}]")
+
+
+@keys.command("list")
+@IAM_ACCOUNT
+@pass_session
+def list_keys(session: Session, iam_account: str) -> None:
+    """List the keys of a service account."""
+    path = f"{account_path(session, iam_account)}/keys"
+    session.show_all(session.api.list_all(path, "keys"), COLUMNS)
+
+
+@keys.command()
+@click.argument("key_id")
+@IAM_ACCOUNT
+@pass_session
+def delete(session: Session, key_id: str, iam_account: str) -> None:
+    """Delete a key: whoever holds its file can no longer sign in."""
+    session.confirm(f"You are about to delete key [{key_id}] for service account [{iam_account}].")
+    session.api.delete(f"{account_path(session, iam_account)}/keys/{segment(key_id)}")
+    session.say(f"deleted key [{key_id}] for service account [{iam_account}]")
+
+
+def _contents(key: Message) -> str:
+    """Return the key file that the server made.
+
+    Raises:
+        Misconfigured: the server sent none.
+    """
+    try:
+        return base64.b64decode(key["privateKeyData"], validate=True).decode()
+    except (KeyError, binascii.Error, UnicodeDecodeError) as error:
+        raise Misconfigured(
+            f"The server created key [{key.get('name')}] but sent no key file.",
+            hint="Delete that key with `bonded iam service-accounts keys delete`.",
+        ) from error

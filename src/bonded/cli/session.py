@@ -1,0 +1,229 @@
+"""What one command line knows: flags, properties, account, server; and how it speaks to people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from bonded.cli.grammar import Flags, flags_of
+from bonded.client import properties
+from bonded.client.accounts import AccountStore, ServiceAccountKey
+from bonded.client.environment import Environment, read_environment
+from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
+from bonded.client.properties import Configuration
+from bonded.client.servers import parse_server
+from bonded.client.tokens import CachedTokens, KeyTokens
+
+if TYPE_CHECKING:
+    # requests and the formats cost 100 ms, which a cached token does not need.
+    from bonded.cli.output import Column
+    from bonded.client.api import Api, Message
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Session:
+    """Answers what the flags left open: from the environment, the properties, the account's key."""
+
+    def __init__(self, flags: Flags, environment: Environment) -> None:
+        self.flags = flags
+        self.directory: Path = environment.config_directory
+        self.configuration = Configuration(self.directory, environment)
+        self.accounts = AccountStore(self.directory)
+        # A key file named on the line stands in where nobody is signed in.
+        self.key_at_hand: ServiceAccountKey | None = None
+
+    def find_account(self) -> str | None:
+        """Return the address of the account to act as."""
+        return self.flags.account or self.configuration.find(properties.ACCOUNT)
+
+    def find_key(self) -> ServiceAccountKey | None:
+        """Return the key of the active account, or the key at hand if no account is active.
+
+        Raises:
+            NotSignedIn: an account is active, but nothing is stored for it.
+        """
+        account = self.find_account()
+        if account is None:
+            return self.key_at_hand
+        key = self.accounts.find(account)
+        if key is None:
+            raise NotSignedIn(
+                f"Your current active account [{account}] does not have any valid credentials.",
+                hint=_SIGN_IN,
+            )
+        return key
+
+    @cached_property
+    def key(self) -> ServiceAccountKey:
+        """The key to act with.
+
+        Raises:
+            NotSignedIn: there is none.
+        """
+        key = self.find_key()
+        if key is None:
+            raise NotSignedIn(
+                "You do not currently have an active account selected.", hint=_SIGN_IN
+            )
+        return key
+
+    @cached_property
+    def server(self) -> str:
+        """The server to act on.
+
+        Raises:
+            NotSignedIn: nothing says which.
+        """
+        return self.find_server() or self.key.server
+
+    def find_server(self) -> str | None:
+        """Return the server that the line or a property names, whatever the account says."""
+        chosen = self.flags.server or self.configuration.find(properties.SERVER)
+        return parse_server(chosen) if chosen else None
+
+    @cached_property
+    def project(self) -> str:
+        """The project to act on.
+
+        Raises:
+            NotSignedIn: nothing says which, and no key is at hand that would.
+            Misconfigured: nothing says which.
+        """
+        chosen = self.flags.project or self.configuration.find(properties.PROJECT)
+        if chosen:
+            return chosen
+        # Without an account the advice is to sign in: the key then brings its project.
+        if self.key.project is None:
+            raise Misconfigured(
+                "The required property [project] is not currently set.",
+                hint="Use the flag [--project], run `bonded config set project PROJECT_ID`, or set "
+                "the environment variable [BONDED_CORE_PROJECT].",
+            )
+        return self.key.project
+
+    def location(self, chosen: str | None) -> str:
+        """Return *chosen*, else the property, else the location that the server lists first.
+
+        Raises:
+            Misconfigured: nothing says which.
+        """
+        if found := chosen or self.configuration.find(properties.LOCATION):
+            return found
+        for location in self.api.list_all(f"/v1/projects/{self.project}/locations", "locations"):
+            return str(location["locationId"])
+        raise missing("location", properties.LOCATION)
+
+    @cached_property
+    def tokens(self) -> CachedTokens:
+        """The tokens of the active account."""
+        return self.tokens_of(self.key)
+
+    def tokens_of(self, key: ServiceAccountKey) -> CachedTokens:
+        """Return the tokens of *key*."""
+        return CachedTokens(KeyTokens(key), self.directory, self.find_server() or key.server)
+
+    @cached_property
+    def api(self) -> Api:
+        """The server's API, as the active account."""
+        from bonded.client.api import Api  # noqa: PLC0415 - see above
+
+        api = Api(self.server, self.tokens)
+        click.get_current_context().call_on_close(api.close)
+        return api
+
+    def say(self, text: str) -> None:
+        """Tell the person something; standard output is for data."""
+        click.echo(text, err=True)
+
+    def confirm(self, text: str) -> None:
+        """Ask whether to go on. Silence means yes, as gcloud has it, so that scripts go on.
+
+        Raises:
+            Misconfigured: the answer is no.
+        """
+        if self.flags.quiet:
+            return
+        self.say(f"{text}\n")
+        click.echo("Do you want to continue (Y/n)?  ", nl=False, err=True)
+        while (answer := sys.stdin.readline().strip().lower()) not in {"", "y", "yes", "n", "no"}:
+            click.echo("Please enter 'y' or 'n':  ", nl=False, err=True)
+        self.say("")
+        if answer.startswith("n"):
+            raise Misconfigured("Aborted by user.")
+
+    def finish(self, operation: Message, verb: str = "complete") -> Message:
+        """Wait for *operation*, saying so, and return its response."""
+        click.echo(f"Waiting for operation [{operation['name']}] to {verb}...", nl=False, err=True)
+        try:
+            response = self.api.wait(operation)
+        except ClientError:
+            self.say("failed.")
+            raise
+        self.say("done.")
+        return response
+
+    def check_format(self) -> None:
+        """Refuse a format that does not exist before anything is done.
+
+        Raises:
+            Misconfigured: there is no such format.
+        """
+        if self.flags.format:
+            from bonded.cli import output  # noqa: PLC0415 - see above
+
+            output.Format.parse(self.flags.format)
+
+    def show(self, resource: Mapping[str, Any], form: str = "yaml") -> None:
+        """Print a resource in the format of the line, else in *form*."""
+        from bonded.cli import output  # noqa: PLC0415 - see above
+
+        click.echo(output.render(resource, output.Format.parse(self.flags.format or form)))
+
+    def show_all(
+        self, resources: Iterable[Mapping[str, Any]], columns: Sequence[Column], title: str = ""
+    ) -> None:
+        """Print a list in the format of the line, else as a table."""
+        from bonded.cli import output  # noqa: PLC0415 - see above
+
+        form = output.Format.parse(self.flags.format or "table")
+        items = list(resources)
+        if form.kind == "table" and not items:
+            self.say("Listed 0 items.")
+        elif items or form.kind == "json":
+            click.echo(output.render_list(items, form, columns, title))
+
+
+def missing(attribute: str, known: properties.Property) -> Misconfigured:
+    """Return gcloud's error for an attribute that neither the line nor a property gives."""
+    return Misconfigured(
+        f"Failed to find attribute [{attribute}]. The attribute can be set in the following ways:",
+        hint=f"- Set the argument [--{attribute}] on the command line\n"
+        f"- Set the property [{known.name}], with `bonded config set {known.name} VALUE`",
+    )
+
+
+def pass_session(command: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+    """Give *command* the session of its line as its first argument."""
+
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        session = Session(flags_of(click.get_current_context()), read_environment())
+        session.check_format()
+        return command(session, *args, **kwargs)
+
+    return update_wrapper(wrapped, command)
+
+
+_SIGN_IN = """Please run:
+
+  $ bonded auth activate-service-account --key-file=FILE
+
+to obtain new credentials, or, to select an account that `bonded auth list` shows:
+
+  $ bonded config set account ACCOUNT"""

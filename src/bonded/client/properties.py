@@ -1,0 +1,141 @@
+"""The properties that people set once instead of typing them, and where each may come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bonded.client.environment import Environment
+from bonded.client.errors import Misconfigured
+from bonded.client.private_files import read_private, write_private
+from bonded.client.servers import parse_server
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property: `section/key`, and the variables that override the file."""
+
+    section: str
+    key: str
+    variables: tuple[str, ...]
+    meaning: str
+
+    @property
+    def name(self) -> str:
+        """The name as commands and messages spell it."""
+        return f"{self.section}/{self.key}"
+
+
+PROJECT = Property(
+    "core",
+    "project",
+    ("BONDED_CORE_PROJECT", "CLOUDSDK_CORE_PROJECT"),
+    "project that commands act on",
+)
+# CLOUDSDK_CORE_ACCOUNT is not heard: it names somebody at Google, who has no credentials here.
+ACCOUNT = Property("core", "account", ("BONDED_CORE_ACCOUNT",), "account that commands act as")
+SERVER = Property("core", "server", ("BONDED_SERVER",), "URL of the registry")
+LOCATION = Property(
+    "artifacts",
+    "location",
+    ("BONDED_ARTIFACTS_LOCATION", "CLOUDSDK_ARTIFACTS_LOCATION"),
+    "location of repositories",
+)
+REPOSITORY = Property(
+    "artifacts",
+    "repository",
+    ("BONDED_ARTIFACTS_REPOSITORY", "CLOUDSDK_ARTIFACTS_REPOSITORY"),
+    "repository that commands act on",
+)
+PROPERTIES = (PROJECT, ACCOUNT, SERVER, LOCATION, REPOSITORY)
+
+
+def parse_property(text: str) -> Property:
+    """Return the property called *text*; a bare key is one of section `core`.
+
+    Raises:
+        Misconfigured: there is no such property.
+    """
+    section, _, key = text.rpartition("/")
+    section = section or "core"
+    for known in PROPERTIES:
+        if (known.section, known.key) == (section, key):
+            return known
+    names = ", ".join(known.name for known in PROPERTIES)
+    raise Misconfigured(
+        f"Section [{section}] has no property [{key}].", hint=f"The properties are: {names}."
+    )
+
+
+class Configuration:
+    """The properties of one named configuration, in an INI file that people may also edit."""
+
+    def __init__(self, directory: Path, environment: Environment, name: str = "default") -> None:
+        self.name = name
+        self._environment = environment
+        self._path = directory / "configurations" / f"{name}.ini"
+
+    def find(self, wanted: Property) -> str | None:
+        """Return the value in force: the environment's, else the file's, else None."""
+        return self._environment.find(*wanted.variables) or self.stored().get(wanted.name)
+
+    def in_force(self) -> Mapping[str, str]:
+        """Return every property that has a value, by name, wherever the value comes from."""
+        return {known.name: value for known in PROPERTIES if (value := self.find(known))}
+
+    def stored(self) -> Mapping[str, str]:
+        """Return what the file says, by name.
+
+        Raises:
+            Misconfigured: the file cannot be read or is not an INI file.
+        """
+        text = read_private(self._path)
+        if text is None:
+            return {}
+        from configparser import ConfigParser, Error  # noqa: PLC0415 - without a file, not needed
+
+        parser = ConfigParser(interpolation=None)
+        try:
+            parser.read_string(text)
+        except Error as error:
+            raise Misconfigured(
+                f"{self._path} is not a configuration file: {error.message}",
+                hint="Correct it, or remove it and run `bonded config set` again.",
+            ) from error
+        return {
+            f"{section}/{key}": value
+            for section in parser.sections()
+            for key, value in parser.items(section)
+            if value
+        }
+
+    def set(self, changed: Property, value: str) -> None:
+        """Store *value*.
+
+        Raises:
+            Misconfigured: the value cannot be one of this property.
+        """
+        if not value.strip() or not value.isprintable():
+            raise Misconfigured(f"[{value}] cannot be the value of [{changed.name}].")
+        value = parse_server(value) if changed is SERVER else value.strip()
+        self._write({**self.stored(), changed.name: value})
+
+    def unset(self, changed: Property) -> None:
+        """Forget the stored value, if there is one."""
+        self._write({name: v for name, v in self.stored().items() if name != changed.name})
+
+    def _write(self, values: Mapping[str, str]) -> None:
+        """Replace the file by *values*."""
+        write_private(self._path, render(values))
+
+
+def render(values: Mapping[str, str]) -> str:
+    """Return *values*, by `section/key`, as an INI file that opens with section `core`."""
+    sections: dict[str, list[str]] = {"core": []}
+    for name, value in sorted(values.items()):
+        section, _, key = name.partition("/")
+        sections.setdefault(section, []).append(f"{key} = {value}\n")
+    return "\n".join(
+        f"[{section}]\n{''.join(lines)}" for section, lines in sections.items() if lines
+    )

@@ -1,0 +1,185 @@
+"""Settings for pip, uv, Poetry, PDM and twine, ready to paste, with no secret in any URL."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from bonded.client.accounts import ServiceAccountKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A key that the settings are to use, and how the reader names its file."""
+
+    path: str
+    key: ServiceAccountKey
+
+    @property
+    def password(self) -> str:
+        """The password that goes with user `_json_key_base64`."""
+        return base64.b64encode(self.key.text.encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The repository that settings are written for."""
+
+    server: str
+    project: str
+    repository: str
+    key_file: KeyFile | None = None
+
+    @property
+    def upload_url(self) -> str:
+        """Where uploads go."""
+        return f"{self.server}/{self.project}/{self.repository}/"
+
+    @property
+    def index_url(self) -> str:
+        """Where installers read."""
+        return f"{self.upload_url}simple/"
+
+    @property
+    def host(self) -> str:
+        """The host without its port, as netrc knows it."""
+        return urlsplit(self.server).hostname or ""
+
+    @property
+    def user(self) -> str:
+        """The user name that goes with the password."""
+        return "_json_key_base64" if self.key_file else "oauth2accesstoken"
+
+    @property
+    def password_command(self) -> str:
+        """What prints the password in a shell, so that no file and no argument holds it."""
+        if self.key_file:
+            # `base64 -w0` is GNU's alone.
+            return f"$(base64 < {shlex.quote(self.key_file.path)} | tr -d '\\n')"
+        return "$(bonded auth print-access-token)"
+
+    def exports(self, prefix: str) -> str:
+        """Return the command that gives a tool its user name and password by the environment."""
+        return f'export {prefix}_USERNAME={self.user} {prefix}_PASSWORD="{self.password_command}"'
+
+    @property
+    def variable(self) -> str:
+        """The repository as the names of environment variables spell it."""
+        return re.sub(r"[^A-Z0-9]", "_", self.repository.upper())
+
+    @property
+    def is_insecure(self) -> bool:
+        """Say whether pip and PDM would ignore the server: http, and not to this machine."""
+        if urlsplit(self.server).scheme == "https" or self.host == "localhost":
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return not self.host.endswith(".localhost")
+
+
+def pip(target: Target) -> str:
+    """Return a pip.conf. With `extra-index-url` public packages could shadow ours: `index-url`."""
+    # printf is built into shells, so no list of processes shows the password; netrc knows no ports.
+    netrc = f"machine {target.host} login {target.user} password %s\\n"
+    command = f"(umask 077; printf '{netrc}' \"{target.password_command}\" >> ~/.netrc)"
+    trusted = f"trusted-host = {urlsplit(target.server).netloc}\n" if target.is_insecure else ""
+    return (
+        "# Insert the following snippet into your pip.conf\n"
+        f"# Credentials: {command}\n"
+        "\n"
+        "[global]\n"
+        f"index-url = {target.index_url}\n"
+        f"{trusted}"
+    )
+
+
+def twine(target: Target) -> str:
+    """Return a .pypirc, the one format that holds the key itself, as gcloud prints it."""
+    if target.key_file:
+        credentials = "# Credentials: this file holds a private key, so keep it at mode 0600.\n"
+        password = f"username: {target.user}\npassword: {target.key_file.password}\n"
+    else:
+        credentials = f"# Credentials: {target.exports('TWINE')}\n"
+        password = ""
+    return (
+        "# Insert the following snippet into your .pypirc\n"
+        f"{credentials}"
+        "\n"
+        "[distutils]\n"
+        "index-servers =\n"
+        f"    {target.repository}\n"
+        "\n"
+        f"[{target.repository}]\n"
+        f"repository: {target.upload_url}\n"
+        f"{password}"
+    )
+
+
+def pypirc_and_pip(target: Target) -> str:
+    """Return what gcloud's print-settings returns, in its layout."""
+    return f"{twine(target)}\n{pip(target)}\n"
+
+
+def uv(target: Target) -> str:
+    """Return an index for pyproject.toml, from which uv installs and to which it publishes.
+
+    The user name stays out of the URL: uv would first try it with an empty password, on every
+    file. `authenticate` makes uv say what is missing instead of trying without (standards.md §3.1).
+    """
+    return (
+        "# Insert the following snippet into your pyproject.toml\n"
+        f"# Credentials: {target.exports(f'UV_INDEX_{target.variable}')}\n"
+        f"# Publish: uv publish --index {target.repository}\n"
+        "\n"
+        "[[tool.uv.index]]\n"
+        f'name = "{target.repository}"\n'
+        f'url = "{target.index_url}"\n'
+        f'publish-url = "{target.upload_url}"\n'
+        "default = true\n"
+        'authenticate = "always"\n'
+    )
+
+
+def poetry(target: Target) -> str:
+    """Return a source for pyproject.toml. By the environment: `poetry config` shows in `ps`."""
+    publish = f"POETRY_REPOSITORIES_{target.variable}_URL={target.upload_url}"
+    return (
+        "# Insert the following snippet into your pyproject.toml\n"
+        f"# Credentials: {target.exports(f'POETRY_HTTP_BASIC_{target.variable}')}\n"
+        f"# Publish: {publish} poetry publish -r {target.repository}\n"
+        "\n"
+        "[[tool.poetry.source]]\n"
+        f'name = "{target.repository}"\n'
+        f'url = "{target.index_url}"\n'
+        'priority = "primary"\n'
+    )
+
+
+def pdm(target: Target) -> str:
+    """Return a source for pyproject.toml; named `pypi`, it replaces PDM's default source."""
+    insecure = "verify_ssl = false\n" if target.is_insecure else ""
+    return (
+        "# Insert the following snippet into your pyproject.toml\n"
+        f"# Credentials: {target.exports('PDM_PYPI')}\n"
+        f"# Publish: {target.exports('PDM_PUBLISH')}; pdm publish -r {target.upload_url}\n"
+        "\n"
+        "[[tool.pdm.source]]\n"
+        'name = "pypi"\n'
+        f'url = "{target.index_url}"\n'
+        f"{insecure}"
+    )
+
+
+TOOLS: Mapping[str, Callable[[Target], str]] = {
+    "pip": pip,
+    "uv": uv,
+    "poetry": poetry,
+    "pdm": pdm,
+    "twine": twine,
+}

@@ -1,0 +1,201 @@
+"""Access tokens: fetched with google-auth, kept on disk, refreshed before they expire."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from bonded.client.accounts import ServiceAccountKey
+from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
+from bonded.client.private_files import read_private, remove_private, write_private
+
+# A token that is handed out must outlive the work it is handed out for: a build, an upload.
+REMAINING_LIFE_MIN_S = 5 * 60
+REQUEST_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 60.0
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token and the moment it dies, in seconds since the epoch."""
+
+    secret: str = field(repr=False)
+    expires_at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Say whether the token outlives *now* by enough to be handed out."""
+        return self.expires_at - now > REMAINING_LIFE_MIN_S
+
+
+class TokenSource(Protocol):
+    """What the API client needs: whose token it is, the token, and a way to say it was refused."""
+
+    @property
+    def account(self) -> str:
+        """The account that the tokens speak for."""
+
+    def get_token(self) -> AccessToken:
+        """Return a token with life left in it."""
+
+    def forget(self) -> None:
+        """Hand out no token again that was handed out before."""
+
+
+class KeyTokens:
+    """Tokens for a service-account key, by the JWT-bearer grant (RFC 7523) of google-auth."""
+
+    def __init__(self, key: ServiceAccountKey) -> None:
+        self._key = key
+
+    @property
+    def account(self) -> str:
+        """The service account's address."""
+        return self._key.email
+
+    def get_token(self) -> AccessToken:
+        """Fetch a new token from the key's `token_uri`.
+
+        Raises:
+            Misconfigured: the key file holds no usable private key.
+            NotSignedIn: the server refuses the key.
+            Unreachable: nobody answers at the `token_uri`.
+        """
+        # google-auth costs some 200 ms to import, so only a real fetch pays for it.
+        from functools import partial  # noqa: PLC0415
+
+        import requests  # noqa: PLC0415
+        from google.auth.exceptions import GoogleAuthError, RefreshError  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415
+        from google.oauth2.service_account import Credentials  # noqa: PLC0415
+
+        try:
+            credentials = Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                self._key.info, scopes=[SCOPE]
+            )
+        except ValueError as error:
+            raise Misconfigured(
+                f"The key of [{self.account}] holds no usable private key: {error}",
+                hint="Create another with `bonded iam service-accounts keys create`.",
+            ) from error
+        try:
+            # refresh() alone: before_request() would also send the token to Google.
+            with requests.Session() as session:
+                credentials.refresh(partial(Request(session), timeout=REQUEST_TIMEOUT_S))
+        except RefreshError as error:
+            raise self._refusal(error.args) from error
+        except GoogleAuthError as error:
+            raise Unreachable(
+                f"Nobody answers at {self._key.token_uri}, where the key of [{self.account}] "
+                "is to be exchanged for a token.",
+                hint="Start the server with `bonded serve`, or check the network and the address.",
+            ) from error
+        # google-auth's expiry is in UTC but does not say so.
+        expires_at = credentials.expiry.replace(tzinfo=UTC).timestamp()
+        return AccessToken(credentials.token, expires_at)
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+    def _refusal(self, arguments: tuple[object, ...]) -> ClientError:
+        """Return our error for google-auth's: a text, and the body that the server sent."""
+        body = arguments[-1] if arguments else None
+        if not isinstance(body, dict) or not isinstance(body.get("error"), str):
+            return Unreachable(
+                f"{self._key.token_uri} does not answer as a Bonded server does.",
+                hint="It may be failing, or something else may be listening there.",
+            )
+        # RFC 6749 §5.2: a code, and perhaps a sentence.
+        return NotSignedIn(
+            f"The server refuses the key of [{self.account}]: "
+            f"{body.get('error_description') or body['error']}",
+            hint="Create another with `bonded iam service-accounts keys create` and run "
+            "`bonded auth activate-service-account --key-file=FILE`.",
+        )
+
+
+class CachedTokens:
+    """Another source's tokens, kept in a private file for each account and server.
+
+    However many processes find the token stale, one of them fetches: the others wait for its lock
+    and then read what it wrote.
+    """
+
+    def __init__(self, source: TokenSource, directory: Path, server: str) -> None:
+        self._source = source
+        self._path = _token_path(directory, source.account, server)
+
+    @property
+    def account(self) -> str:
+        """The account that the tokens speak for."""
+        return self._source.account
+
+    def get_token(self) -> AccessToken:
+        """Return the token on disk while it is fresh, else fetch another.
+
+        Raises:
+            ClientError: no token can be had; the source says why.
+        """
+        if token := self._find_fresh():
+            return token
+        # Not on the path of a cached token: filelock costs some 40 ms to import.
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with lock:
+                return self._find_fresh() or self._fetch()
+        except Timeout as error:
+            raise ClientError(
+                f"Another process has been fetching a token for {LOCK_TIMEOUT_S:.0f} s.",
+                hint=f"If none is running, remove {lock.lock_file} and try again.",
+            ) from error
+        except OSError as error:
+            raise Misconfigured(f"Cannot keep tokens beside {self._path}: {error}.") from error
+
+    def forget(self) -> None:
+        """Remove the token from disk, because the server refused it."""
+        remove_private(self._path)
+        self._source.forget()
+
+    def _fetch(self) -> AccessToken:
+        """Fetch a token and keep it."""
+        token = self._source.get_token()
+        kept = {"access_token": token.secret, "expires_at": token.expires_at}
+        write_private(self._path, json.dumps(kept))
+        return token
+
+    def _find_fresh(self) -> AccessToken | None:
+        """Return the token on disk; an unreadable one counts as none, since it can be had again."""
+        text = read_private(self._path)
+        if text is None:
+            return None
+        try:
+            kept = json.loads(text)
+            token = AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+        return token if token.is_fresh(time.time()) else None
+
+
+def forget_tokens(directory: Path, account: str) -> None:
+    """Remove the tokens of *account* for every server, with their locks."""
+    for suffix in ("json", "lock"):
+        for path in (directory / "tokens").glob(f"*/{_quoted(account)}.{suffix}"):
+            remove_private(path)
+
+
+def _token_path(directory: Path, account: str, server: str) -> Path:
+    """Return where the token of *account* for *server* is kept."""
+    return directory / "tokens" / _quoted(server) / f"{_quoted(account)}.json"
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as one component of a path that `glob` takes literally."""
+    return quote(text, safe="@")

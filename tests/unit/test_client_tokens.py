@@ -1,0 +1,157 @@
+"""Tokens: cached on disk, private, and fetched once however many processes ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_registry import EMAIL, running_registry
+
+from bonded.client.accounts import ServiceAccountKey
+from bonded.client.tokens import (
+    REMAINING_LIFE_MIN_S,
+    AccessToken,
+    CachedTokens,
+    KeyTokens,
+    forget_tokens,
+)
+
+SERVER = "https://packages.example.com"
+
+
+class CountedTokens:
+    """A source that counts, and whose tokens live as long as it is told."""
+
+    def __init__(self, life_s: float = 3600.0, account: str = EMAIL) -> None:
+        self.account = account
+        self.count = 0
+        self._life_s = life_s
+
+    def get_token(self) -> AccessToken:
+        self.count += 1
+        return AccessToken(f"token-{self.count}", time.time() + self._life_s)
+
+    def forget(self) -> None:
+        """Nothing is kept here."""
+
+
+def test_a_fresh_token_is_fetched_once(tmp_path: Path) -> None:
+    source = CountedTokens()
+    tokens = CachedTokens(source, tmp_path, SERVER)
+
+    assert [tokens.get_token().secret for _ in range(3)] == ["token-1"] * 3
+    assert CachedTokens(source, tmp_path, SERVER).get_token().secret == "token-1"
+    assert source.count == 1
+
+
+def test_a_token_about_to_expire_is_replaced(tmp_path: Path) -> None:
+    source = CountedTokens(REMAINING_LIFE_MIN_S - 1)
+    tokens = CachedTokens(source, tmp_path, SERVER)
+
+    assert tokens.get_token().secret == "token-1"
+    assert tokens.get_token().secret == "token-2"
+
+
+def test_every_account_and_server_has_its_own_token(tmp_path: Path) -> None:
+    source, other = CountedTokens(), CountedTokens(account=f"{EMAIL}.au")
+    CachedTokens(source, tmp_path, SERVER).get_token()
+
+    CachedTokens(source, tmp_path, "http://127.0.0.1:8080").get_token()
+    CachedTokens(other, tmp_path, SERVER).get_token()
+
+    assert (source.count, other.count) == (2, 1)
+    forget_tokens(tmp_path, EMAIL)
+    CachedTokens(source, tmp_path, SERVER).get_token()
+    CachedTokens(other, tmp_path, SERVER).get_token()
+    assert (source.count, other.count) == (3, 1)
+
+
+def test_a_forgotten_token_is_not_handed_out_again(tmp_path: Path) -> None:
+    tokens = CachedTokens(CountedTokens(), tmp_path, SERVER)
+    tokens.get_token()
+
+    tokens.forget()
+
+    assert tokens.get_token().secret == "token-2"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"access_token": "x"}', "\x00", "null"])
+def test_a_damaged_file_is_replaced(tmp_path: Path, content: str) -> None:
+    tokens = CachedTokens(CountedTokens(), tmp_path, SERVER)
+    tokens.get_token()
+    (file,) = tmp_path.rglob("*.json")
+    file.write_text(content)
+
+    assert tokens.get_token().secret == "token-2"
+
+
+def test_only_the_owner_may_read_a_token(tmp_path: Path) -> None:
+    CachedTokens(CountedTokens(), tmp_path, SERVER).get_token()
+
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_secret_does_not_print() -> None:
+    key = ServiceAccountKey("a@example.com", None, "http://x/token", "private")
+
+    assert "token-1" not in repr(AccessToken("token-1", 0.0))
+    assert "private" not in repr(key)
+
+
+def test_processes_that_need_a_token_at_once_fetch_one(tmp_path: Path) -> None:
+    with running_registry() as registry:
+        accounts = tmp_path / "accounts"
+        accounts.mkdir()
+        (accounts / f"{EMAIL}.json").write_text(registry.key_file())
+        environment = os.environ | {  # noqa: TID251 - the children need the rest of it
+            "BONDED_CONFIG": str(tmp_path),
+            "BONDED_CORE_ACCOUNT": EMAIL,
+        }
+        line = [sys.executable, "-m", "bonded", "auth", "print-access-token"]
+
+        children = [
+            subprocess.Popen(line, env=environment, stdout=subprocess.PIPE) for _ in range(3)
+        ]
+        printed = {child.communicate(timeout=60)[0] for child in children}
+
+        assert printed == {b"token-1\n"}
+        assert registry.token_requests == 1
+
+
+def test_a_key_of_another_universe_signs_for_itself(tmp_path: Path) -> None:
+    with running_registry() as registry:
+        text = registry.key_file(universe_domain="bonded.example.com")
+        key = ServiceAccountKey.parse(text, "key")
+
+        token = KeyTokens(key).get_token()
+
+        assert registry.token_requests == 0
+        assert token.secret.count(".") == 2
+        assert token.is_fresh(time.time())
+
+
+def test_a_cached_token_imports_nothing_slow(tmp_path: Path) -> None:
+    """The promise is 150 ms; what breaks it is one import, and imports can be counted."""
+    key = json.dumps(
+        {"type": "service_account", "client_email": EMAIL, "private_key": "x", "token_uri": SERVER}
+    )
+    (tmp_path / "accounts").mkdir()
+    (tmp_path / "accounts" / f"{EMAIL}.json").write_text(key)
+    CachedTokens(CountedTokens(), tmp_path, SERVER).get_token()
+    environment = {"BONDED_CONFIG": str(tmp_path), "BONDED_CORE_ACCOUNT": EMAIL}
+    line = [sys.executable, "-X", "importtime", "-m", "bonded", "auth", "print-access-token"]
+
+    done = subprocess.run(line, env=environment, capture_output=True, check=True, timeout=60)
+
+    assert done.stdout == b"token-1\n"
+    modules = {row.rpartition("|")[2].strip() for row in done.stderr.decode().splitlines()}
+    slow = {"requests", "urllib3", "google", "google.auth", "rich", "filelock", "platformdirs"}
+    assert not slow & modules
+    assert "bonded.cli.artifacts" not in modules
