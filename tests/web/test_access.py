@@ -1,4 +1,4 @@
-"""Every route for every kind of caller, generated from the route table: nothing is left untested."""
+"""Every route for every kind of caller, generated from the route table: none is left out."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class FilesApi:
         filename = call.params["filename"]
         if call.params["package"] == "simple" and not filename.endswith(_FILE_SUFFIXES):
             # A page without its slash; only a package called "simple" has files here.
-            return moved(f"{call.last_segment}/", call)
+            return moved(f"{_name(filename)}/", call)
         name = _name(call.params["package"])
         repository = await self._catalog.open(call.target)
         if filename.endswith(METADATA_SUFFIX):

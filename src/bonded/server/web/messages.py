@@ -50,12 +50,6 @@ class Call:
         assert self.repository is not None
         return self.repository
 
-    @property
-    def last_segment(self) -> str:
-        """The path's last segment as the client wrote it, percent-encoded."""
-        raw_path: bytes = self.scope["raw_path"]
-        return raw_path.rpartition(b"/")[2].decode("latin-1")
-
     def query(self) -> Mapping[str, list[str]]:
         """Return the query's parameters. Raises Rejected for more than anybody needs."""
         query = self.scope["query_string"].decode("latin-1")

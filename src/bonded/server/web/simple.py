@@ -32,8 +32,8 @@ class SimpleApi:
         return await self._page(call, name)
 
     async def add_slash(self, call: Call) -> Answer:
-        """Send a page asked for without its slash to where it is (PEP 503)."""
-        return moved(f"{call.last_segment}/", call)
+        """Send a list asked for without its slash to where it is (PEP 503)."""
+        return moved("simple/", call)
 
     async def _page(self, call: Call, name: PackageName | None) -> Answer:
         repository = await self._catalog.open(call.target)
