@@ -1,0 +1,1 @@
+"""Real clients against a real server: publishing and installing as people do."""
