@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -326,3 +328,20 @@ def test_global_flags_stand_anywhere(registry: Registry, bonded: Terminal) -> No
         ("projects", "--format=json", "list", "--format=value(projectId)"),
     ):
         assert bonded(*arguments).out == expected
+
+
+def test_serving_without_the_server_says_how_to_install_it(tmp_path: Path) -> None:
+    # What an installation without the extra lacks, this interpreter is told to lack.
+    program = (
+        "import sys; sys.modules['uvloop'] = None; "
+        "from bonded.cli.program import run; sys.exit(run(['serve', '--data-dir', sys.argv[1]]))"
+    )
+    line = [sys.executable, "-c", program, str(tmp_path)]
+
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == snapshot("""\
+ERROR: (bonded.serve) The server is not installed: there is no module [uvloop].
+Install it with `pip install "bonded[server]"`.
+""")
