@@ -318,8 +318,8 @@ async def test_a_directory_that_cannot_be_written_is_an_outage_for_the_upload(
 
 
 async def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
-    shelf = Shelf(DirectoryBlobStore(tmp_path, cache_bytes=1000), tmp_path / "staging")
-    async with shelf.blobs.stage(ROOMY) as staged:
+    store = DirectoryBlobStore(tmp_path, cache_bytes=1000)
+    async with store.stage(ROOMY) as staged:
         await staged.write(SMALL)
         staged._descriptor = os.open("/dev/full", os.O_WRONLY)
 

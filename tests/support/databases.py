@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
@@ -17,14 +19,30 @@ from support.postgresql import NoPostgreSql, PostgreSql, running_postgresql
 class Database:
     """An empty database. Every `open` is another replica on it."""
 
-    opener: Callable[[], Awaitable[SqlMetadataStore]]
+    place: Path | str
+    """The path of SQLite's file, or PostgreSQL's URL."""
     stores: list[SqlMetadataStore] = field(default_factory=list)
 
     async def open(self) -> SqlMetadataStore:
         """Open a store, which is closed when the test ends."""
-        store = await self.opener()
+        store: SqlMetadataStore
+        if isinstance(self.place, Path):
+            store = await open_sqlite(self.place)
+        else:
+            store = await open_postgresql(self.place)
         self.stores.append(store)
         return store
+
+    async def run(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement past the store, as another program would."""
+        if isinstance(self.place, Path):
+            with closing(sqlite3.connect(self.place, isolation_level=None)) as connection:
+                return connection.execute(statement).fetchall()
+        connected = await asyncpg.connect(self.place)
+        try:
+            return [tuple(row) for row in await connected.fetch(statement)]
+        finally:
+            await connected.close()
 
     async def close(self) -> None:
         """Close every store."""
@@ -46,13 +64,13 @@ def _postgresql() -> Iterator[PostgreSql]:
 async def _database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        database = Database(partial(open_sqlite, tmp_path / "bonded.sqlite3"))
+        database = Database(tmp_path / "bonded.sqlite3")
         yield database
         await database.close()
         return
     cluster: PostgreSql = request.getfixturevalue("postgresql")
     url = await cluster.make_database()
-    database = Database(partial(open_postgresql, url))
+    database = Database(url)
     yield database
     await database.close()
     await cluster.drop_database(url)

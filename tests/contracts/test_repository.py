@@ -1,0 +1,197 @@
+"""What every repository answers, whatever its mode: the questions of `Repository`.
+
+A mode is a parameter: it says how files get into a repository and how they get lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import pytest
+
+from bonded.server.core.digests import Sha256, sha256_of
+from bonded.server.core.errors import NotFound, Unavailable
+from bonded.server.core.files import Content, InMemory, OnDisk, Streamed
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.repositories.catalog import Catalog
+from bonded.server.repositories.protocol import Repository
+from support.site import Site, open_site
+from support.wheels import Distribution, make_sdist, make_wheel
+
+DEMO = PackageName.parse("demo")
+WHEEL = make_wheel("Demo", "1.0", requires_python=">=3.9")
+SDIST = make_sdist("Demo", "1.0")
+BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
+
+
+@dataclass
+class World:
+    """A repository of some mode, and what happens around it."""
+
+    repository: Repository
+    publish: Callable[[Distribution], Awaitable[None]]
+    lose: Callable[[str], Awaitable[None]]
+    """Make the bytes of a digest unreachable, as a broken disk or a dead upstream does."""
+
+
+@pytest.fixture(name="world", params=["standard"])
+async def _world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """An empty repository of each mode."""
+    match request.param:
+        case "standard":
+            async with open_site(tmp_path / "data") as site:
+                yield await _standard(site)
+        case mode:
+            raise NotImplementedError(mode)
+
+
+async def _standard(site: Site) -> World:
+    catalog = Catalog(site.registry.metadata, site.registry.blobs)
+    repository = await catalog.open(RepositoryName("my-project", "local", "python"))
+
+    async def publish(distribution: Distribution) -> None:
+        answer = await site.upload(distribution)
+        assert answer.status_code == 200, answer.text
+
+    async def lose(digest: str) -> None:
+        (site.data_dir / "blobs" / digest[:2] / digest).unlink()
+
+    return World(repository, publish, lose)
+
+
+async def read(content: Content) -> bytes:
+    match content:
+        case InMemory(data):
+            return data
+        case OnDisk(path):
+            return path.read_bytes()
+        case Streamed(size_bytes, ranged):
+            return b"".join([chunk async for chunk in ranged(0, size_bytes)])
+        case _:
+            assert_never(content)
+
+
+async def test_an_unknown_package_and_an_unknown_file_are_not_found(world: World) -> None:
+    await world.publish(WHEEL)
+    unknown = PackageName.parse("unknown")
+
+    for answer in (
+        world.repository.get_package(unknown),
+        world.repository.open_file(unknown, WHEEL.filename),
+        world.repository.open_core_metadata(unknown, WHEEL.filename),
+        world.repository.open_file(DEMO, SDIST.filename),
+        world.repository.open_core_metadata(DEMO, SDIST.filename),
+    ):
+        with pytest.raises(NotFound):
+            await answer
+
+
+async def test_an_empty_repository_lists_nothing(world: World) -> None:
+    assert await world.repository.list_packages() == ()
+
+
+async def test_every_listed_package_answers_and_is_called_as_it_is_listed(world: World) -> None:
+    for spelling in ("Zeta.Lib", "Demo", "alpha_lib"):
+        await world.publish(make_wheel(spelling))
+
+    listed = await world.repository.list_packages()
+
+    assert [name.normalized for name in listed] == ["alpha-lib", "demo", "zeta-lib"]
+    for name in listed:
+        package = await world.repository.get_package(name)
+        assert package.name == name
+        assert package.files
+
+
+async def test_every_listed_file_opens_and_its_bytes_match_size_and_digest(world: World) -> None:
+    distributions = {one.filename: one for one in (WHEEL, SDIST, BIG)}
+    for distribution in distributions.values():
+        await world.publish(distribution)
+
+    package = await world.repository.get_package(DEMO)
+
+    assert {file.filename for file in package.files} == set(distributions)
+    for file in package.files:
+        stored = await world.repository.open_file(DEMO, file.filename)
+        data = await read(stored.content)
+        assert data == distributions[file.filename].data
+        assert stored.content.size_bytes == file.size_bytes == len(data)
+        assert stored.sha256 == file.sha256 == sha256_of(data)
+
+
+async def test_core_metadata_is_there_exactly_for_files_that_announce_it(world: World) -> None:
+    for distribution in (WHEEL, SDIST):
+        await world.publish(distribution)
+
+    package = await world.repository.get_package(DEMO)
+
+    wheel, sdist = package.files
+    stored = await world.repository.open_core_metadata(DEMO, wheel.filename)
+    data = await read(stored.content)
+    assert data == WHEEL.core_metadata
+    assert stored.sha256 == wheel.core_metadata_sha256 == sha256_of(data)
+    assert wheel.core_metadata_size_bytes == len(data)
+    assert sdist.core_metadata_sha256 is None
+    with pytest.raises(NotFound):
+        await world.repository.open_core_metadata(DEMO, sdist.filename)
+
+
+async def test_the_page_says_what_the_files_say(world: World) -> None:
+    for distribution in (BIG, WHEEL, SDIST):
+        await world.publish(distribution)
+
+    package = await world.repository.get_package(DEMO)
+
+    assert package.versions == ("1.0", "2.0")
+    assert {file.version for file in package.files} == set(package.versions)
+    (wheel,) = (file for file in package.files if file.filename == WHEEL.filename)
+    assert wheel.requires_python == ">=3.9"
+
+
+async def test_any_spelling_of_a_name_is_the_same_package(world: World) -> None:
+    await world.publish(make_wheel("Ada.Lib"))
+
+    packages = [
+        await world.repository.get_package(PackageName.parse(spelling))
+        for spelling in ("ada-lib", "ADA__lib", "Ada.Lib")
+    ]
+
+    assert packages[0] == packages[1] == packages[2]
+
+
+async def test_the_version_moves_with_every_change_and_stands_still_otherwise(
+    world: World,
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def look() -> None:
+        repository = world.repository
+        seen.append((await repository.version(None), await repository.version(DEMO)))
+
+    await look()
+    await world.publish(WHEEL)
+    await look()
+    await world.publish(WHEEL)
+    await look()
+    await world.publish(SDIST)
+    await look()
+
+    lists, packages = zip(*seen, strict=True)
+    assert lists[0] != lists[1] == lists[2] == lists[3]
+    assert packages[0] != packages[1] == packages[2] != packages[3]
+
+
+@pytest.mark.parametrize("distribution", [WHEEL, BIG], ids=["small", "big"])
+async def test_bytes_that_are_out_of_reach_are_an_outage_not_an_absence(
+    world: World, distribution: Distribution
+) -> None:
+    await world.publish(distribution)
+    await world.lose(distribution.sha256)
+
+    with pytest.raises(Unavailable):
+        await world.repository.open_file(DEMO, distribution.filename)
+    package = await world.repository.get_package(DEMO)
+    assert [file.sha256 for file in package.files] == [Sha256(distribution.sha256)]
