@@ -101,7 +101,7 @@ async def test_a_package_s_page_in_html(site: Site) -> None:
 <a href="../../demo-app/demo_app-1.1.tar.gz#sha256=FILE-C">demo_app-1.1.tar.gz</a><br>
   </body>
 </html>
-""")
+""")  # noqa: E501
 
 
 async def test_the_list_of_packages_in_json_and_html(site: Site) -> None:

@@ -54,8 +54,7 @@ def _reply(call: Call, stored: StoredFile, content_type: bytes) -> Answer:
         # A published file never changes, and who may read it is asked each time it is fetched.
         (b"cache-control", _YEARS),
     ]
-    condition = call.headers.get(b"if-none-match")
-    if condition is not None and etag in (tag.strip() for tag in condition.split(b",")):
+    if call.has_already(etag):
         return Reply(304, b"", headers)
     headers.append((b"content-type", content_type))
     wanted = call.headers.get(b"range")

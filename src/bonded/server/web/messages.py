@@ -50,6 +50,15 @@ class Call:
         assert self.repository is not None
         return self.repository
 
+    def has_already(self, etag: bytes) -> bool:
+        """Say whether the client holds what *etag* names (If-None-Match, RFC 9110 §13.1.2)."""
+        condition = self.headers.get(b"if-none-match")
+        if condition is None or condition == etag:
+            return condition is not None
+        # A list, or a validator that a proxy has weakened: this compares weakly.
+        tags = (tag.strip().removeprefix(b"W/") for tag in condition.split(b","))
+        return any(tag in (etag, b"*") for tag in tags)
+
     def query(self) -> Mapping[str, list[str]]:
         """Return the query's parameters. Raises Rejected for more than anybody needs."""
         query = self.scope["query_string"].decode("latin-1")
