@@ -106,7 +106,7 @@ async def test_a_stage_knows_the_size_and_digest_and_shows_the_bytes_in_a_file(
 
         assert staged.size_bytes == len(BIG)
         assert staged.sha256 == sha256_of(BIG)
-        assert staged.path.read_bytes() == BIG
+        assert staged.path().read_bytes() == BIG
 
 
 @SIZES

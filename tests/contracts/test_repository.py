@@ -145,7 +145,7 @@ async def test_the_page_says_what_the_files_say(world: World) -> None:
 
     package = await world.repository.get_package(DEMO)
 
-    assert package.versions == ("1.0", "2.0")
+    assert package.versions == ("2.0", "1.0")
     assert {file.version for file in package.files} == set(package.versions)
     (wheel,) = (file for file in package.files if file.filename == WHEEL.filename)
     assert wheel.requires_python == ">=3.9"

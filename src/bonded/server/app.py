@@ -192,7 +192,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
-    sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start) + "\n")
+    sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))
     sys.stdout.flush()
     every = timedelta(seconds=settings.collect_every_s)
     collecting = asyncio.create_task(registry.collector.run(every))
@@ -220,26 +220,34 @@ def _follow_public_url(settings: Settings) -> None:
 
 def welcome(settings: Settings, *, is_first_start: bool) -> str:
     """Return what a person reads when the server has started: where it is, and what to paste."""
-    key = settings.data_dir.resolve() / ADMIN_KEY
-    project, repository = settings.first_project, settings.first_repository
-    url = f"{settings.url}/{project}/{repository}"
+    data_dir = settings.data_dir.resolve()
+    url = f"{settings.url}/{settings.first_project}/{settings.first_repository}"
     index = f"{url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
-    lines = [f"Bonded is running at {settings.url}, data in {settings.data_dir.resolve()}."]
-    if is_first_start:
-        lines.append(
-            f"This is the first start: it made the project {project}, its repository {repository},"
-        )
-        lines.append(f"and {key}, the key of the account that owns the server.")
-    lines += [
-        "",
-        "Publish and install from another shell:",
-        "",
-        f"  bonded auth activate-service-account --key-file={key}",
-        "  export TOKEN=$(bonded auth print-access-token)",
-        f"  uv publish --publish-url {url}/ -u oauth2accesstoken -p $TOKEN dist/*",
-        f"  twine upload --repository-url {url}/ -u oauth2accesstoken -p $TOKEN dist/*",
-        f"  pip install --index-url {index} PACKAGE",
-        "",
-        "Settings for every tool: bonded artifacts print-settings python --tool=pip|uv|poetry|…",
-    ]
-    return "\n".join(lines)
+    # In full, for the shell this is pasted into need not have the server's environment.
+    bonded = Path(sys.executable).with_name("bonded")
+    first = f"""
+This was the first start. It made the project {settings.first_project} with the repository
+{settings.first_repository}, and {data_dir / ADMIN_KEY},
+the key of the account that owns the server.
+"""
+    return f"""\
+Bonded is running at {settings.url}, data in {data_dir}.
+{first if is_first_start else ""}
+Publish and install from another shell:
+
+  {bonded} auth activate-service-account --key-file={data_dir / ADMIN_KEY}
+  export TOKEN="$({bonded} auth print-access-token)"
+
+  export TWINE_USERNAME=oauth2accesstoken TWINE_PASSWORD="$TOKEN"
+  twine upload --repository-url {url}/ dist/*
+
+  export UV_PUBLISH_USERNAME=oauth2accesstoken UV_PUBLISH_PASSWORD="$TOKEN"
+  uv publish --publish-url {url}/
+
+  export PIP_INDEX_URL="{index}"
+  pip install PACKAGE
+
+Settings for each tool (pip, uv, poetry, pdm, twine):
+
+  {bonded} artifacts print-settings python --repository={settings.first_repository} --tool=uv
+"""

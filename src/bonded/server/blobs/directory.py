@@ -25,8 +25,8 @@ from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk
 
-IN_MEMORY_MAX_BYTES = 64 * 1024
-"""Up to here, reading the file on the loop is cheaper than any hand-over."""
+IN_MEMORY_MAX_BYTES = 256 * 1024
+"""Up to here, reading the file on the loop and sending it costs less than handing it over."""
 
 
 class DirectoryBlobStore:
@@ -107,10 +107,10 @@ class DirectoryBlobStore:
 
     def _move(self, staged: StagedFile, path: Path) -> None:
         with disk_errors("an upload"):
-            staged.sync()
+            arrived = staged.sync()
             with self._moving:
                 # Over an equal blob, this only refreshes its age.
-                staged.path.rename(path)
+                arrived.rename(path)
             _sync_directory(path.parent)
 
     def _path(self, digest: Sha256) -> Path:

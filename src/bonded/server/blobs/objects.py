@@ -85,7 +85,8 @@ class ObjectBlobStore:
     async def _keep(self, staged: StagedFile) -> Sha256:
         digest = staged.sha256
         # A path, not bytes: obstore uploads a large file in parts, at constant memory.
-        await self._put(_key(digest), staged.path)
+        await staged.in_thread(staged.path)
+        await self._put(_key(digest), staged.path())
         return digest
 
     async def _put(self, key: str, data: bytes | Path) -> None:

@@ -38,17 +38,18 @@ Keeper = Callable[["StagedFile"], Awaitable[Sha256]]
 
 
 class StagedFile:
-    """Bytes on their way in. Small ones wait in memory until something needs the file."""
+    """Bytes on their way in. Small files wait in memory until somebody needs a file."""
 
     def __init__(self, directory: Path, limit_bytes: int, keeper: Keeper) -> None:
-        self.path = directory / f"stage-{secrets.token_hex(16)}"
+        self._path = directory / f"stage-{secrets.token_hex(16)}"
         self.size_bytes = 0
         self._limit_bytes = limit_bytes
         self._keeper = keeper
         self._hash = hashlib.sha256()
         self._waiting = bytearray()
+        self._hashed = 0
         self._descriptor: int | None = None
-        self._running: asyncio.Future[None] | None = None
+        self._running: asyncio.Future[object] | None = None
 
     @property
     def sha256(self) -> Sha256:
@@ -65,17 +66,17 @@ class StagedFile:
             await self.in_thread(self._flush)
 
     async def finish(self) -> None:
-        """Bring the rest to the file."""
+        """Hash the rest. A small file has not touched the disk yet."""
         if len(self._waiting) < WRITE_SIZE_BYTES // 16:
-            self._flush()
+            self._hash_rest()
         else:
-            await self.in_thread(self._flush)
+            await self.in_thread(self._hash_rest)
 
     async def keep(self) -> Sha256:
         """Make the bytes durable under their digest."""
         return await self._keeper(self)
 
-    async def in_thread(self, work: Callable[[], None]) -> None:
+    async def in_thread(self, work: Callable[[], object]) -> None:
         """Run what blocks; the stage stays open until it has ended, even for a caller that left.
 
         Closed under a running thread, the descriptor's number might mean another upload's file.
@@ -83,22 +84,33 @@ class StagedFile:
         self._running = asyncio.get_running_loop().run_in_executor(None, work)
         await asyncio.shield(self._running)
 
-    def sync(self) -> None:
-        """Wait until the file is on the disk. Blocks: call it in a thread."""
-        assert self._descriptor is not None
-        with disk_errors("an upload"):
-            os.fsync(self._descriptor)
+    def path(self) -> Path:
+        """Return a file that holds all bytes. Blocks: call it in a thread."""
+        self._flush()
+        return self._path
 
-    def _flush(self) -> None:
+    def sync(self) -> Path:
+        """Return that file once it is on the disk. Blocks: call it in a thread."""
+        descriptor = self._flush()
+        with disk_errors("an upload"):
+            os.fsync(descriptor)
+        return self._path
+
+    def _hash_rest(self) -> None:
+        self._hash.update(memoryview(self._waiting)[self._hashed :])
+        self._hashed = len(self._waiting)
+
+    def _flush(self) -> int:
         with disk_errors("an upload"):
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                self._descriptor = os.open(self.path, flags, 0o640)
-            data, self._waiting = self._waiting, bytearray()
-            self._hash.update(data)
+                self._descriptor = os.open(self._path, flags, 0o640)
+            self._hash_rest()
+            data, self._waiting, self._hashed = self._waiting, bytearray(), 0
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+            return self._descriptor
 
     async def __aenter__(self) -> Self:
         """Nothing touches the disk before bytes arrive."""
@@ -115,7 +127,7 @@ class StagedFile:
             await asyncio.wait([self._running])
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self.path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
 
 def clear(directory: Path) -> None:

@@ -20,9 +20,8 @@ from bonded.server.core.files import Content
 class Staged(Protocol):
     """Bytes on their way in, hashed as they arrive."""
 
-    @property
     def path(self) -> Path:
-        """A local file that holds what has arrived, complete after `finish`."""
+        """Return a local file that holds what has arrived. Blocks: call it in a thread."""
         ...
 
     @property
@@ -45,7 +44,7 @@ class Staged(Protocol):
         ...
 
     async def finish(self) -> None:
-        """Say that all bytes are here, so that `path` can be read."""
+        """Say that all bytes are here, so that `sha256` is that of the whole."""
         ...
 
     async def keep(self) -> Sha256:

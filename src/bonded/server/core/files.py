@@ -119,7 +119,7 @@ class Package:
     name: PackageName
     files: tuple[File, ...]
     versions: tuple[str, ...]
-    """Every version with a file, PEP 440 order."""
+    """Every version with a file, in order of upload."""
     status: Status = Status.ACTIVE
     status_reason: str = ""
 

@@ -29,6 +29,9 @@ ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
 class Permission(enum.StrEnum):
     """What a route may ask for, spelled as Google spells it."""
 
+    # Looked up on every request, and Enum's own hash is a Python function.
+    __hash__ = str.__hash__
+
     ORGANIZATION_GET_POLICY = "resourcemanager.organizations.getIamPolicy"
     ORGANIZATION_SET_POLICY = "resourcemanager.organizations.setIamPolicy"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -30,6 +31,7 @@ class PackageName:
     spelled: str = field(compare=False)
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same names come with every install
     def parse(cls, text: str) -> Self:
         """Parse a name as an author or a URL spells it.
 

@@ -8,7 +8,6 @@ import hmac
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -96,7 +95,7 @@ class Publisher:
         known = await self._find(repository, filename, staged)
         if known is not None:
             return Published(known, is_new=False)
-        inspection = await asyncio.to_thread(self._inspect, staged.path, offer, filename)
+        inspection = await asyncio.to_thread(self._inspect, staged, offer, filename)
         file, name = await self._keep(filename, inspection, staged)
         # The blobs went first: a crash here leaves orphans for the garbage
         # collector, never a listed file that cannot be downloaded.
@@ -116,18 +115,21 @@ class Publisher:
     ) -> File | None:
         async with self._metadata.read() as tx:
             known = await tx.files.find_file(repository, filename.name, filename.text)
-            status = await tx.files.find_status(repository, filename.name)
+            status = None
+            if known is None:
+                status = await tx.files.find_status(repository, filename.name)
         if known is not None and known.sha256 != staged.sha256:
             # Uploaders look for the first three words (standards.md U-10).
             raise Conflict(
                 f"File already exists: {filename.text} is published with other contents",
                 hint="Published files never change. Raise the version and upload again.",
             )
-        if known is None and status in (Status.ARCHIVED, Status.QUARANTINED):
+        if status in (Status.ARCHIVED, Status.QUARANTINED):
             raise Rejected(f"Package {filename.name} is {status.value} and takes no files")
         return known
 
-    def _inspect(self, path: Path, offer: Offer, filename: Filename) -> Inspection:
+    def _inspect(self, staged: Staged, offer: Offer, filename: Filename) -> Inspection:
+        path = staged.path()
         for field_name, expected in offer.other_digests.items():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, OTHER_DIGESTS[field_name]).hexdigest()

@@ -12,6 +12,9 @@ ACCEPT_LENGTH_MAX = 1024
 class Media(enum.Enum):
     """The two forms a page has, and the names a client may ask for them by."""
 
+    # Looked up on every request, and Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
     JSON = "application/vnd.pypi.simple.v1+json"
     HTML = "application/vnd.pypi.simple.v1+html"
     # What browsers and the oldest clients ask for; the same bytes as HTML.
@@ -20,6 +23,8 @@ class Media(enum.Enum):
 
 class Coding(enum.Enum):
     """Content codings, cheapest to decode first among those that save as much."""
+
+    __hash__ = object.__hash__
 
     ZSTD = "zstd"
     GZIP = "gzip"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bonded.server.core.errors import Aborted, Conflict, NotFound
 from bonded.server.core.iam import Binding, Policy
 from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.projects import SqlProjects
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
@@ -24,7 +24,7 @@ _keys = schema.keys
 class SqlPolicies:
     """Policies, by the full name of the resource they hang on."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def find(self, resource: str) -> Policy | None:
@@ -82,7 +82,7 @@ def _etag(revision: int) -> str:
 class SqlAccounts:
     """Service accounts and their keys."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, account: ServiceAccount) -> None:

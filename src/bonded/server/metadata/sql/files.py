@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from packaging.version import Version
-from sqlalchemy import Row, Select, exists, insert, literal, or_, select, update
+from sqlalchemy import Row, bindparam, exists, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.files import File, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
-from bonded.server.metadata.sql.projects import hold_repository, named
+from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.projects import (
+    NAMED,
+    SqlRepositories,
+    hold_repository,
+    parts_of,
+)
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import listing_scope, package_scope
 
@@ -22,37 +26,61 @@ _repositories = schema.repositories
 _packages = schema.packages
 _files = schema.files
 
+_ONE_PACKAGE = (*NAMED, _packages.c.normalized == bindparam("in_package"))
+
+# Statements that installs and uploads send are built once: building costs more than running.
+_LIST_PACKAGES = (
+    select(_packages.c.normalized, _packages.c.spelled)
+    .join(_repositories)
+    # A quarantined package offers nothing and is not listed (PEP 792).
+    .where(*NAMED, _packages.c.status != Status.QUARANTINED)
+    .order_by(_packages.c.normalized)
+)
+_FIND_PACKAGE = select(_packages).join(_repositories).where(*_ONE_PACKAGE)
+_LIST_FILES = select(_files).where(_files.c.package == bindparam("in_key")).order_by(_files.c.key)
+_FIND_FILE = (
+    select(_files)
+    .select_from(_files.join(_packages).join(_repositories))
+    .where(*_ONE_PACKAGE, _files.c.filename == bindparam("in_filename"))
+)
+_ADD_PACKAGE = insert(_packages).returning(_packages.c.key)
+_ADD_FILE = insert(_files)
+_GROW = (
+    update(_repositories)
+    .where(_repositories.c.key == bindparam("in_key"))
+    .values(
+        size_bytes=_repositories.c.size_bytes + bindparam("grown_by"),
+        updated_at=bindparam("at", type_=schema.Instant),
+    )
+)
+
 
 class SqlFiles:
     """Packages and their files."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]:
         """Return every package that offers something, in order. Raises NotFound."""
-        await self._repository_key(repository)
-        query = (
-            select(_packages.c.normalized, _packages.c.spelled)
-            .join(_repositories)
-            # A quarantined package offers nothing and is not listed (PEP 792).
-            .where(*named(repository), _packages.c.status != Status.QUARANTINED)
-            .order_by(_packages.c.normalized)
+        if await SqlRepositories(self._connection).find(repository) is None:
+            raise NotFound(f"Repository {repository} does not exist")
+        return await self._connection.collect(
+            _LIST_PACKAGES,
+            lambda row: PackageName(row.normalized, row.spelled),
+            parts_of(repository),
         )
-        rows = await self._connection.execute(query)
-        return tuple(PackageName(row.normalized, row.spelled) for row in rows)
 
     async def find_package(self, repository: RepositoryName, name: PackageName) -> Package | None:
         """Return the package with all its files, or None."""
         row = await self._package(repository, name)
         if row is None:
             return None
-        query = select(_files).where(_files.c.package == row.key).order_by(_files.c.key)
-        files = tuple(_file(file) for file in await self._connection.execute(query))
+        files = await self._connection.collect(_LIST_FILES, _file, {"in_key": row.key})
         return Package(
             name=PackageName(row.normalized, row.spelled),
             files=files,
-            versions=tuple(sorted({file.version for file in files}, key=Version)),
+            versions=tuple(dict.fromkeys(file.version for file in files)),
             status=Status(row.status),
             status_reason=row.status_reason,
         )
@@ -61,16 +89,8 @@ class SqlFiles:
         self, repository: RepositoryName, name: PackageName, filename: str
     ) -> File | None:
         """Return one file, or None."""
-        query = (
-            select(_files)
-            .select_from(_files.join(_packages).join(_repositories))
-            .where(
-                *named(repository),
-                _packages.c.normalized == name.normalized,
-                _files.c.filename == filename,
-            )
-        )
-        row = (await self._connection.execute(query)).one_or_none()
+        wanted = parts_of(repository) | {"in_package": name.normalized, "in_filename": filename}
+        row = (await self._connection.execute(_FIND_FILE, wanted)).one_or_none()
         return None if row is None else _file(row)
 
     async def find_status(self, repository: RepositoryName, name: PackageName) -> Status | None:
@@ -88,17 +108,11 @@ class SqlFiles:
         key = await hold_repository(self._connection, repository)
         package, is_new = await self._ensure_package(key, repository, name, file.upload_time)
         try:
-            await self._connection.execute(insert(_files).values(package=package, **_row(file)))
+            await self._connection.execute(_ADD_FILE, {"package": package, **_row(file)})
         except IntegrityError as error:
             raise Conflict(f"File already exists: {file.filename}") from error
-        await self._connection.execute(
-            update(_repositories)
-            .where(_repositories.c.key == key)
-            .values(
-                size_bytes=_repositories.c.size_bytes + file.size_bytes,
-                updated_at=file.upload_time,
-            )
-        )
+        grown = {"in_key": key, "grown_by": file.size_bytes, "at": file.upload_time}
+        await self._connection.execute(_GROW, grown)
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
 
@@ -107,13 +121,6 @@ class SqlFiles:
         named_by = or_(_files.c.sha256 == digest, _files.c.core_metadata_sha256 == digest)
         query = select(literal(1)).where(exists().where(named_by))
         return (await self._connection.execute(query)).first() is not None
-
-    async def _repository_key(self, repository: RepositoryName) -> int:
-        query = select(_repositories.c.key).where(*named(repository))
-        key: int | None = (await self._connection.execute(query)).scalar_one_or_none()
-        if key is None:
-            raise NotFound(f"Repository {repository} does not exist")
-        return key
 
     async def _ensure_package(
         self, key: int, repository: RepositoryName, name: PackageName, at: datetime
@@ -129,18 +136,13 @@ class SqlFiles:
             "status_reason": "",
             "created_at": at,
         }
-        query = insert(_packages).values(values).returning(_packages.c.key)
-        return (await self._connection.execute(query)).scalar_one(), True
+        return (await self._connection.execute(_ADD_PACKAGE, values)).scalar_one(), True
 
     async def _package(
         self, repository: RepositoryName, name: PackageName
     ) -> Row[tuple[object, ...]] | None:
-        query: Select[tuple[object, ...]] = (
-            select(_packages)
-            .join(_repositories)
-            .where(*named(repository), _packages.c.normalized == name.normalized)
-        )
-        return (await self._connection.execute(query)).one_or_none()
+        wanted = parts_of(repository) | {"in_package": name.normalized}
+        return (await self._connection.execute(_FIND_PACKAGE, wanted)).one_or_none()
 
 
 def _row(file: File) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bonded.server.core.errors import Unavailable
 
@@ -17,17 +16,12 @@ _TURN = 0x626F6E646564
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-async def upgrade(engine: AsyncEngine) -> None:
-    """Run the migrations that *engine*'s database lacks, in one transaction.
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that the database lacks, within the caller's transaction.
 
     Raises:
         Unavailable: the database was written by a newer version of Bonded.
     """
-    async with engine.begin() as connection:
-        await connection.run_sync(_upgrade)
-
-
-def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Replicas that start together take turns; SQLite's writers do so anyway.
         connection.execute(select(func.pg_advisory_xact_lock(_TURN)))

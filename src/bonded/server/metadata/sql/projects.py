@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, delete, exists, insert, literal, select, update
+from sqlalchemy import Row, bindparam, delete, exists, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.sql import schema
-from bonded.server.metadata.sql.serials import advance
+from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.serials import advance, advance_below
 from bonded.server.metadata.store import ACCESS, Project, RepositoryRecord, listing_scope
 
 _projects = schema.projects
 _repositories = schema.repositories
 
+NAMED = (
+    _repositories.c.project == bindparam("in_project"),
+    _repositories.c.location == bindparam("in_location"),
+    _repositories.c.repository == bindparam("in_repository"),
+)
+"""The conditions that single out one repository."""
+
+# Statements that uploads send are built once: building one costs more than running it.
+_HOLD_REPOSITORY = select(_repositories.c.key).where(*NAMED).with_for_update()
+_FIND_REPOSITORY = select(_repositories).where(*NAMED)
+
 
 class SqlProjects:
     """Projects."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, project: Project) -> None:
@@ -87,7 +98,7 @@ def _project(row: Row[tuple[object, ...]]) -> Project:
 class SqlRepositories:
     """Repositories, without what is in them."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, record: RepositoryRecord) -> None:
@@ -114,8 +125,7 @@ class SqlRepositories:
 
     async def find(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
-        query = select(_repositories).where(*named(name))
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_FIND_REPOSITORY, parts_of(name))).one_or_none()
         return None if row is None else _repository(row)
 
     async def list(
@@ -144,24 +154,21 @@ class SqlRepositories:
         """Change what may change. Raises NotFound."""
         changed = await self._connection.execute(
             update(_repositories)
-            .where(*named(name))
-            .values(description=description, labels=labels, updated_at=at)
+            .where(*NAMED)
+            .values(description=description, labels=labels, updated_at=at),
+            parts_of(name),
         )
         if not changed.rowcount:
             raise NotFound(f"Repository {name} does not exist")
 
     async def remove(self, name: RepositoryName) -> None:
         """Remove the repository and every row in it; its blobs become orphans. Raises NotFound."""
-        # Locked before its packages are read, or a package published meanwhile would
-        # disappear without its serial moving.
+        # Locked first, or a package published meanwhile would disappear without its
+        # serial moving.
         key = await hold_repository(self._connection, name)
-        query = select(schema.packages.c.normalized).where(schema.packages.c.repository == key)
-        packages = (await self._connection.execute(query)).scalars().all()
         await self._connection.execute(delete(_repositories).where(_repositories.c.key == key))
-        scope = listing_scope(name)
-        await advance(
-            self._connection, scope, *(f"{scope}/{package}" for package in packages), ACCESS
-        )
+        await advance_below(self._connection, listing_scope(name))
+        await advance(self._connection, listing_scope(name), ACCESS)
 
 
 def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:
@@ -176,23 +183,23 @@ def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:
     )
 
 
-async def hold_repository(connection: AsyncConnection, name: RepositoryName) -> int:
+async def hold_repository(connection: Connection, name: RepositoryName) -> int:
     """Return the repository's key, and let nobody else change what is in it until the commit.
 
     Raises:
         NotFound: it does not exist.
     """
-    query = select(_repositories.c.key).where(*named(name)).with_for_update()
-    key: int | None = (await connection.execute(query)).scalar_one_or_none()
+    found = await connection.execute(_HOLD_REPOSITORY, parts_of(name))
+    key: int | None = found.scalar_one_or_none()
     if key is None:
         raise NotFound(f"Repository {name} does not exist")
     return key
 
 
-def named(name: RepositoryName) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that single out one repository."""
-    return (
-        _repositories.c.project == name.project,
-        _repositories.c.location == name.location,
-        _repositories.c.repository == name.repository,
-    )
+def parts_of(name: RepositoryName) -> dict[str, str]:
+    """Return the parameters that NAMED asks for."""
+    return {
+        "in_project": name.project,
+        "in_location": name.location,
+        "in_repository": name.repository,
+    }

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.failures import translated
 
-_INSERT: dict[str, Callable[[Table], Any]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
+_serials = schema.serials
 
+# Built once: building a statement costs more than running it.
+_ADVANCE = {
+    dialect: insert(_serials)
+    .values(scope=bindparam("scope"), serial=1)
+    .on_conflict_do_update(index_elements=["scope"], set_={"serial": _serials.c.serial + 1})
+    .returning(_serials.c.serial)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
 
 KNOWN_MAX = 16_384
 """Serials that are remembered between two commits."""
 
 
-async def advance(connection: AsyncConnection, *scopes: str) -> int:
+async def advance(connection: Connection, *scopes: str) -> int:
     """Advance the serial of each scope, in this transaction; return that of the last.
 
     The row stays locked until the commit, so two changes of one scope are told apart.
     """
-    table = schema.serials
     serial = 0
     for scope in scopes:
-        insert = _INSERT[connection.dialect.name](table).values(scope=scope, serial=1)
-        upsert = insert.on_conflict_do_update(
-            index_elements=["scope"], set_={"serial": table.c.serial + 1}
-        ).returning(table.c.serial)
-        serial = (await connection.execute(upsert)).scalar_one()
+        upsert = _ADVANCE[connection.dialect.name]
+        serial = (await connection.execute(upsert, {"scope": scope})).scalar_one()
     return serial
+
+
+async def advance_below(connection: Connection, scope: str) -> None:
+    """Advance every serial whose scope is below *scope*, in this transaction."""
+    below = _serials.c.scope.startswith(f"{scope}/", autoescape=True)
+    await connection.execute(update(_serials).where(below).values(serial=_serials.c.serial + 1))
 
 
 class SqliteSerials:
@@ -58,6 +65,7 @@ class SqliteSerials:
         )
         self._connection.execute("PRAGMA busy_timeout = 5000")
         self._data_version = -1
+        self._is_checked = False
         self._known: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     async def read(self, *scopes: str) -> tuple[int, ...]:
@@ -68,15 +76,26 @@ class SqliteSerials:
             raise Unavailable("The database does not answer") from error
 
     def _read(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
+        if not self._is_checked:
+            self._check()
+        known = self._known.get(scopes)
+        if known is None:
+            known = self._known[scopes] = self._query(scopes)
+        return known
+
+    def _check(self) -> None:
         (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version or len(self._known) > KNOWN_MAX:
             # Before the serials: a commit in between makes them look older than they are.
             self._data_version = data_version
             self._known.clear()
-        known = self._known.get(scopes)
-        if known is None:
-            known = self._known[scopes] = self._query(scopes)
-        return known
+        # Good for this turn of the loop: whatever runs in it was called before the
+        # turn began, so it cannot know of a commit that the check did not see.
+        self._is_checked = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_checked = False
 
     def _query(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
         places = ",".join("?" * len(scopes))
@@ -107,6 +126,3 @@ class SharedSerials:
                 rows = await connection.execute(self._query, {"scopes": scopes})
                 found: dict[str, int] = dict(rows.all())
         return tuple(found.get(scope, 0) for scope in scopes)
-
-    def close(self) -> None:
-        """Nothing of its own to let go of."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import event, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql.access import SqlAccounts, SqlPolicies
+from bonded.server.metadata.sql.connections import (
+    Connection,
+    LocalConnection,
+    NetworkConnection,
+    in_thread,
+)
 from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.files import SqlFiles
 from bonded.server.metadata.sql.migrate import upgrade
@@ -22,6 +29,8 @@ from bonded.server.metadata.sql.serials import SharedSerials, SqliteSerials
 
 POOL_SIZE = 8
 POOL_WAIT_S = 30
+TURN_WAIT_S = 30
+"""How long a writer waits for those before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class SqlTransaction:
     accounts: SqlAccounts
 
     @classmethod
-    def on(cls, connection: AsyncConnection) -> SqlTransaction:
+    def on(cls, connection: Connection) -> SqlTransaction:
         """Lay the tables over *connection*."""
         return cls(
             SqlProjects(connection),
@@ -46,32 +55,79 @@ class SqlTransaction:
         )
 
 
-class _OwnSerials(Protocol):
-    async def read(self, *scopes: str) -> tuple[int, ...]: ...
-    def close(self) -> None: ...
+class SqliteStore:
+    """Opens transactions on one SQLite database. Build it with `open_sqlite`."""
 
-
-class SqlMetadataStore:
-    """Opens transactions on one database. Build it with `open_sql`."""
-
-    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, serials: _OwnSerials) -> None:
+    def __init__(self, reader: Engine, writer: Engine, serials: SqliteSerials) -> None:
         self._reader = reader
         self._writer = writer
+        self._turn = asyncio.Lock()
         self.serials = serials
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[SqlTransaction]:
+        """Open a snapshot to read from."""
+        with translated(), self._reader.connect() as connection:
+            yield SqlTransaction.on(LocalConnection(connection))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+        """Open a transaction; it is durable when its block has ended."""
+        await self._take_turn()
+        try:
+            with translated(), self._writer.connect() as connection:
+                # In a thread, because another process may hold the database, and
+                # because a commit waits for the disk. Leaving `connect` rolls back.
+                await in_thread(connection.begin)
+                yield SqlTransaction.on(LocalConnection(connection))
+                await in_thread(connection.commit)
+        finally:
+            self._turn.release()
+
+    async def _take_turn(self) -> None:
+        # SQLite has one writer at a time. Waiting here blocks nobody; its own lock would.
+        try:
+            async with asyncio.timeout(TURN_WAIT_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Unavailable("The database has been busy for too long") from error
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        with translated(), self._reader.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        self.serials.close()
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+class PostgresqlStore:
+    """Opens transactions on one PostgreSQL database. Build it with `open_postgresql`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._writer = engine
+        # A reader sees one moment, as it does in SQLite, however many statements it sends.
+        self._reader = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self.serials = SharedSerials(engine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqlTransaction]:
         """Open a snapshot to read from."""
         with translated():
             async with self._reader.connect() as connection:
-                yield SqlTransaction.on(connection)
+                yield SqlTransaction.on(NetworkConnection(connection))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Open a transaction; it is durable when its block has ended."""
         with translated():
             async with self._writer.begin() as connection:
-                yield SqlTransaction.on(connection)
+                yield SqlTransaction.on(NetworkConnection(connection))
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers."""
@@ -81,28 +137,41 @@ class SqlMetadataStore:
 
     async def close(self) -> None:
         """Let go of every connection."""
-        self.serials.close()
-        await self._reader.dispose()
         await self._writer.dispose()
 
 
-async def open_sqlite(path: Path) -> SqlMetadataStore:
-    """Open, and if need be create or upgrade, a SQLite database at *path*."""
-    url = make_url("sqlite+aiosqlite://").set(database=str(path))
-    # One writer, because SQLite has one: waiting for its connection is waiting for the turn.
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=POOL_WAIT_S)
-    reader = create_async_engine(url, pool_size=POOL_SIZE, pool_timeout=POOL_WAIT_S)
+SqlMetadataStore = SqliteStore | PostgresqlStore
+
+
+async def open_sqlite(path: Path) -> SqliteStore:
+    """Open, and if need be create or upgrade, a SQLite database at *path*.
+
+    Raises:
+        Unavailable: it cannot be opened, or a newer version has written it.
+    """
+    url = make_url("sqlite://").set(database=str(path))
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
+    writer = create_engine(url, pool_size=1, max_overflow=0, **options)
+    # Never waits for a connection, which would stop the loop: readers are few and short.
+    reader = create_engine(url, pool_size=POOL_SIZE, max_overflow=-1, **options)
     for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_with(begin))
-    await _bring_up(writer)
-    return SqlMetadataStore(reader, writer, SqliteSerials(path))
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_with(begin))
+    try:
+        with _opening(), writer.begin() as connection:
+            upgrade(connection)
+    finally:
+        writer.dispose()
+    return SqliteStore(reader, writer, SqliteSerials(path))
 
 
-async def open_postgresql(url: str) -> SqlMetadataStore:
+async def open_postgresql(url: str) -> PostgresqlStore:
     """Open, and if need be upgrade, a PostgreSQL database.
 
     *url* is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+
+    Raises:
+        Unavailable: it cannot be reached, or a newer version has written it.
     """
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
@@ -110,23 +179,26 @@ async def open_postgresql(url: str) -> SqlMetadataStore:
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
     )
-    await _bring_up(engine)
-    # A reader sees one moment, as it does in SQLite, however many statements it sends.
-    reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return SqlMetadataStore(reader, engine, SharedSerials(engine))
-
-
-async def _bring_up(engine: AsyncEngine) -> None:
     try:
-        await upgrade(engine)
-    except BaseException as error:
-        # A connection left open is a thread that keeps the process from ending.
+        with _opening():
+            async with engine.begin() as connection:
+                await connection.run_sync(upgrade)
+    except BaseException:
+        # A connection left open would keep the process from ending.
         await engine.dispose()
-        if isinstance(error, DBAPIError):
-            raise Unavailable(f"The database cannot be opened: {error.orig}") from error
-        if isinstance(error, OSError):
-            raise Unavailable(f"The database cannot be reached: {error}") from error
         raise
+    return PostgresqlStore(engine)
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """Say in the driver's own words why a database cannot be opened: the operator reads them."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise Unavailable(f"The database cannot be opened: {error.orig}") from error
+    except OSError as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
