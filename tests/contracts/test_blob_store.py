@@ -321,7 +321,8 @@ async def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     store = DirectoryBlobStore(tmp_path, cache_bytes=1000)
     async with store.stage(ROOMY) as staged:
         await staged.write(SMALL)
+        await staged.finish()
         staged._descriptor = os.open("/dev/full", os.O_WRONLY)
 
         with pytest.raises(OutOfSpace, match="There is no space left for an upload"):
-            await staged.finish()
+            await staged.keep()
