@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_registry import EMAIL, Registry, Said, Terminal, running_registry
 from inline_snapshot import snapshot
+
+from support.cli_registry import EMAIL, Registry, Said, Terminal, running_registry
 
 PYTHON = "projects/my-project/locations/local/repositories/python"
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_registry import Registry, Said, Terminal, running_registry
 from inline_snapshot import snapshot
 
 from bonded.client.snippets import TOOLS, Target
+from support.cli_registry import Registry, Said, Terminal, running_registry
 
 
 @pytest.fixture

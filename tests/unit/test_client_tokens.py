@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_registry import EMAIL, running_registry
 
 from bonded.client.accounts import ServiceAccountKey
 from bonded.client.tokens import (
@@ -21,6 +20,7 @@ from bonded.client.tokens import (
     KeyTokens,
     forget_tokens,
 )
+from support.cli_registry import EMAIL, running_registry
 
 SERVER = "https://packages.example.com"
 
