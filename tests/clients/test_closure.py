@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from packaging.utils import parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 from pypi_simple import PyPISimple
 
 from clients.shelves import USER, Shelf
@@ -56,11 +56,12 @@ class Closure:
 def _closure(
     make_repository: Callable[[], Shelf], tmp_path_factory: pytest.TempPathFactory
 ) -> Closure:
-    """Publish the closure: every other file with twine, the rest with uv."""
+    """Publish the closure: every other file with uv, the rest with twine."""
     roots, files = _download()
     desk = Desk(tmp_path_factory.mktemp("publisher"))
     shelf = make_repository()
-    by_twine, by_uv = files[::2], files[1::2]
+    by_uv = [path for path in files[::2] if _is_spelled_as_uv_wants(path)]
+    by_twine = sorted({*files} - {*by_uv})
     twine = (tool("twine"), "upload", "--non-interactive", "--disable-progress-bar")
     desk.run(*twine, "--repository-url", shelf.upload_url, "-u", USER, "-p", shelf.token, *by_twine)
     desk.uv("publish", "--publish-url", shelf.upload_url, *by_uv, UV_PUBLISH_TOKEN=shelf.token)
@@ -162,6 +163,12 @@ def _download() -> tuple[tuple[str, ...], tuple[Path, ...]]:
         directories = [download("more", "--only-binary", ":all:", *roots, *BACKENDS), sdists]
     files = {path.name: path for each in directories for path in each.iterdir() if _is_file(path)}
     return roots, tuple(files[name] for name in sorted(files))
+
+
+def _is_spelled_as_uv_wants(path: Path) -> bool:
+    """Say whether uv would publish a file; it skips names that are not normalized (PEP 625)."""
+    name = path.name.partition("-")[0]
+    return name == canonicalize_name(name).replace("-", "_")
 
 
 def _is_file(path: Path) -> bool:
