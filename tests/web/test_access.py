@@ -149,7 +149,7 @@ O = "/v1/organizations/bonded"  # noqa: E741
 D = "/{project}/{repository}"
 
 
-def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
+async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
     assert set(_table(shared.registry.routes.endpoints)) == {
         ("GET", "/healthz", PUBLIC),
         ("GET", "/readyz", PUBLIC),
@@ -313,6 +313,6 @@ async def test_an_encoded_slash_cannot_move_the_question_to_another_resource(sit
         assert answer.status_code in (403, 404), path
 
 
-def test_every_permission_of_a_route_exists(shared: Site) -> None:
+async def test_every_permission_of_a_route_exists(shared: Site) -> None:
     for endpoint in shared.registry.routes.endpoints:
         assert isinstance(endpoint.permission, Permission | Open)
