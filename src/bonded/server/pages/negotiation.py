@@ -87,7 +87,7 @@ def _preferences(header: bytes) -> list[tuple[str, float]]:
         for parameter in parameters:
             if parameter.startswith("q="):
                 try:
-                    quality = min(max(float(parameter[2:]), 0.0), 1.0)
+                    quality = min(max(0.0, float(parameter[2:])), 1.0)
                 except ValueError:
                     quality = 0.0
         preferences.append((name, quality))
