@@ -1,0 +1,134 @@
+"""Access as pure rules: default deny, order never matters, grants only add."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bonded.server.core.errors import Rejected
+from bonded.server.core.iam import (
+    ANONYMOUS,
+    DENIED,
+    ROLES,
+    Binding,
+    Decision,
+    Grants,
+    Permission,
+    Policy,
+    Principal,
+    parse_member,
+)
+
+ADA = Principal("user:ada@example.com")
+BOB = Principal("serviceAccount:bob@p.iam.example")
+READER = "roles/artifactregistry.reader"
+
+MEMBERS = st.sampled_from([ADA.member, BOB.member, "allUsers", "allAuthenticatedUsers"])
+BINDINGS = st.builds(
+    Binding, st.sampled_from(sorted(ROLES)), st.lists(MEMBERS, max_size=3).map(tuple)
+)
+POLICIES = st.lists(
+    st.builds(Policy, st.sampled_from("abc"), st.lists(BINDINGS, max_size=4).map(tuple)), max_size=3
+)
+PRINCIPALS = st.sampled_from([ADA, BOB, ANONYMOUS])
+PERMISSIONS = st.sampled_from(sorted(Permission))
+
+
+def is_allowed(policies: list[Policy], principal: Principal, permission: Permission) -> bool:
+    return Grants(policies).decide(principal, permission).is_allowed
+
+
+@given(POLICIES, PRINCIPALS, PERMISSIONS)
+def test_a_decision_is_what_the_bindings_say_and_nothing_else(
+    policies: list[Policy], principal: Principal, permission: Permission
+) -> None:
+    expected = any(
+        member in principal.counts_as and permission in ROLES[binding.role]
+        for policy in policies
+        for binding in policy.bindings
+        for member in binding.members
+    )
+
+    assert is_allowed(policies, principal, permission) == expected
+
+
+@given(POLICIES, PRINCIPALS, PERMISSIONS)
+def test_the_order_of_policies_and_bindings_never_matters(
+    policies: list[Policy], principal: Principal, permission: Permission
+) -> None:
+    backward = [Policy(one.resource, one.bindings[::-1]) for one in reversed(policies)]
+
+    assert is_allowed(policies, principal, permission) == is_allowed(
+        backward, principal, permission
+    )
+
+
+@given(POLICIES, POLICIES, PRINCIPALS, PERMISSIONS)
+def test_more_policies_only_allow_more(
+    policies: list[Policy], more: list[Policy], principal: Principal, permission: Permission
+) -> None:
+    assert is_allowed(policies + more, principal, permission) >= is_allowed(
+        policies, principal, permission
+    )
+
+
+@given(POLICIES, PERMISSIONS)
+def test_what_anybody_may_everybody_may(policies: list[Policy], permission: Permission) -> None:
+    if is_allowed(policies, ANONYMOUS, permission):
+        assert is_allowed(policies, ADA, permission)
+
+
+def test_a_decision_names_the_grant_that_allowed_it() -> None:
+    policy = Policy("projects/p", (Binding(READER, (ADA.member,)),))
+
+    allowed = Grants([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD)
+    denied = Grants([policy]).decide(ADA, Permission.REPOSITORY_UPLOAD)
+
+    assert allowed == Decision(
+        is_allowed=True, resource="projects/p", role=READER, member=ADA.member
+    )
+    assert denied == DENIED
+
+
+def test_roles_grow_from_reader_to_owner() -> None:
+    names = ["reader", "writer", "repoAdmin", "admin"]
+    sets = [ROLES[f"roles/artifactregistry.{name}"] for name in names] + [ROLES["roles/owner"]]
+
+    assert all(small <= large for small, large in pairwise(sets))
+    assert sets[-1] == set(Permission)
+
+
+@pytest.mark.parametrize(
+    ("text", "member"),
+    [
+        ("user:Ada@Example.com", "user:ada@example.com"),
+        ("serviceAccount:B@p.iam.example", "serviceAccount:b@p.iam.example"),
+        ("group:team@example.com", "group:team@example.com"),
+        ("domain:example.com", "domain:example.com"),
+        ("allUsers", "allUsers"),
+        ("allAuthenticatedUsers", "allAuthenticatedUsers"),
+    ],
+)
+def test_members_are_compared_in_lower_case(text: str, member: str) -> None:
+    assert parse_member(text) == member
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "ada", "user:", "user:ada", "user:a@b@c", "user: a@b", "user:a@b\n", "allusers"),
+        *("robot:a@b.c", "domain:localhost", "USER:a@b.c", "user:a:b@c"),
+    ],
+)
+def test_any_other_member_is_refused(text: str) -> None:
+    with pytest.raises(Rejected):
+        parse_member(text)
+
+
+def test_a_binding_names_a_member_once() -> None:
+    binding = Binding.parse(READER, ["user:a@b.c", "user:A@b.c", "allUsers"])
+
+    assert binding.members == ("user:a@b.c", "allUsers")
