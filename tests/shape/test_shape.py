@@ -146,6 +146,13 @@ def test_locks_pin_by_hash_and_name_no_index() -> None:
     assert locks
 
 
+def test_test_modules_have_names_of_their_own() -> None:
+    # Tests are no package, so pytest imports them all by their last name.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_files_stay_small_enough_to_read() -> None:
     long = {
         str(path.relative_to(ROOT)): count
