@@ -86,10 +86,10 @@ def test_accounts_are_listed_and_the_active_one_is_marked(
     assert bonded("auth", "list") == snapshot(
         Said(
             out="""\
-             Credentialed Accounts
-ACTIVE  ACCOUNT
-        admin@my-project.iam.gserviceaccount.com
-*       other@my-project.iam.gserviceaccount.com
+                         Credentialed Accounts
+ACTIVE  ACCOUNT                                   SERVER
+        admin@my-project.iam.gserviceaccount.com  http://127.0.0.1:PORT
+*       other@my-project.iam.gserviceaccount.com  http://127.0.0.1:PORT
 """,
             err="""\
 
@@ -104,10 +104,12 @@ To set the active account, run:
 [
   {
     "account": "admin@my-project.iam.gserviceaccount.com",
+    "server": "http://127.0.0.1:PORT",
     "status": ""
   },
   {
     "account": "other@my-project.iam.gserviceaccount.com",
+    "server": "http://127.0.0.1:PORT",
     "status": "ACTIVE"
   }
 ]
@@ -257,7 +259,7 @@ def test_bad_properties_are_refused(registry: Registry, bonded: Terminal) -> Non
             out="",
             err="""\
 ERROR: (bonded.config.set) Section [core] has no property [colour].
-The properties are: core/project, core/account, core/server, artifacts/location, artifacts/repository.
+The properties are: core/project, core/account, core/server, core/hosts, auth/attached_identity_hosts, artifacts/location, artifacts/repository.
 """,
             status=1,
         )
@@ -325,6 +327,59 @@ WARNING: commands go to http://localhost:PORT, but this key is from http://127.0
 """,
         )
     )
+
+
+@pytest.fixture(name="other_server")
+def _other_server() -> Iterator[Registry]:
+    with running_registry() as running:
+        yield running
+
+
+def test_two_servers_may_have_an_account_of_the_same_address(
+    registry: Registry, other_server: Registry, bonded: Terminal
+) -> None:
+    bonded.key_file.write_text(other_server.key_file())
+
+    said = bonded("auth", "activate-service-account", f"--key-file={bonded.key_file}")
+
+    assert said.status == 0
+    assert f"Updated property [core/server] to {other_server.url}" in said.err
+    listed = bonded("auth", "list", "--format=value(server,status)").out.splitlines()
+    assert sorted(listed) == sorted([f"{other_server.url}\tACTIVE", "http://127.0.0.1:PORT\t"])
+    assert bonded("projects", "list").status == 0
+    assert (len(other_server.requests), len(registry.requests)) == (2, 1)
+    bonded("projects", "list", f"--server={registry.url}")
+    assert (len(other_server.requests), len(registry.requests)) == (2, 2)
+
+
+def test_an_account_of_several_servers_needs_to_know_which(
+    registry: Registry, other_server: Registry, bonded: Terminal
+) -> None:
+    bonded.key_file.write_text(other_server.key_file())
+    bonded("auth", "activate-service-account", f"--key-file={bonded.key_file}")
+    bonded("config", "unset", "core/server")
+
+    said = bonded("auth", "print-access-token")
+    refused = bonded("auth", "revoke")
+    revoked = bonded("auth", "revoke", f"--server={other_server.url}")
+
+    assert "is signed in to several servers: http://127.0.0.1:" in said.err
+    assert "Choose one with --server, BONDED_SERVER" in said.err
+    assert refused.status == said.status == 1
+    assert revoked.status == 0
+    assert bonded("auth", "print-access-token").out == "token-1\n"
+
+
+def test_a_token_goes_to_no_server_but_its_own(
+    registry: Registry, other_server: Registry, bonded: Terminal
+) -> None:
+    said = bonded("projects", "list", f"--server={other_server.url}")
+
+    assert "is signed in to http://127.0.0.1:PORT, not to http://127.0.0.1:" in said.err
+    assert other_server.requests == []
+    bonded("config", "set", "core/hosts", other_server.url.removeprefix("http://"))
+    bonded("projects", "list", f"--server={other_server.url}")
+    assert other_server.requests != []
 
 
 def test_everything_kept_is_private(registry: Registry, bonded: Terminal) -> None:

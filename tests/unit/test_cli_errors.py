@@ -33,6 +33,7 @@ def bonded(
 
 
 def test_a_server_that_is_not_there(registry: Registry, bonded: Terminal) -> None:
+    bonded("config", "set", "core/hosts", "127.0.0.1:9")
     assert bonded("projects", "list", "--server=http://127.0.0.1:9") == snapshot(
         Said(
             out="",
@@ -306,12 +307,12 @@ Use yaml, json, table or value(FIELD,...), such as --format='value(name)'.
 
 
 def test_a_broken_key_store_is_named(registry: Registry, bonded: Terminal) -> None:
-    next((bonded.config / "accounts").iterdir()).write_text("{")
+    next((bonded.config / "accounts").rglob("*.json")).write_text("{")
     assert bonded("projects", "list") == snapshot(
         Said(
             out="",
             err="""\
-ERROR: (bonded.projects.list) DIR/config/accounts/admin@my-project.iam.gserviceaccount.com.json is not JSON, so not a key file.
+ERROR: (bonded.projects.list) DIR/config/accounts/http%3A%2F%2F127.0.0.1%3APORT/admin@my-project.iam.gserviceaccount.com.json is not JSON, so not a key file.
 Create a key with `bonded iam service-accounts keys create FILE --iam-account=EMAIL`.
 """,
             status=1,

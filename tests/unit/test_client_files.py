@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from bonded.client.accounts import AccountStore, ServiceAccountKey
+from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
 from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import check_writable, read_private, remove_private, write_private
@@ -126,7 +127,21 @@ def test_an_address_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
 
     store.add(key)
 
-    assert store.list_emails() == (key.email,)
-    assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "accounts"]
-    assert store.remove(key.email)
-    assert store.list_emails() == ()
+    assert store.list_accounts() == (Account(key.email, "http://x"),)
+    assert [path.parent.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "accounts"]
+    assert store.remove(key.account)
+    assert store.list_accounts() == ()
+
+
+def test_two_servers_may_have_an_account_of_the_same_address(tmp_path: Path) -> None:
+    store = AccountStore(tmp_path)
+    fields = {"type": "service_account", "client_email": "a@example.com", "private_key": "x"}
+    texts = [json.dumps(fields | {"token_uri": f"http://{host}/token"}) for host in "xy"]
+    keys = [ServiceAccountKey.parse(text, "key") for text in texts]
+
+    for key in keys:
+        store.add(key)
+
+    assert [store.find(key.account) for key in keys] == keys
+    assert store.list_accounts("a@example.com") == tuple(key.account for key in keys)
+    assert store.list_accounts("b@example.com") == ()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bonded.client.accounts import ServiceAccountKey
+from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
 from bonded.client.tokens import (
     REMAINING_LIFE_MIN_S,
     AccessToken,
@@ -66,7 +66,7 @@ def test_every_account_and_server_has_its_own_token(tmp_path: Path) -> None:
     CachedTokens(other, tmp_path, SERVER).get_token()
 
     assert (source.count, other.count) == (2, 1)
-    forget_tokens(tmp_path, EMAIL)
+    forget_tokens(tmp_path, Account(EMAIL, SERVER))
     CachedTokens(source, tmp_path, SERVER).get_token()
     CachedTokens(other, tmp_path, SERVER).get_token()
     assert (source.count, other.count) == (3, 1)
@@ -107,9 +107,7 @@ def test_a_secret_does_not_print() -> None:
 
 def test_processes_that_need_a_token_at_once_fetch_one(tmp_path: Path) -> None:
     with running_registry() as registry:
-        accounts = tmp_path / "accounts"
-        accounts.mkdir()
-        (accounts / f"{EMAIL}.json").write_text(registry.key_file())
+        AccountStore(tmp_path).add(ServiceAccountKey.parse(registry.key_file(), "key"))
         environment = os.environ | {  # noqa: TID251 - the children need the rest of it
             "BONDED_CONFIG": str(tmp_path),
             "BONDED_CORE_ACCOUNT": EMAIL,
@@ -142,8 +140,7 @@ def test_a_cached_token_imports_nothing_slow(tmp_path: Path) -> None:
     key = json.dumps(
         {"type": "service_account", "client_email": EMAIL, "private_key": "x", "token_uri": SERVER}
     )
-    (tmp_path / "accounts").mkdir()
-    (tmp_path / "accounts" / f"{EMAIL}.json").write_text(key)
+    AccountStore(tmp_path).add(ServiceAccountKey.parse(key, "key"))
     CachedTokens(CountedTokens(), tmp_path, SERVER).get_token()
     environment = {"BONDED_CONFIG": str(tmp_path), "BONDED_CORE_ACCOUNT": EMAIL}
     line = [sys.executable, "-X", "importtime", "-m", "bonded", "auth", "print-access-token"]

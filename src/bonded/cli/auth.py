@@ -37,13 +37,17 @@ def activate_service_account(session: Session, email: str | None, key_file: Path
             hint="This argument can be omitted when using .json keys.",
         )
     # Tokens that an older key earned say nothing about this one.
-    forget_tokens(session.directory, key.email)
+    forget_tokens(session.directory, key.account)
     session.tokens_of(key).get_token()
     session.accounts.add(key)
     session.configuration.set(properties.ACCOUNT, key.email)
     session.say(f"Activated service account credentials for: [{key.email}]")
+    if len(session.accounts.list_accounts(key.email)) > 1:
+        # The address alone no longer says which key is meant.
+        session.configuration.set(properties.SERVER, key.server)
+        session.say(f"Updated property [core/server] to {key.server}, which issued this key.")
     server = session.find_server()
-    if server and server != key.server:
+    if server and not session.is_for(server, key.server):
         session.say(
             f"WARNING: commands go to {server}, but this key is from {key.server}. "
             "To follow the key, run `bonded config unset core/server`."
@@ -69,10 +73,15 @@ def list_accounts(session: Session) -> None:
     """List the accounts that are signed in."""
     from bonded.cli.output import Column, field  # noqa: PLC0415 - print-access-token needs no tables
 
-    active = session.find_account()
+    email = session.find_account()
+    active = session.choose(session.accounts.list_accounts(email)) if email else None
     accounts = [
-        {"account": email, "status": "ACTIVE" if email == active else ""}
-        for email in session.accounts.list_emails()
+        {
+            "account": each.email,
+            "server": each.server,
+            "status": "ACTIVE" if each == active else "",
+        }
+        for each in session.accounts.list_accounts()
     ]
     if not accounts and not session.flags.format:
         session.say(
@@ -83,6 +92,7 @@ def list_accounts(session: Session) -> None:
     columns = (
         Column("ACTIVE", lambda item: "*" if item["status"] else ""),
         Column("ACCOUNT", field("account")),
+        Column("SERVER", field("server")),
     )
     session.show_all(accounts, columns, "Credentialed Accounts")
     if not session.flags.format:
@@ -94,19 +104,29 @@ def list_accounts(session: Session) -> None:
 @pass_session
 def revoke(session: Session, email: str | None) -> None:
     """Forget an account's key and tokens on this machine."""
-    account = email or session.find_account()
-    if account is None:
+    email = email or session.find_account()
+    if email is None:
         raise NotSignedIn("No credentials available to revoke.")
-    forget_tokens(session.directory, account)
-    if not session.accounts.remove(account):
+    stored = session.accounts.list_accounts(email)
+    if not stored:
         raise NotSignedIn(
-            f"No credentials found for account [{account}].",
+            f"No credentials found for account [{email}].",
             hint="`bonded auth list` shows the accounts that are signed in.",
         )
-    if session.configuration.stored().get(properties.ACCOUNT.name) == account:
+    account = stored[0] if len(stored) == 1 else session.choose(stored)
+    if account is None:
+        servers = ", ".join(each.server for each in stored)
+        raise Misconfigured(
+            f"Account [{email}] is signed in to several servers: {servers}.",
+            hint="Say which with --server.",
+        )
+    forget_tokens(session.directory, account)
+    session.accounts.remove(account)
+    is_active = session.configuration.stored().get(properties.ACCOUNT.name) == email
+    if is_active and len(stored) == 1:
         session.configuration.unset(properties.ACCOUNT)
     session.say(
-        f"WARNING: [{account}] appears to be a service account. Its key still works wherever else "
+        f"WARNING: [{email}] appears to be a service account. Its key still works wherever else "
         "it is kept: to end that, run `bonded iam service-accounts keys delete`."
     )
-    click.echo(f"Revoked credentials:\n - {account}")
+    click.echo(f"Revoked credentials:\n - {email}")

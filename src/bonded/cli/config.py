@@ -23,7 +23,7 @@ def set_property(session: Session, section_property: str, value: str) -> None:
     known = parse_property(section_property)
     session.configuration.set(known, value)
     session.say(f"Updated property [{known.name}].")
-    if known is ACCOUNT and session.accounts.find(value) is None:
+    if known is ACCOUNT and not session.accounts.list_accounts(value):
         session.say(
             f"WARNING: [{value}] has no credentials here. "
             "Run `bonded auth activate-service-account --key-file=FILE`."

@@ -12,11 +12,12 @@ import click
 
 from bonded.cli.grammar import Flags, flags_of
 from bonded.client import properties
-from bonded.client.accounts import AccountStore, ServiceAccountKey
+from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
 from bonded.client.environment import Environment, read_environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
+from bonded.client.services import Service, belongs
 from bonded.client.tokens import CachedTokens, KeyTokens
 
 if TYPE_CHECKING:
@@ -47,18 +48,52 @@ class Session:
         """Return the key of the active account, or the key at hand if no account is active.
 
         Raises:
-            NotSignedIn: an account is active, but nothing is stored for it.
+            NotSignedIn: an account is active, but nothing is stored for it here or for the server.
+            Misconfigured: it has keys of several servers, and nothing says which.
         """
-        account = self.find_account()
-        if account is None:
+        email = self.find_account()
+        if email is None:
             return self.key_at_hand
-        key = self.accounts.find(account)
-        if key is None:
+        stored = self.accounts.list_accounts(email)
+        account = self.choose(stored)
+        key = self.accounts.find(account) if account else None
+        if key:
+            return key
+        if not stored:
             raise NotSignedIn(
-                f"Your current active account [{account}] does not have any valid credentials.",
+                f"Your current active account [{email}] does not have any valid credentials.",
                 hint=_SIGN_IN,
             )
-        return key
+        servers = ", ".join(each.server for each in stored)
+        server = self.find_server()
+        if server is None:
+            raise Misconfigured(
+                f"Account [{email}] is signed in to several servers: {servers}.",
+                hint="Choose one with --server, BONDED_SERVER or "
+                "`bonded config set core/server URL`.",
+            )
+        other = stored[0].server if self.configuration.server == server else server
+        # Its token is nobody's business but its own server's.
+        raise NotSignedIn(
+            f"Account [{email}] is signed in to {servers}, not to {server}.",
+            hint="Sign in with a key of that server: `bonded auth activate-service-account "
+            "--key-file=FILE`. If it is the same server by another name, run "
+            f"`bonded config set core/hosts {other.partition('//')[2]}`.",
+        )
+
+    def choose(self, accounts: Sequence[Account]) -> Account | None:
+        """Return the one of *accounts* that is of the server to act on, if one is."""
+        server = self.find_server()
+        if server:
+            accounts = [each for each in accounts if self.is_for(server, each.server)]
+            accounts = [each for each in accounts if each.server == server] or accounts
+        return accounts[0] if len(accounts) == 1 else None
+
+    def is_for(self, server: str, issuer: str) -> bool:
+        """Say whether *server* may see what *issuer* issues."""
+        service = Service.parse(server)
+        names = self.configuration.names(issuer)
+        return server == issuer or bool(service and belongs(issuer, service, names))
 
     @cached_property
     def key(self) -> ServiceAccountKey:
@@ -85,8 +120,7 @@ class Session:
 
     def find_server(self) -> str | None:
         """Return the server that the line or a property names, whatever the account says."""
-        chosen = self.flags.server or self.configuration.find(properties.SERVER)
-        return parse_server(chosen) if chosen else None
+        return parse_server(self.flags.server) if self.flags.server else self.configuration.server
 
     @cached_property
     def project(self) -> str:
@@ -127,7 +161,7 @@ class Session:
 
     def tokens_of(self, key: ServiceAccountKey) -> CachedTokens:
         """Return the tokens of *key*."""
-        return CachedTokens(KeyTokens(key), self.directory, self.find_server() or key.server)
+        return CachedTokens(KeyTokens(key), self.directory, key.server)
 
     @cached_property
     def api(self) -> Api:

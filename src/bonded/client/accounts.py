@@ -58,6 +58,11 @@ class ServiceAccountKey:
         return origin_of(self.token_uri)
 
     @property
+    def account(self) -> Account:
+        """Whose key it is."""
+        return Account(self.email, self.server)
+
+    @property
     def info(self) -> Mapping[str, str]:
         """The fields of the key file, as google-auth reads them."""
         fields: dict[str, str] = json.loads(self.text)
@@ -76,31 +81,47 @@ def read_key_file(path: Path) -> ServiceAccountKey:
     return ServiceAccountKey.parse(text, str(path))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Account:
+    """An account of one server; two servers may each have one of the same address."""
+
+    email: str
+    server: str
+
+
 class AccountStore:
-    """One private file for each account, named by its e-mail address."""
+    """One private file for each account of each server: `accounts/SERVER/EMAIL.json`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "accounts"
 
-    def find(self, email: str) -> ServiceAccountKey | None:
-        """Return the key stored for *email*."""
-        path = self._path(email)
+    def find(self, account: Account) -> ServiceAccountKey | None:
+        """Return the key stored for *account*."""
+        path = self._path(account)
         text = read_private(path)
         return None if text is None else ServiceAccountKey.parse(text, str(path))
 
-    def list_emails(self) -> tuple[str, ...]:
-        """Return the addresses of all accounts, sorted."""
-        paths = self._directory.glob(f"*{_SUFFIX}")
-        return tuple(sorted(unquote(path.name.removesuffix(_SUFFIX)) for path in paths))
+    def list_accounts(self, email: str | None = None) -> tuple[Account, ...]:
+        """Return all accounts, or those of the address *email*, sorted."""
+        found = (
+            Account(unquote(path.name.removesuffix(_SUFFIX)), unquote(path.parent.name))
+            for path in self._directory.glob(f"*/*{_SUFFIX}")
+        )
+        return tuple(sorted(each for each in found if email in {None, each.email}))
 
     def add(self, key: ServiceAccountKey) -> None:
         """Store *key*, in place of an older one of the same account."""
-        write_private(self._path(key.email), key.text)
+        write_private(self._path(key.account), key.text)
 
-    def remove(self, email: str) -> bool:
+    def remove(self, account: Account) -> bool:
         """Forget the account and say whether it was known."""
-        return remove_private(self._path(email))
+        return remove_private(self._path(account))
 
-    def _path(self, email: str) -> Path:
-        # Quoted, because the address comes from a file that anybody may have written.
-        return self._directory / f"{quote(email, safe='@')}{_SUFFIX}"
+    def _path(self, account: Account) -> Path:
+        # Quoted, because both come from a file that anybody may have written.
+        return self._directory / quoted(account.server) / f"{quoted(account.email)}{_SUFFIX}"
+
+
+def quoted(text: str) -> str:
+    """Return *text* as one component of a path that `glob` takes literally."""
+    return quote(text, safe="@")

@@ -10,6 +10,7 @@ from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private, write_private
 from bonded.client.servers import parse_server
+from bonded.client.services import Names, parse_hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ PROJECT = Property(
 # CLOUDSDK_CORE_ACCOUNT is not heard: it names somebody at Google, who has no credentials here.
 ACCOUNT = Property("core", "account", ("BONDED_CORE_ACCOUNT",), "account that commands act as")
 SERVER = Property("core", "server", ("BONDED_SERVER",), "URL of the registry")
+HOSTS = Property("core", "hosts", ("BONDED_HOSTS",), "other hosts of the registry, between commas")
+# The machine's own identity is shown to nobody until somebody says to whom.
+ATTACHED_IDENTITY = Property(
+    "auth",
+    "attached_identity_hosts",
+    ("BONDED_ATTACHED_IDENTITY_HOSTS",),
+    "hosts that may be shown the identity of this machine, between commas",
+)
 LOCATION = Property(
     "artifacts",
     "location",
@@ -48,7 +57,7 @@ REPOSITORY = Property(
     ("BONDED_ARTIFACTS_REPOSITORY", "CLOUDSDK_ARTIFACTS_REPOSITORY"),
     "repository that commands act on",
 )
-PROPERTIES = (PROJECT, ACCOUNT, SERVER, LOCATION, REPOSITORY)
+PROPERTIES = (PROJECT, ACCOUNT, SERVER, HOSTS, ATTACHED_IDENTITY, LOCATION, REPOSITORY)
 
 
 def parse_property(text: str) -> Property:
@@ -84,6 +93,21 @@ class Configuration:
         """Return every property that has a value, by name, wherever the value comes from."""
         return {known.name: value for known in PROPERTIES if (value := self.find(known))}
 
+    @property
+    def server(self) -> str | None:
+        """The server that is configured."""
+        chosen = self.find(SERVER)
+        return parse_server(chosen) if chosen else None
+
+    def hosts(self, wanted: Property) -> tuple[str, ...]:
+        """Return the hosts that a property lists."""
+        return parse_hosts(self.find(wanted) or "")
+
+    def names(self, server: str | None = None) -> Names | None:
+        """Return all names of the configured server, or of *server* if none is configured."""
+        known = self.server or server
+        return Names(known, self.hosts(HOSTS)) if known else None
+
     def stored(self) -> Mapping[str, str]:
         """Return what the file says, by name.
 
@@ -118,7 +142,11 @@ class Configuration:
         """
         if not value.strip() or not value.isprintable():
             raise Misconfigured(f"[{value}] cannot be the value of [{changed.name}].")
-        value = parse_server(value) if changed is SERVER else value.strip()
+        value = value.strip()
+        if changed is SERVER:
+            value = parse_server(value)
+        elif changed in {HOSTS, ATTACHED_IDENTITY}:
+            value = ",".join(parse_hosts(value))
         self._write({**self.stored(), changed.name: value})
 
     def unset(self, changed: Property) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
-from bonded.client.accounts import ServiceAccountKey
+from bonded.client.accounts import Account, ServiceAccountKey, quoted
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
 from bonded.client.private_files import read_private, remove_private, write_private
 
@@ -128,7 +127,7 @@ class CachedTokens:
 
     def __init__(self, source: TokenSource, directory: Path, server: str) -> None:
         self._source = source
-        self._path = _token_path(directory, source.account, server)
+        self._path = _token_path(directory, Account(source.account, server))
 
     @property
     def account(self) -> str:
@@ -184,18 +183,13 @@ class CachedTokens:
         return token if token.is_fresh(time.time()) else None
 
 
-def forget_tokens(directory: Path, account: str) -> None:
-    """Remove the tokens of *account* for every server, with their locks."""
-    for suffix in ("json", "lock"):
-        for path in (directory / "tokens").glob(f"*/{_quoted(account)}.{suffix}"):
-            remove_private(path)
+def forget_tokens(directory: Path, account: Account) -> None:
+    """Remove the token of *account*, with its lock."""
+    path = _token_path(directory, account)
+    for each in (path, path.with_suffix(".lock")):
+        remove_private(each)
 
 
-def _token_path(directory: Path, account: str, server: str) -> Path:
-    """Return where the token of *account* for *server* is kept."""
-    return directory / "tokens" / _quoted(server) / f"{_quoted(account)}.json"
-
-
-def _quoted(text: str) -> str:
-    """Return *text* as one component of a path that `glob` takes literally."""
-    return quote(text, safe="@")
+def _token_path(directory: Path, account: Account) -> Path:
+    """Return where the token of *account* is kept."""
+    return directory / "tokens" / quoted(account.server) / f"{quoted(account.email)}.json"

@@ -1,0 +1,134 @@
+r"""Which host a client asks a credential for, and whether a credential belongs to that host.
+
+The names come from index URLs, and anybody may write an index URL into a requirements file. So a
+name is read more strictly than HTTP clients read it: where two of them could see two hosts, as in
+`https://evil.example\@packages.example.com/`, there is no host at all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bonded.client.errors import Misconfigured
+
+_PORTS = {"http": 80, "https": 443}
+# The authority of RFC 3986 §3.2 without what clients disagree on: no second `@`, no backslash, no
+# blank, no percent sign, no letter beyond ASCII.
+_SERVICE = re.compile(
+    r"(?:(?P<scheme>https?)://)?"
+    r"(?:[^@/\\?#\[\]\s]*@)?"
+    r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:[/?#][^\\\s]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+# A star stands for the first label or a part of it, and two whole labels must follow.
+_PATTERN = re.compile(r"(?:[a-z0-9-]*\*[a-z0-9-]*(?=\.[^.:]+\.))?[a-z0-9.-]*(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A host as a client names it: by a URL, by host and port, or by the host alone."""
+
+    scheme: str | None
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Service | None:
+        """Parse the name of a service; None if it names no host of http or https."""
+        match = _SERVICE.fullmatch(text)
+        if match is None:
+            return None
+        scheme = match["scheme"].lower() if match["scheme"] else None
+        port = int(match["port"]) if match["port"] else None
+        if port is None and scheme:
+            port = _PORTS[scheme]
+        return cls(scheme, match["host"].lower(), port)
+
+    def __str__(self) -> str:
+        """The service as people read it."""
+        port = "" if self.port in {None, _PORTS.get(self.scheme or "")} else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}" if self.scheme else f"{self.host}{port}"
+
+    @property
+    def is_pkg_dev(self) -> bool:
+        """Say whether it is a host of Artifact Registry, or of a zone that stands in for it."""
+        return self.host.endswith(".pkg.dev")
+
+    def is_at(self, server: str) -> bool:
+        """Say whether the service is the *server*, an origin.
+
+        A URL must agree in scheme, host and port, so that no token goes out in clear that belongs
+        to https. A bare host says no scheme; without a port it means the port of the scheme.
+        """
+        other = Service.parse(server)
+        if other is None or other.scheme is None or self.host != other.host:
+            return False
+        return self._fits(other.scheme, other.port)
+
+    def matches(self, pattern: str, scheme: str) -> bool:
+        """Say whether the service is one that *pattern* names: `host`, `*.host`, `host:port`."""
+        host, _, port = pattern.partition(":")
+        expression = re.escape(host).replace(r"\*", "[a-z0-9-]+")
+        if not re.fullmatch(expression, self.host):
+            return False
+        return self._fits(scheme, int(port) if port else _PORTS[scheme])
+
+    def _fits(self, scheme: str, port: int | None) -> bool:
+        if self.scheme not in {None, scheme}:
+            return False
+        return (_PORTS[scheme] if self.port is None else self.port) == port
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one server: its origin, and the patterns of the hosts that are it too."""
+
+    server: str
+    hosts: tuple[str, ...] = ()
+
+    def cover(self, service: Service) -> bool:
+        """Say whether *service* is this server."""
+        scheme = self.server.partition(":")[0]
+        return service.is_at(self.server) or any(
+            service.matches(pattern, scheme) for pattern in self.hosts
+        )
+
+
+def belongs(issuer: str, service: Service, names: Names | None) -> bool:
+    """Say whether what the server *issuer* issues may be shown to *service*.
+
+    It may to the issuer itself, and to what is configured as the same server by another name. What
+    Google issues may be shown to Google's registry, over https.
+    """
+    if service.is_at(issuer):
+        return True
+    if is_google(issuer):
+        return service.is_pkg_dev and service.scheme != "http" and service.port in {None, 443}
+    origin = Service.parse(issuer)
+    return bool(origin and names and names.cover(origin) and names.cover(service))
+
+
+def is_google(origin: str) -> bool:
+    """Say whether *origin* is one where Google issues tokens."""
+    host = origin.removeprefix("https://")
+    return host != origin and (host == "accounts.google.com" or host.endswith(".googleapis.com"))
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Parse hosts between commas, each perhaps with a star in its first label or with a port.
+
+    Raises:
+        Misconfigured: one of them is no host.
+    """
+    hosts = tuple(host for part in text.lower().split(",") if (host := part.strip()))
+    for host in hosts:
+        if not _PATTERN.fullmatch(host) or host.startswith((".", ":")):
+            raise Misconfigured(
+                f"[{host}] is not a host.",
+                hint="Give hosts between commas, such as packages.example.com:8443 or "
+                "*-python.example.com; a star stands in the first of three labels or more.",
+            )
+    return hosts
