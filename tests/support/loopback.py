@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -110,7 +109,7 @@ class Loopback:
 
     def staging(self) -> list[str]:
         """Return the names of what is in the stage."""
-        return os.listdir(self.server.data_dir / "staging")
+        return [path.name for path in (self.server.data_dir / "staging").iterdir()]
 
     def open_upload(self, distribution: Distribution, sent: float) -> tuple[socket.socket, bytes]:
         """Begin an upload and send that share of its body; return the connection and the rest."""

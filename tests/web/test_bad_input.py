@@ -209,7 +209,7 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "malformed JSON": (lambda site: site.http.patch(site.rest, content=b'{"description":', headers={"authorization": f"Bearer {site.admin}"}), 400, "The request is not valid JSON: unexpected end of data: line 1 column 16 (char 15)."),
     "JSON that is no object": (rest("PATCH", PYTHON, ["description"]), 400, "The request must be a JSON object."),
     "too large a body": (rest("PATCH", PYTHON, {"description": "x" * 1100000}), 413, "The request is larger than 1048576 bytes."),
-    "wrong type": (rest("POST", "/v1/projects", {"projectId": 7}), 400, "projectId must be a string."),
+    "wrong type": (rest("POST", "/v1/projects", {"projectId": 7}), 400, "projectId must be a string of at most 1024 characters."),
     "no repository ID": (rest("POST", REPOSITORIES, {"format": "PYTHON"}), 400, "'' is not a valid repository ID. Use up to 63 lower-case letters, digits and hyphens, starting with a letter."),
     "bad repository ID": (rest("POST", f"{REPOSITORIES}?repositoryId=Bad_ID", {"format": "PYTHON"}), 400, "'Bad_ID' is not a valid repository ID. Use up to 63 lower-case letters, digits and hyphens, starting with a letter."),
     "bad location": (rest("POST", "~/locations/-/repositories?repositoryId=more", {"format": "PYTHON"}), 400, "'-' is not a valid location."),

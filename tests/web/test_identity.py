@@ -18,6 +18,7 @@ from bonded.server.identity.keys import make_key_pair
 from bonded.server.web.messages import Call
 from support.clock import SetClock
 from support.site import TOKEN_AUDIENCE, Site, basic, open_site, sign_assertion
+from support.wheels import make_wheel
 
 API_AUDIENCE = "https://artifactregistry.googleapis.com/"
 Key = Mapping[str, str]
@@ -381,3 +382,18 @@ def test_values_that_hold_a_secret_do_not_print_it() -> None:
 
     assert "hunter2" not in printed
     assert pair.private_key_pem.splitlines()[3] not in printed
+
+
+async def test_an_account_made_again_under_a_deleted_address_inherits_nothing(site: Site) -> None:
+    key = await site.make_account("phoenix")
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("roles/artifactregistry.writer", member)
+    await site.grant("roles/artifactregistry.reader", "allAuthenticatedUsers")
+    await site.call("DELETE", f"/v1/projects/my-project/serviceAccounts/{key['client_email']}")
+
+    reborn = await site.sign_in(await site.make_account("phoenix"))
+
+    policy = (await site.get(f"{site.rest}:getIamPolicy")).json()
+    assert [binding["members"] for binding in policy["bindings"]] == [["allAuthenticatedUsers"]]
+    assert (await site.get(f"{site.repository}/simple/", reborn)).status_code == 200
+    assert (await site.upload(make_wheel(), reborn)).status_code == 403

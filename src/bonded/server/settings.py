@@ -22,8 +22,8 @@ class SettingsError(Exception):
     """A setting that cannot be used; the message says which and why."""
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, *, is_secret: bool = False) -> Any:
+    return field(default=default, repr=not is_secret, metadata={"doc": doc})
 
 
 _DATA_DIR = Path("bonded-data")
@@ -39,7 +39,9 @@ class Settings:
         "", "how clients reach the server; written into key files. Empty: http://LISTEN"
     )
     database_url: str = _setting(
-        "", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Empty: SQLite in the data directory"
+        "",
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Empty: SQLite in the data directory",
+        is_secret=True,
     )
     blobs_url: str = _setting(
         "", "s3://BUCKET/PREFIX, gs://… or az://…. Empty: a directory in the data directory"

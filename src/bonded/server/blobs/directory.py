@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from bonded.server.blobs.staging import StagedFile, clear, disk_errors
@@ -102,7 +101,7 @@ class DirectoryBlobStore:
 
     async def _keep(self, staged: StagedFile) -> Sha256:
         digest = staged.sha256
-        await staged.in_thread(partial(self._move, staged, self._path(digest)))
+        await asyncio.to_thread(self._move, staged, self._path(digest))
         return digest
 
     def _move(self, staged: StagedFile, path: Path) -> None:

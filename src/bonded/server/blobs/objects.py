@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -85,8 +86,7 @@ class ObjectBlobStore:
     async def _keep(self, staged: StagedFile) -> Sha256:
         digest = staged.sha256
         # A path, not bytes: obstore uploads a large file in parts, at constant memory.
-        await staged.in_thread(staged.path)
-        await self._put(_key(digest), staged.path())
+        await self._put(_key(digest), await asyncio.to_thread(staged.path))
         return digest
 
     async def _put(self, key: str, data: bytes | Path) -> None:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,10 @@ class StagedFile:
         self._waiting = bytearray()
         self._hashed = 0
         self._descriptor: int | None = None
-        self._running: asyncio.Future[object] | None = None
+        self._is_left = False
+        # Whoever uses the descriptor holds it: closed under a thread whose caller was
+        # cancelled, its number might mean another upload's file.
+        self._using = threading.Lock()
 
     @property
     def sha256(self) -> Sha256:
@@ -63,45 +67,40 @@ class StagedFile:
             raise TooLarge(f"The file is larger than the limit of {self._limit_bytes} bytes")
         self._waiting += chunk
         if len(self._waiting) >= WRITE_SIZE_BYTES:
-            await self.in_thread(self._flush)
+            await asyncio.to_thread(self.path)
 
     async def finish(self) -> None:
         """Hash the rest. A small file has not touched the disk yet."""
         if len(self._waiting) < WRITE_SIZE_BYTES // 16:
             self._hash_rest()
         else:
-            await self.in_thread(self._hash_rest)
+            await asyncio.to_thread(self._hash_rest)
 
     async def keep(self) -> Sha256:
         """Make the bytes durable under their digest."""
         return await self._keeper(self)
 
-    async def in_thread(self, work: Callable[[], object]) -> None:
-        """Run what blocks; the stage stays open until it has ended, even for a caller that left.
-
-        Closed under a running thread, the descriptor's number might mean another upload's file.
-        """
-        self._running = asyncio.get_running_loop().run_in_executor(None, work)
-        await asyncio.shield(self._running)
-
     def path(self) -> Path:
         """Return a file that holds all bytes. Blocks: call it in a thread."""
-        self._flush()
-        return self._path
+        with self._file():
+            return self._path
 
     def sync(self) -> Path:
         """Return that file once it is on the disk. Blocks: call it in a thread."""
-        descriptor = self._flush()
-        with disk_errors("an upload"):
+        with self._file() as descriptor:
             os.fsync(descriptor)
-        return self._path
+            return self._path
 
     def _hash_rest(self) -> None:
         self._hash.update(memoryview(self._waiting)[self._hashed :])
         self._hashed = len(self._waiting)
 
-    def _flush(self) -> int:
-        with disk_errors("an upload"):
+    @contextmanager
+    def _file(self) -> Iterator[int]:
+        """Lend the file's descriptor, once everything that has arrived is written."""
+        with self._using, disk_errors("an upload"):
+            if self._is_left:
+                raise Unavailable("The upload was given up")
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self._path, flags, 0o640)
@@ -110,7 +109,7 @@ class StagedFile:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-            return self._descriptor
+            yield self._descriptor
 
     async def __aenter__(self) -> Self:
         """Nothing touches the disk before bytes arrive."""
@@ -123,11 +122,17 @@ class StagedFile:
         trace: TracebackType | None,
     ) -> None:
         """Leave nothing behind but what was kept elsewhere."""
-        if self._running is not None:
-            await asyncio.wait([self._running])
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._path.unlink(missing_ok=True)
+        if self._using.locked():
+            await asyncio.to_thread(self._leave)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._using:
+            self._is_left = True
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._path.unlink(missing_ok=True)
 
 
 def clear(directory: Path) -> None:

@@ -93,11 +93,11 @@ class Authenticator:
                 raise
             assertion = await self._assertions.verify_bearer(text)
             key = await self._live_key(assertion.key_id)
-            return _principal(key), assertion.expires_at
+            return _principal(key), _sooner(assertion.expires_at, key)
         key = await self._live_key(token.key_id)
         if token.member != f"serviceAccount:{key.email}":
             raise Unauthenticated("The access token is not valid")
-        return _principal(key), token.expires_at
+        return _principal(key), _sooner(token.expires_at, key)
 
     async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
         key = await self._live_key(presented.key_id)
@@ -108,7 +108,7 @@ class Authenticator:
         )
         if not is_same or presented.email != key.email:
             raise Unauthenticated("The service-account key is not valid")
-        return _principal(key), self._clock().timestamp() + KEY_FILE_LIFE_S
+        return _principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 
     async def _live_key(self, key_id: str) -> AccountKey:
         async with self._metadata.read() as tx:
@@ -129,6 +129,11 @@ class Authenticator:
         verified = await self._assertions.verify_grant(assertion)
         key = await self._live_key(verified.key_id)
         return self._tokens.issue(_principal(key).member, key.id)
+
+
+def _sooner(expires_at: float, key: AccountKey) -> float:
+    # What a key vouches for does not outlive it.
+    return expires_at if key.expires_at is None else min(expires_at, key.expires_at.timestamp())
 
 
 def _principal(key: AccountKey) -> Principal:

@@ -81,7 +81,7 @@ class Accounts:
         return account
 
     async def get(self, project: str, account: str) -> ServiceAccount:
-        """Return an account by its address or unique id. Raises NotFound."""
+        """Return an account by its address. Raises NotFound."""
         async with self._metadata.read() as tx:
             found = await tx.accounts.find(account)
         if found is None or project not in ("-", found.project):
@@ -100,6 +100,8 @@ class Accounts:
         found = await self.get(project, account)
         async with self._metadata.transaction() as tx:
             await tx.accounts.remove(found.email)
+            # Or an account made later under the same address would inherit its grants.
+            await tx.policies.forget_member(f"serviceAccount:{found.email}")
 
     async def create_key(self, project: str, account: str) -> IssuedKey:
         """Make a key. Raises NotFound, and Rejected when the account has as many as it may."""

@@ -148,7 +148,7 @@ def parse_description(value: object) -> str:
     """Return *value* if it may describe something. Raises Rejected."""
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > DESCRIPTION_LENGTH_MAX:
+    if not isinstance(value, str) or len(value) > DESCRIPTION_LENGTH_MAX or "\0" in value:
         raise Rejected(f"description must be a text of at most {DESCRIPTION_LENGTH_MAX} characters")
     return value
 

@@ -64,6 +64,19 @@ class SqlPolicies:
             )
         return Policy(policy.resource, policy.bindings, _etag(revision))
 
+    async def forget_member(self, member: str) -> None:
+        """Take *member* out of every binding of every policy."""
+        revision = await advance(self._connection, ACCESS)
+        rows = (await self._connection.execute(select(_policies).with_for_update())).all()
+        for row in rows:
+            left = [[role, [one for one in those if one != member]] for role, those in row.bindings]
+            if left != row.bindings:
+                await self._connection.execute(
+                    update(_policies)
+                    .where(_policies.c.resource == row.resource)
+                    .values(revision=revision, bindings=[one for one in left if one[1]])
+                )
+
     async def remove(self, resource: str) -> None:
         """Forget the policy of a resource that is gone."""
         await self._connection.execute(delete(_policies).where(_policies.c.resource == resource))

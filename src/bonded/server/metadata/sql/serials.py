@@ -84,15 +84,16 @@ class SqliteSerials:
         return known
 
     def _check(self) -> None:
+        # Good for this turn of the loop: whatever runs in it was called before the turn
+        # began, so it cannot know of a commit that the check does not see. The end is called
+        # first: who is called by a commit after the check comes after it.
+        asyncio.get_running_loop().call_soon(self._end_turn)
         (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version or len(self._known) > KNOWN_MAX:
             # Before the serials: a commit in between makes them look older than they are.
             self._data_version = data_version
             self._known.clear()
-        # Good for this turn of the loop: whatever runs in it was called before the
-        # turn began, so it cannot know of a commit that the check did not see.
         self._is_checked = True
-        asyncio.get_running_loop().call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
         self._is_checked = False

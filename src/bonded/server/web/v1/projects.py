@@ -7,6 +7,9 @@ from bonded.server.operations.administering import Administration
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import wire
 
+_METADATA = "google.cloudresourcemanager.v1.ProjectCreationStatus"
+_TYPE = "google.cloudresourcemanager.v1.Project"
+
 
 class ProjectsApi:
     """Creates, shows and deletes projects."""
@@ -21,9 +24,7 @@ class ProjectsApi:
             wire.parse_text(body, "projectId"), wire.parse_text(body, "name"), body.get("labels")
         )
         view = _view(project)
-        return json_reply(
-            wire.done("operations", "cp", "google.cloudresourcemanager.v1.Project", view)
-        )
+        return json_reply(wire.done("operations", _METADATA, _TYPE, view))
 
     async def get(self, call: Call) -> Answer:
         """Answer with one project."""

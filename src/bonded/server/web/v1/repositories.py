@@ -31,6 +31,7 @@ MODES = {
     "REMOTE_REPOSITORY": 3,
     "NONE": 0,
 }
+_METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
 _TYPE = "google.devtools.artifactregistry.v1.Repository"
 _CHANGEABLE = ("description", "labels")
 _FIELDS = (
@@ -80,7 +81,7 @@ class RepositoriesApi:
         record = await self._administration.create_repository(
             name, wire.parse_text(body, "description"), body.get("labels")
         )
-        return json_reply(wire.done(_operations(name), "create", _TYPE, self._view(record)))
+        return json_reply(wire.done(_operations(name), _METADATA, _TYPE, self._view(record)))
 
     async def get(self, call: Call) -> Answer:
         """Answer with one repository."""
@@ -111,7 +112,7 @@ class RepositoriesApi:
     async def delete(self, call: Call) -> Answer:
         """Delete a repository with everything in it; answer with a finished operation."""
         await self._administration.delete_repository(call.target)
-        return json_reply(wire.done(_operations(call.target), "delete", wire.EMPTY, {}))
+        return json_reply(wire.done(_operations(call.target), _METADATA, wire.EMPTY, {}))
 
     def _view(self, record: RepositoryRecord) -> dict[str, Any]:
         name = record.name

@@ -18,6 +18,7 @@ from bonded.server.operations.administering import PAGE_SIZE_MAX
 from bonded.server.web.messages import Call
 
 PAGE_SIZE_DEFAULT = 100
+TEXT_LENGTH_MAX = 1024
 _TYPES = "type.googleapis.com"
 
 _T = TypeVar("_T")
@@ -52,8 +53,10 @@ def parse_text(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if value is None:
         return ""
-    if not isinstance(value, str):
-        raise Rejected(f"{field} must be a string")
+    if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
+        raise Rejected(f"{field} must be a string of at most {TEXT_LENGTH_MAX} characters")
+    if "\0" in value:
+        raise Rejected(f"{field} must not hold a NUL character")
     return value
 
 
@@ -134,16 +137,15 @@ def refuse_filters(call: Call) -> None:
             raise Rejected(f"{name} is not supported", hint="Filter the list on your side.")
 
 
-def done(name_prefix: str, kind: str, response_type: str, response: object) -> dict[str, object]:
+def done(
+    name_prefix: str, metadata_type: str, response_type: str, response: Mapping[str, object]
+) -> dict[str, object]:
     """Return a finished long-running Operation; ours finish before they are answered."""
-    body = {"@type": f"{_TYPES}/{response_type}"}
-    if isinstance(response, dict):
-        body |= response
     return {
-        "name": f"{name_prefix}/{kind}-{secrets.token_hex(12)}",
-        "metadata": {"@type": f"{_TYPES}/google.devtools.artifactregistry.v1.OperationMetadata"},
+        "name": f"{name_prefix}/{secrets.token_hex(12)}",
+        "metadata": {"@type": f"{_TYPES}/{metadata_type}"},
         "done": True,
-        "response": body,
+        "response": {"@type": f"{_TYPES}/{response_type}", **response},
     }
 
 
