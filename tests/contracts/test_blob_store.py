@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from obstore.store import LocalStore, MemoryStore
 
 from bonded.server.blobs.directory import IN_MEMORY_MAX_BYTES, DirectoryBlobStore
 from bonded.server.blobs.objects import CHUNK_SIZE_BYTES, ObjectBlobStore
-from bonded.server.blobs.staging import WRITE_SIZE_BYTES
+from bonded.server.blobs.staging import WRITE_SIZE_BYTES, StagedFile
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.clock import system_clock
 from bonded.server.core.digests import Sha256, sha256_of
@@ -287,21 +288,45 @@ async def test_the_memory_for_small_blobs_is_bounded_and_forgets_the_oldest(
     assert remembered == [False, False, True, True]
 
 
-async def test_a_cancelled_keep_is_waited_for_before_its_stage_is_closed(tmp_path: Path) -> None:
+async def test_a_stage_is_not_closed_under_a_thread_whose_caller_was_cancelled(
+    tmp_path: Path,
+) -> None:
     store = DirectoryBlobStore(tmp_path, cache_bytes=1000)
     shelf = Shelf(store, tmp_path / "staging")
+    lent, is_over = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
-    with store._moving:
-        keeping = asyncio.create_task(shelf.keep(SMALL))
-        await asyncio.sleep(0.1)
-        keeping.cancel()
-        await asyncio.sleep(0.1)
-        # Closing now would let the thread sync, or write, what the number means next.
-        assert not keeping.done()
+    def work(staged: StagedFile) -> None:
+        with staged._file() as descriptor:
+            loop.call_soon_threadsafe(lent.set)
+            is_over.wait()
+            os.fstat(descriptor)
+
+    async def receive() -> None:
+        async with store.stage(ROOMY) as staged:
+            await asyncio.to_thread(work, staged)
+
+    receiving = asyncio.create_task(receive())
+    await lent.wait()
+    receiving.cancel()
+    await asyncio.sleep(0.1)
+    is_waiting = not receiving.done()
+    is_over.set()
     with pytest.raises(asyncio.CancelledError):
-        await keeping
+        await receiving
 
-    assert await shelf.read(SMALL) == SMALL
+    # Closed earlier, its number might by now have meant another upload's file.
+    assert is_waiting
+    assert list(shelf.staging.iterdir()) == []
+
+
+async def test_a_stage_that_was_left_takes_nothing_and_leaves_no_file(shelf: Shelf) -> None:
+    async with shelf.blobs.stage(ROOMY) as staged:
+        await staged.write(SMALL)
+
+    with pytest.raises(Unavailable, match="The upload was given up"):
+        staged.path()
+
     assert list(shelf.staging.iterdir()) == []
 
 

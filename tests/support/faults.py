@@ -5,6 +5,7 @@ The idea is SQLite's (its tests fail every n-th allocation and write).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -47,7 +48,7 @@ class _Fused:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
-        return self._through(name, value) if callable(value) else value
+        return self._through(name, value) if inspect.iscoroutinefunction(value) else value
 
     def _through(self, name: str, method: Callable[..., Awaitable[Any]]) -> Any:
         async def call(*args: object, **options: object) -> Any:
