@@ -21,6 +21,7 @@ class Flags:
     project: str | None = None
     account: str | None = None
     server: str | None = None
+    configuration: str | None = None
     format: str | None = None
     quiet: bool = False
 
@@ -105,6 +106,7 @@ def _global_options() -> list[click.Option]:
         option("--project", metavar="PROJECT_ID", help="The project to act on."),
         option("--account", metavar="ACCOUNT", help="The account to act as."),
         option("--server", metavar="URL", help="The registry, such as http://127.0.0.1:8080."),
+        option("--configuration", metavar="NAME", help="The configuration to use."),
         option("--format", metavar="FORMAT", help="yaml, json, table or value(a.b,c)."),
         option("--quiet", "-q", is_flag=True, help="Ask nothing: take every default."),
     ]

@@ -13,9 +13,9 @@ import click
 from bonded.cli.grammar import Flags, flags_of
 from bonded.client import properties
 from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
+from bonded.client.configurations import Configurations
 from bonded.client.environment import Environment, read_environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
-from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
 from bonded.client.services import Service, belongs
 from bonded.client.tokens import CachedTokens, KeyTokens
@@ -35,7 +35,9 @@ class Session:
     def __init__(self, flags: Flags, environment: Environment) -> None:
         self.flags = flags
         self.directory: Path = environment.config_directory
-        self.configuration = Configuration(self.directory, environment)
+        self.environment = environment
+        self.configurations = Configurations(self.directory, environment)
+        self.configuration = self.configurations.open(flags.configuration)
         self.accounts = AccountStore(self.directory)
         # A key file named on the line stands in where nobody is signed in.
         self.key_at_hand: ServiceAccountKey | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bonded.client.accounts import Account, ServiceAccountKey, quoted
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
@@ -66,11 +67,6 @@ class KeyTokens:
             Unreachable: nobody answers at the `token_uri`.
         """
         # google-auth costs some 200 ms to import, so only a real fetch pays for it.
-        from functools import partial  # noqa: PLC0415
-
-        import requests  # noqa: PLC0415
-        from google.auth.exceptions import GoogleAuthError, RefreshError  # noqa: PLC0415
-        from google.auth.transport.requests import Request  # noqa: PLC0415
         from google.oauth2.service_account import Credentials  # noqa: PLC0415
 
         try:
@@ -82,52 +78,83 @@ class KeyTokens:
                 f"The key of [{self.account}] holds no usable private key: {error}",
                 hint="Create another with `bonded iam service-accounts keys create`.",
             ) from error
-        try:
-            # refresh() alone: before_request() would also send the token to Google.
-            with requests.Session() as session:
-                credentials.refresh(partial(Request(session), timeout=REQUEST_TIMEOUT_S))
-        except RefreshError as error:
-            raise self._refusal(error.args) from error
-        except GoogleAuthError as error:
-            raise Unreachable(
-                f"Nobody answers at {self._key.token_uri}, where the key of [{self.account}] "
-                "is to be exchanged for a token.",
-                hint="Start the server with `bonded serve`, or check the network and the address.",
-            ) from error
-        # google-auth's expiry is in UTC but does not say so.
-        expires_at = credentials.expiry.replace(tzinfo=UTC).timestamp()
-        return AccessToken(credentials.token, expires_at)
+        return fetch_token(
+            credentials,
+            subject=f"the key of [{self.account}]",
+            endpoint=self._key.token_uri,
+            hint="Create another with `bonded iam service-accounts keys create` and run "
+            "`bonded auth activate-service-account --key-file=FILE`.",
+        )
 
     def forget(self) -> None:
         """Do nothing: nothing is kept."""
 
-    def _refusal(self, arguments: tuple[object, ...]) -> ClientError:
-        """Return our error for google-auth's: a text, and the body that the server sent."""
-        body = arguments[-1] if arguments else None
-        if not isinstance(body, dict) or not isinstance(body.get("error"), str):
-            return Unreachable(
-                f"{self._key.token_uri} does not answer as a Bonded server does.",
-                hint="It may be failing, or something else may be listening there.",
-            )
-        # RFC 6749 §5.2: a code, and perhaps a sentence.
-        return NotSignedIn(
-            f"The server refuses the key of [{self.account}]: "
-            f"{body.get('error_description') or body['error']}",
-            hint="Create another with `bonded iam service-accounts keys create` and run "
-            "`bonded auth activate-service-account --key-file=FILE`.",
+
+def fetch_token(
+    credentials: Any, *, subject: str, endpoint: str, hint: str, asks_elsewhere: bool = False
+) -> AccessToken:
+    """Fetch a token with a credential of google-auth; the other arguments are for the errors.
+
+    *asks_elsewhere* says that something beside the *endpoint* has a part in it, such as a file with
+    a subject token, so that an error without an answer may be about that.
+
+    Raises:
+        Misconfigured: the credential cannot be used here.
+        NotSignedIn: the server refuses it; *hint* says what to do then.
+        Unreachable: nobody answers at the *endpoint*.
+    """
+    from functools import partial  # noqa: PLC0415 - see above
+
+    import requests  # noqa: PLC0415
+    from google.auth.exceptions import GoogleAuthError, OAuthError, RefreshError  # noqa: PLC0415
+    from google.auth.transport.requests import Request  # noqa: PLC0415
+
+    try:
+        # refresh() alone: before_request() would also send the token to Google.
+        with requests.Session() as session:
+            credentials.refresh(partial(Request(session), timeout=REQUEST_TIMEOUT_S))
+    except (RefreshError, OAuthError) as error:
+        if asks_elsewhere and len(error.args) == 1:
+            raise Misconfigured(f"Cannot use {subject}: {error}", hint=hint) from error
+        raise _refusal(error.args, subject, endpoint, hint) from error
+    except GoogleAuthError as error:
+        raise Unreachable(
+            f"Nobody answers at {endpoint}, where {subject} is to be exchanged for a token.",
+            hint="Start the server with `bonded serve`, or check the network and the address.",
+        ) from error
+    # google-auth's expiry is in UTC but does not say so.
+    expires_at = credentials.expiry.replace(tzinfo=UTC).timestamp()
+    return AccessToken(credentials.token, expires_at)
+
+
+def _refusal(arguments: tuple[Any, ...], subject: str, endpoint: str, hint: str) -> ClientError:
+    """Return our error for google-auth's: a text, and the body that the server sent."""
+    body = arguments[-1] if arguments else None
+    if isinstance(body, str):
+        with suppress(ValueError):
+            body = json.loads(body)
+    if not isinstance(body, dict) or not isinstance(body.get("error"), str):
+        return Unreachable(
+            f"{endpoint} does not answer as a Bonded server does.",
+            hint="It may be failing, or something else may be listening there.",
         )
+    # RFC 6749 §5.2: a code, and perhaps a sentence.
+    reason = body.get("error_description") or body["error"]
+    return NotSignedIn(f"The server refuses {subject}: {reason}", hint=hint)
 
 
 class CachedTokens:
     """Another source's tokens, kept in a private file for each account and server.
 
     However many processes find the token stale, one of them fetches: the others wait for its lock
-    and then read what it wrote.
+    and then read what it wrote. Where nothing can be written, as in a container with a read-only
+    home, a token serves one process.
     """
 
     def __init__(self, source: TokenSource, directory: Path, server: str) -> None:
         self._source = source
         self._path = _token_path(directory, Account(source.account, server))
+        self._held: AccessToken | None = None
 
     @property
     def account(self) -> str:
@@ -135,7 +162,7 @@ class CachedTokens:
         return self._source.account
 
     def get_token(self) -> AccessToken:
-        """Return the token on disk while it is fresh, else fetch another.
+        """Return the token at hand while it is fresh, else fetch another.
 
         Raises:
             ClientError: no token can be had; the source says why.
@@ -148,39 +175,50 @@ class CachedTokens:
         lock = FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with lock:
-                return self._find_fresh() or self._fetch()
+            lock.acquire()
         except Timeout as error:
             raise ClientError(
                 f"Another process has been fetching a token for {LOCK_TIMEOUT_S:.0f} s.",
                 hint=f"If none is running, remove {lock.lock_file} and try again.",
             ) from error
-        except OSError as error:
-            raise Misconfigured(f"Cannot keep tokens beside {self._path}: {error}.") from error
+        except OSError:
+            return self._fetch()
+        try:
+            return self._find_fresh() or self._fetch()
+        finally:
+            lock.release()
 
     def forget(self) -> None:
-        """Remove the token from disk, because the server refused it."""
+        """Remove the token, because the server refused it."""
+        self._held = None
         remove_private(self._path)
         self._source.forget()
 
     def _fetch(self) -> AccessToken:
-        """Fetch a token and keep it."""
+        """Fetch a token and keep it, on disk if that can be."""
         token = self._source.get_token()
         kept = {"access_token": token.secret, "expires_at": token.expires_at}
-        write_private(self._path, json.dumps(kept))
+        try:
+            write_private(self._path, json.dumps(kept))
+        except Misconfigured:
+            self._held = token
         return token
 
     def _find_fresh(self) -> AccessToken | None:
-        """Return the token on disk; an unreadable one counts as none, since it can be had again."""
-        text = read_private(self._path)
-        if text is None:
-            return None
+        """Return the token at hand; an unreadable one counts as none, since it can be had again."""
+        now = time.time()
+        for token in (self._held, self._read()):
+            if token and token.is_fresh(now):
+                return token
+        return None
+
+    def _read(self) -> AccessToken | None:
+        """Return the token on disk."""
         try:
-            kept = json.loads(text)
-            token = AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
-        except (ValueError, TypeError, KeyError):
+            kept = json.loads(read_private(self._path) or "")
+            return AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
+        except (ValueError, TypeError, KeyError, Misconfigured):
             return None
-        return token if token.is_fresh(time.time()) else None
 
 
 def forget_tokens(directory: Path, account: Account) -> None:

@@ -1,0 +1,175 @@
+"""Application Default Credentials: whatever google-auth would find, and who issued it.
+
+google-auth's own `default()` is not called: it asks gcloud for a project and pings metadata servers
+for nine seconds. The files are found where it finds them, and read by its own loaders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from bonded.client.environment import Environment
+from bonded.client.errors import Misconfigured
+from bonded.client.private_files import read_private
+from bonded.client.servers import origin_of
+from bonded.client.tokens import SCOPE, AccessToken, fetch_token
+
+VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+_FILENAME = "application_default_credentials.json"
+_GOOGLE = "googleapis.com"
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultCredential:
+    """A credential file of any type that google-auth knows."""
+
+    path: Path
+    endpoint: str
+    """Where the access tokens come from."""
+    text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, path: Path, text: str) -> DefaultCredential:
+        """Parse the contents of a credential file.
+
+        Raises:
+            Misconfigured: it is none that google-auth knows.
+        """
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise Misconfigured(f"{path} is not JSON, so no credential file.") from error
+        endpoint = _endpoint_of(fields) if isinstance(fields, dict) else None
+        if not isinstance(endpoint, str) or not endpoint:
+            raise Misconfigured(f"{path} is no credential file that google-auth knows.")
+        return cls(path, endpoint, text)
+
+    @property
+    def account(self) -> str:
+        """A name for the tokens of exactly these contents."""
+        return f"default-{sha256(self.text.encode()).hexdigest()[:32]}"
+
+    @property
+    def server(self) -> str:
+        """The server that issues the tokens, and that they belong to."""
+        return origin_of(self.endpoint)
+
+    def get_token(self) -> AccessToken:
+        """Fetch a new token.
+
+        Raises:
+            ClientError: the file is not usable, the server refuses it, or nobody answers.
+        """
+        import warnings  # noqa: PLC0415 - google-auth is slow to import, so only a fetch pays
+
+        import google.auth  # noqa: PLC0415
+        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+
+        try:
+            with warnings.catch_warnings():
+                # It warns of files that strangers wrote. This one is the user's own choice.
+                warnings.simplefilter("ignore")
+                # Scopes are added later: with them, it asks Google for the name of a project.
+                loaded, _ = google.auth.load_credentials_from_dict(  # type: ignore[no-untyped-call]
+                    json.loads(self.text)
+                )
+                scoped = with_scopes_if_required(loaded, [SCOPE])  # type: ignore[no-untyped-call]
+        except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Misconfigured(f"{self.path} is no usable credential file: {error}") from error
+        return fetch_token(
+            scoped,
+            subject=f"the credential in {self.path}",
+            endpoint=self.endpoint,
+            asks_elsewhere="service_account" not in json.loads(self.text)["type"],
+            hint=f"Replace {self.path}, or unset {VARIABLE} to use the account of `bonded auth "
+            "list`.",
+        )
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedIdentity:
+    """The identity of the machine itself, as its metadata server knows it."""
+
+    host: str
+
+    @property
+    def account(self) -> str:
+        """A name for the tokens of this metadata server."""
+        return f"attached-{self.host}"
+
+    def get_token(self) -> AccessToken:
+        """Fetch a token from the metadata server.
+
+        Raises:
+            ClientError: it refuses, or there is none.
+        """
+        from google.auth.compute_engine import Credentials  # noqa: PLC0415 - slow to import
+
+        return fetch_token(
+            Credentials(),  # type: ignore[no-untyped-call]
+            subject="the identity of this machine",
+            endpoint=f"http://{self.host}",
+            asks_elsewhere=True,
+            hint="Unset [auth/attached_identity_hosts] if this machine has none.",
+        )
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def find_default(environment: Environment) -> DefaultCredential | None:
+    """Return the credential file that the environment names, else the one that gcloud writes.
+
+    Raises:
+        Misconfigured: the file is not there although it is named, or is no credential file.
+    """
+    named = environment.find(VARIABLE)
+    path = Path(named) if named else default_path(environment)
+    text = read_private(path)
+    if text is not None:
+        return DefaultCredential.parse(path, text)
+    if named:
+        raise Misconfigured(f"There is no file {path}, which {VARIABLE} names.")
+    return None
+
+
+def find_attached(environment: Environment) -> AttachedIdentity:
+    """Return the identity of this machine; whether it has one, only a fetch tells."""
+    return AttachedIdentity(environment.find("GCE_METADATA_HOST") or "metadata.google.internal")
+
+
+def default_path(environment: Environment) -> Path:
+    """Return where gcloud, and so google-auth, keeps the user's default credentials."""
+    if directory := environment.find("CLOUDSDK_CONFIG"):
+        return Path(directory) / _FILENAME
+    if data := environment.find("APPDATA"):
+        return Path(data) / "gcloud" / _FILENAME
+    return Path(environment.find("HOME") or "~").expanduser() / ".config" / "gcloud" / _FILENAME
+
+
+def _endpoint_of(fields: Mapping[str, Any]) -> Any:
+    """Return the URL that the last token of the exchange comes from; None for an unknown type."""
+    universe = fields.get("universe_domain") or _GOOGLE
+    match fields.get("type"):
+        case "service_account" | "gdch_service_account":
+            return fields.get("token_uri")
+        case "authorized_user":
+            # google-auth ignores what the file says (gar.md §5.4).
+            return f"https://oauth2.{_GOOGLE}/token"
+        case "external_account":
+            return fields.get("service_account_impersonation_url") or fields.get("token_url")
+        case "external_account_authorized_user":
+            return fields.get("token_url") or f"https://sts.{universe}/v1/oauthtoken"
+        case "impersonated_service_account":
+            return f"https://iamcredentials.{universe}"
+        case _:
+            return None

@@ -1,0 +1,445 @@
+"""The keyring backend: a token for every name of our servers, nothing for anybody else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keyring.errors import PasswordDeleteError, PasswordSetError
+
+from bonded.client.accounts import AccountStore, ServiceAccountKey
+from bonded.client.keyring_backend import BondedKeyring
+from support.cli_registry import EMAIL, Registry, running_registry
+
+VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+@pytest.fixture(name="registry")
+def _registry() -> Iterator[Registry]:
+    with running_registry() as running:
+        yield running
+
+
+@pytest.fixture(name="stranger")
+def _stranger() -> Iterator[Registry]:
+    with running_registry() as running:
+        yield running
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory of a user who has nothing but an empty home."""
+    for name in (VARIABLE, "BONDED_SERVER", "BONDED_CORE_ACCOUNT", "APPDATA", "CLOUDSDK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BONDED_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def sign_in(config: Path, registry: Registry, email: str = EMAIL) -> None:
+    """Store a key as `bonded auth activate-service-account` does."""
+    AccountStore(config).add(ServiceAccountKey.parse(registry.key_file(email), "key"))
+
+
+def write(config: Path, **core: str) -> None:
+    """Write the properties of the default configuration."""
+    path = config / "configurations" / "default.ini"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[core]\n" + "".join(f"{key} = {value}\n" for key, value in core.items()))
+
+
+def ask(name: str) -> str | None:
+    """Return what a process of its own would be given for *name*."""
+    return BondedKeyring().get_password(name, None)
+
+
+def test_one_token_serves_every_name_of_a_server(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    netloc = registry.url.removeprefix("http://")
+    names = (
+        f"{registry.url}/my-project/python/simple/",
+        f"{registry.url}/my-project/python/simple",
+        f"http://oauth2accesstoken@{netloc}/my-project/python/simple/",
+        registry.url,
+        netloc,
+    )
+
+    given = {ask(name) for name in names}
+    credential = BondedKeyring().get_credential(names[0], None)
+
+    assert given == {"token-1"}
+    assert credential is not None
+    assert (credential.username, credential.password) == ("oauth2accesstoken", "token-1")
+    assert BondedKeyring().get_password(netloc, "somebody") == "token-1"
+    assert registry.token_requests == 1
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://evil.example/simple/",
+        "https://{netloc}/simple/",
+        "http://{netloc}@evil.example/",
+        "http://evil.example\\@{netloc}/",
+        "127.0.0.1",
+        "localhost",
+        "some application",
+        "",
+    ],
+)
+def test_another_service_gets_nothing_and_no_word_is_said(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    sign_in(config, registry)
+
+    given = ask(name.format(netloc=registry.url.removeprefix("http://")))
+
+    assert given is None
+    assert registry.requests == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bare_host_gets_nothing_after_its_url_got_nothing(
+    registry: Registry, config: Path
+) -> None:
+    """Pip asks for the URL, then for the host, which does not say that it is another scheme."""
+    sign_in(config, registry)
+    backend = BondedKeyring()
+    netloc = registry.url.removeprefix("http://")
+
+    assert backend.get_password(f"https://{netloc}/simple/", None) is None
+    assert backend.get_password(netloc, None) is None
+    assert backend.get_password(f"http://{netloc}/simple/", None) == "token-1"
+
+
+def test_the_active_account_comes_before_others_of_the_same_server(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry, "one@example.com")
+    sign_in(config, registry, "two@example.com")
+
+    undecided = ask(registry.url)
+    said = capsys.readouterr().err
+    write(config, account="two@example.com")
+    decided = ask(registry.url)
+
+    assert (undecided, decided) == (None, "token-1")
+    assert said == (
+        f"bonded: Several accounts are signed in to {registry.url}: one@example.com, "
+        "two@example.com. Choose one with `bonded config set account ACCOUNT`.\n"
+    )
+    assert [path.stem for path in config.glob("tokens/*/*.json")] == ["two@example.com"]
+
+
+def test_each_server_gets_the_token_that_it_issued(
+    registry: Registry, stranger: Registry, config: Path
+) -> None:
+    sign_in(config, registry)
+    sign_in(config, stranger)
+    stranger.token_requests = 100
+
+    assert ask(registry.url) == "token-1"
+    assert ask(stranger.url) == "token-101"
+
+
+def test_a_configured_server_without_a_key_is_told_how_to_get_one(
+    registry: Registry, stranger: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    write(config, account=EMAIL, server=stranger.url)
+    backend = BondedKeyring()
+
+    given = [backend.get_password(name, None) for name in (stranger.url, stranger.url)]
+
+    assert given == [None, None]
+    assert capsys.readouterr().err == (
+        f"bonded: No credential here belongs to {stranger.url}. Sign in with `bonded auth "
+        "activate-service-account --key-file=FILE` and a key that it issued.\n"
+    )
+    assert registry.requests == stranger.requests == []
+
+
+def test_a_host_that_is_configured_as_the_server_gets_its_token(
+    registry: Registry, config: Path
+) -> None:
+    sign_in(config, registry)
+    port = registry.url.rpartition(":")[2]
+
+    before = ask(f"http://eu-python.registry.test:{port}/simple/")
+    write(config, hosts=f"*-python.registry.test:{port}")
+    after = ask(f"http://eu-python.registry.test:{port}/simple/")
+
+    assert (before, after) == (None, "token-1")
+
+
+def test_default_credentials_come_first_where_they_belong(
+    registry: Registry,
+    stranger: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sign_in(config, registry)
+    sign_in(config, stranger)
+    key = config.parent / "key.json"
+    key.write_text(registry.key_file("ci@example.com"))
+    monkeypatch.setenv(VARIABLE, str(key))
+
+    assert ask(registry.url) == "token-1"
+    assert ask(stranger.url) == "token-1"
+    kept = sorted(path.stem.partition("-")[0] for path in config.glob("tokens/*/*.json"))
+    assert kept == [EMAIL.partition("-")[0], "default"]
+    assert ask(registry.url) == "token-1"
+    assert (registry.token_requests, stranger.token_requests) == (1, 1)
+
+
+def test_the_file_that_gcloud_writes_is_found(
+    registry: Registry, config: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(registry.key_file())
+
+    assert ask(registry.url) == "token-1"
+    assert (config / "tokens").exists()
+
+
+def _as_user(registry: Registry) -> dict[str, Any]:
+    return {
+        "type": "external_account_authorized_user",
+        "client_id": "client",
+        "client_secret": "hush",
+        "refresh_token": "again",
+        "token_url": f"{registry.url}/token",
+        "token_info_url": f"{registry.url}/introspect",
+    }
+
+
+def _as_workload(registry: Registry) -> dict[str, Any]:
+    return {
+        "type": "external_account",
+        # A project number in it makes google-auth ask Google for the project, if it can.
+        "audience": "//iam.googleapis.com/projects/17/locations/global/workloadIdentityPools/a/"
+        "providers/b",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{registry.url}/token",
+        "credential_source": {"file": "SUBJECT"},
+    }
+
+
+@pytest.mark.parametrize("make", [_as_user, _as_workload])
+def test_any_file_that_google_auth_knows_serves_its_own_server_alone(
+    registry: Registry,
+    stranger: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Any,
+) -> None:
+    (config.parent / "subject").write_text("assertion")
+    text = json.dumps(make(registry)).replace("SUBJECT", str(config.parent / "subject"))
+    (config.parent / "adc.json").write_text(text)
+    monkeypatch.setenv(VARIABLE, str(config.parent / "adc.json"))
+    write(config, server=stranger.url)
+
+    assert ask(f"{registry.url}/my-project/python/simple/") == "token-1"
+    assert ask(f"{stranger.url}/my-project/python/simple/") is None
+    assert registry.requests == ["POST /token"]
+    assert stranger.requests == []
+
+
+def test_a_credential_of_googles_is_not_for_us(
+    registry: Registry, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"type": "authorized_user", "client_id": "x", "client_secret": "x"}
+    # google-auth ignores this address: what it fetches comes from Google.
+    fields |= {"refresh_token": "x", "token_uri": f"{registry.url}/token"}
+    (tmp_path / "adc.json").write_text(json.dumps(fields))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "adc.json"))
+    sign_in(config, registry)
+
+    assert ask(registry.url) == "token-1"
+    assert [path.stem for path in config.glob("tokens/*/*.json")] == [EMAIL]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "There is no file"),
+        ("what", "is not JSON"),
+        ("[]", "is no credential file"),
+        ('{"type": "banknote"}', "is no credential file"),
+        ('{"type": "service_account"}', "is no credential file"),
+    ],
+)
+def test_a_broken_default_is_told_only_where_it_matters(
+    registry: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    text: str | None,
+    reason: str,
+) -> None:
+    if text is not None:
+        (config.parent / "adc.json").write_text(text)
+    monkeypatch.setenv(VARIABLE, str(config.parent / "adc.json"))
+    write(config, server=registry.url)
+
+    assert ask("https://elsewhere.example/simple/") is None
+    assert capsys.readouterr().err == ""
+    assert ask(registry.url) is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert reason in said
+    sign_in(config, registry)
+    assert ask(registry.url) == "token-1"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_is_down_is_asked_once_and_named(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_registry() as gone:
+        sign_in(config, gone)
+    backend = BondedKeyring()
+
+    given = [backend.get_credential(name, None) for name in (gone.url, gone.url[7:])]
+
+    assert given == [None, None]
+    said = capsys.readouterr().err
+    assert said.startswith(f"bonded: Nobody answers at {gone.url}/token")
+    assert said.count("\n") == 1
+
+
+def test_a_server_that_refuses_the_key_is_told_in_one_line(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    error = {"error": "invalid_grant", "error_description": "The key is disabled."}
+    registry.raw_token = (400, json.dumps(error).encode(), {})
+
+    assert ask(registry.url) is None
+
+    said = capsys.readouterr().err
+    assert said.startswith(f"bonded: The server refuses the key of [{EMAIL}]: The key is disabled.")
+    assert said.count("\n") == 1
+
+
+def test_nothing_ever_raises_into_the_client(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    for damaged in ("what is this", "\0", "[core]\nserver = nonsense"):
+        write(config)
+        (config / "configurations" / "default.ini").write_text(damaged)
+        assert ask(registry.url) is None
+        assert capsys.readouterr().err.startswith("bonded: ")
+    assert ask(registry.url * 10_000) is None
+    assert ask(None) is None  # type: ignore[arg-type]
+
+
+def test_a_home_that_cannot_be_written_costs_a_request_and_no_more(
+    registry: Registry, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    (config / "tokens").write_text("in the way")
+    backend = BondedKeyring()
+
+    given = [backend.get_password(registry.url, None) for _ in range(3)]
+
+    assert given == ["token-1"] * 3
+    assert registry.token_requests == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_passwords_are_left_to_other_backends() -> None:
+    backend = BondedKeyring()
+
+    for error in (NotImplementedError, PasswordSetError):
+        with pytest.raises(error, match="stores no passwords"):
+            backend.set_password("x", "y", "z")
+    for kind in (NotImplementedError, PasswordDeleteError):
+        with pytest.raises(kind, match="stores no passwords"):
+            backend.delete_password("x", "y")
+
+
+def test_the_identity_of_the_machine_is_shown_to_whom_it_was_promised(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _metadata_server() as host:
+        monkeypatch.setenv("GCE_METADATA_HOST", host)
+        write(config, server="https://packages.example.com")
+        ask_all = (
+            "from bonded.client.keyring_backend import BondedKeyring as K\n"
+            "for host in ('packages.example.com', 'evil.example'):\n"
+            "    print(K().get_password(f'https://{host}/simple/', None))"
+        )
+        # In a process of its own, because google-auth reads the variable as it is imported.
+        line = [sys.executable, "-c", ask_all]
+        before = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+        monkeypatch.setenv("BONDED_ATTACHED_IDENTITY_HOSTS", "packages.example.com")
+        after = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+
+    assert before.stdout.split() == ["None", "None"]
+    assert after.stdout.split() == ["attached-token", "None"]
+    assert after.stderr == ""
+
+
+def test_importing_the_backend_imports_nothing_slow(
+    registry: Registry, config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sign_in(config, registry)
+    assert ask(registry.url) == "token-1"
+    look_up = (
+        "from bonded.client.keyring_backend import BondedKeyring\n"
+        f"assert BondedKeyring().get_password({registry.url!r}, None) == 'token-1'"
+    )
+
+    subprocess.run([sys.executable, "-X", "importtime", "-c", look_up], check=True, timeout=60)
+
+    rows = capfd.readouterr().err.splitlines()
+    modules = {row.rpartition("|")[2].strip() for row in rows}
+    slow = {"requests", "urllib3", "google", "google.auth", "click", "filelock", "platformdirs"}
+    assert "bonded.client.keyring_backend" in modules
+    assert not slow & modules
+
+
+@contextmanager
+def _metadata_server() -> Iterator[str]:
+    """Run what a machine's metadata server is to google-auth; yield host and port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer: dict[str, object] = {"email": EMAIL, "scopes": ["all"], "aliases": ["default"]}
+            if "/token" in self.path:
+                answer = {"access_token": "attached-token", "expires_in": 3600}
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("metadata-flavor", "Google")
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
