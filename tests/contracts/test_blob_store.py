@@ -20,7 +20,7 @@ from bonded.server.blobs.staging import WRITE_SIZE_BYTES, StagedFile
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.clock import system_clock
 from bonded.server.core.digests import Sha256, sha256_of
-from bonded.server.core.errors import OutOfSpace, TooLarge, Unavailable
+from bonded.server.core.errors import OutOfSpace, Rejected, TooLarge, Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk, Streamed
 
 ROOMY = 64 * 1024 * 1024
@@ -107,7 +107,25 @@ async def test_a_stage_knows_the_size_and_digest_and_shows_the_bytes_in_a_file(
 
         assert staged.size_bytes == len(BIG)
         assert staged.sha256 == sha256_of(BIG)
-        assert staged.path().read_bytes() == BIG
+        seen: list[bytes] = []
+        await staged.keep(lambda path: seen.append(path.read_bytes()))
+
+        assert seen == [BIG]
+
+
+async def test_what_a_check_refuses_is_not_kept(shelf: Shelf) -> None:
+    def refuse(_arrived: Path) -> None:
+        raise Rejected("not a wheel")
+
+    async with shelf.blobs.stage(ROOMY) as staged:
+        await staged.write(SMALL)
+        await staged.finish()
+        with pytest.raises(Rejected, match="not a wheel"):
+            await staged.keep(refuse)
+
+    assert list(shelf.staging.iterdir()) == []
+    with pytest.raises(Unavailable):
+        await shelf.blobs.open(sha256_of(SMALL), len(SMALL))
 
 
 @SIZES
@@ -325,7 +343,7 @@ async def test_a_stage_that_was_left_takes_nothing_and_leaves_no_file(shelf: She
         await staged.write(SMALL)
 
     with pytest.raises(Unavailable, match="The upload was given up"):
-        staged.path()
+        await staged.keep()
 
     assert list(shelf.staging.iterdir()) == []
 

@@ -37,6 +37,9 @@ READER = Binding("roles/artifactregistry.reader", ("allUsers",))
 WRITER = Binding("roles/artifactregistry.writer", ("user:ada@example.com",))
 
 
+METADATA = b"Metadata-Version: 2.4"
+
+
 def file_of(version: str = "1.0", data: bytes = b"wheel") -> File:
     return File(
         filename=f"demo-{version}-py3-none-any.whl",
@@ -45,8 +48,7 @@ def file_of(version: str = "1.0", data: bytes = b"wheel") -> File:
         sha256=sha256_of(data),
         upload_time=NOW,
         requires_python=">=3.9",
-        core_metadata_sha256=sha256_of(b"metadata"),
-        core_metadata_size_bytes=8,
+        core_metadata_sha256=sha256_of(METADATA),
         yanked="",
     )
 
@@ -191,7 +193,7 @@ async def test_a_removed_repository_takes_its_packages_and_moves_their_serials(
 ) -> None:
     scopes = (listing_scope(TEAM), package_scope(TEAM, DEMO))
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of())
+        await tx.files.add(TEAM, DEMO, file_of(), METADATA)
     before = await team.serials.read(*scopes)
 
     async with team.transaction() as tx:
@@ -214,10 +216,10 @@ async def test_a_file_comes_back_whole_and_counts_towards_its_repository(
     wheel = file_of()
 
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, wheel)
+        await tx.files.add(TEAM, DEMO, wheel, METADATA)
 
     async with team.read() as tx:
-        found = await tx.files.find_file(TEAM, DEMO, wheel.filename)
+        found, _ = await tx.files.find_file(TEAM, DEMO, wheel.filename)
         package = await tx.files.find_package(TEAM, PackageName.parse("DEMO"))
         record = await tx.repositories.find(TEAM)
     assert found == wheel
@@ -232,7 +234,7 @@ async def test_files_come_in_order_of_upload_and_versions_too(
     uploaded = ["1.10", "1.9", "2.0rc1", "2.0"]
     async with team.transaction() as tx:
         for version in uploaded:
-            await tx.files.add(TEAM, DEMO, file_of(version))
+            await tx.files.add(TEAM, DEMO, file_of(version), METADATA)
 
     async with team.read() as tx:
         package = await tx.files.find_package(TEAM, DEMO)
@@ -248,10 +250,10 @@ async def test_the_longest_version_that_a_filename_can_hold_is_kept(
     wheel = file_of("1." + "0" * 120 + ".dev1+" + "a" * 90)
 
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, wheel)
+        await tx.files.add(TEAM, DEMO, wheel, METADATA)
 
     async with team.read() as tx:
-        assert await tx.files.find_file(TEAM, DEMO, wheel.filename) == wheel
+        assert await tx.files.find_file(TEAM, DEMO, wheel.filename) == (wheel, Status.ACTIVE)
 
 
 async def test_packages_are_listed_in_order_of_their_normalized_names(
@@ -260,7 +262,7 @@ async def test_packages_are_listed_in_order_of_their_normalized_names(
     spelled = ["a-b", "aa", "B.c", "z9"]
     async with team.transaction() as tx:
         for name in reversed(spelled):
-            await tx.files.add(TEAM, PackageName.parse(name), file_of())
+            await tx.files.add(TEAM, PackageName.parse(name), file_of(), METADATA)
 
     async with team.read() as tx:
         listed = await tx.files.list_packages(TEAM)
@@ -275,28 +277,26 @@ async def test_what_is_not_there_is_none_but_a_missing_repository_is_not_found(
 
     async with team.read() as tx:
         assert await tx.files.find_package(TEAM, DEMO) is None
-        assert await tx.files.find_file(TEAM, DEMO, "demo-1.0.tar.gz") is None
-        assert await tx.files.find_status(TEAM, DEMO) is None
+        assert await tx.files.find_file(TEAM, DEMO, "demo-1.0.tar.gz") == (None, None)
         with pytest.raises(NotFound):
             await tx.files.list_packages(nowhere)
     with pytest.raises(NotFound):
         async with team.transaction() as tx:
-            await tx.files.add(nowhere, DEMO, file_of())
+            await tx.files.add(nowhere, DEMO, file_of(), METADATA)
 
 
 async def test_a_taken_filename_is_a_conflict_that_changes_nothing(team: SqlMetadataStore) -> None:
     wheel = file_of()
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, wheel)
+        await tx.files.add(TEAM, DEMO, wheel, METADATA)
     before = await team.serials.read(package_scope(TEAM, DEMO))
 
     with pytest.raises(Conflict, match="File already exists"):
         async with team.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, replace(wheel, sha256=sha256_of(b"other")))
+            await tx.files.add(TEAM, DEMO, replace(wheel, sha256=sha256_of(b"other")), METADATA)
 
     async with team.read() as tx:
-        assert await tx.files.find_file(TEAM, DEMO, wheel.filename) == wheel
-        assert await tx.files.find_status(TEAM, DEMO) is Status.ACTIVE
+        assert await tx.files.find_file(TEAM, DEMO, wheel.filename) == (wheel, Status.ACTIVE)
     assert await team.serials.read(package_scope(TEAM, DEMO)) == before
 
 
@@ -306,12 +306,12 @@ async def test_the_same_filename_in_another_repository_is_another_file(
     other = replace(TEAM, repository="other")
     async with team.transaction() as tx:
         await tx.repositories.add(replace(RECORD, name=other))
-        await tx.files.add(TEAM, DEMO, file_of(data=b"one"))
+        await tx.files.add(TEAM, DEMO, file_of(data=b"one"), METADATA)
 
-        await tx.files.add(other, DEMO, file_of(data=b"two"))
+        await tx.files.add(other, DEMO, file_of(data=b"two"), METADATA)
 
     async with team.read() as tx:
-        found = await tx.files.find_file(other, DEMO, file_of().filename)
+        found, _ = await tx.files.find_file(other, DEMO, file_of().filename)
     assert found == file_of(data=b"two")
 
 
@@ -441,3 +441,21 @@ async def test_everything_that_decides_access_advances_its_serial(team: SqlMetad
         seen += await team.serials.read(ACCESS)
 
     assert all(new > old for old, new in pairwise(seen)), seen
+
+
+async def test_core_metadata_is_kept_once_and_forgotten_with_its_last_file(
+    team: SqlMetadataStore,
+) -> None:
+    digest = sha256_of(METADATA)
+    async with team.transaction() as tx:
+        await tx.files.add(TEAM, DEMO, file_of("1.0"), METADATA)
+        await tx.files.add(TEAM, DEMO, file_of("2.0"), METADATA)
+
+    async with team.transaction() as tx:
+        found = await tx.files.find_core_metadata(digest)
+        forgotten = await tx.files.forget_core_metadata(digest[:2])
+        await tx.repositories.remove(TEAM)
+        forgotten_later = await tx.files.forget_core_metadata(digest[:2])
+        gone = await tx.files.find_core_metadata(digest)
+
+    assert (found, forgotten, forgotten_later, gone) == (METADATA, 0, 1, None)

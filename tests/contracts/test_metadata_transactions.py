@@ -69,18 +69,18 @@ async def test_a_serial_is_read_in_the_order_asked_and_right_after_the_commit(
     assert await team.serials.read(*scopes) == (0, 1, 0)
 
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of())
+        await tx.files.add(TEAM, DEMO, file_of(), b"")
 
     assert await team.serials.read(*scopes) == (1, 2, 0)
 
 
 async def test_a_second_file_moves_its_package_but_not_the_list(team: SqlMetadataStore) -> None:
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of("1.0"))
+        await tx.files.add(TEAM, DEMO, file_of("1.0"), b"")
     before = await team.serials.read(listing_scope(TEAM), package_scope(TEAM, DEMO))
 
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of("2.0"))
+        await tx.files.add(TEAM, DEMO, file_of("2.0"), b"")
 
     after = await team.serials.read(listing_scope(TEAM), package_scope(TEAM, DEMO))
     assert after == (before[0], before[1] + 1)
@@ -91,7 +91,7 @@ async def test_an_error_in_the_block_undoes_rows_and_serials(team: SqlMetadataSt
 
     async def fail() -> None:
         async with team.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of())
+            await tx.files.add(TEAM, DEMO, file_of(), b"")
             await tx.policies.set(Policy("projects/my-project"))
             raise ZeroDivisionError
 
@@ -112,7 +112,7 @@ async def test_a_cancelled_transaction_is_undone_and_lets_the_next_one_in(
 
     async def publish_and_hang() -> None:
         async with team.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of("1.0"))
+            await tx.files.add(TEAM, DEMO, file_of("1.0"), b"")
             is_in.set()
             await asyncio.Event().wait()
 
@@ -123,7 +123,7 @@ async def test_a_cancelled_transaction_is_undone_and_lets_the_next_one_in(
         await hanging
 
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of("2.0"))
+        await tx.files.add(TEAM, DEMO, file_of("2.0"), b"")
         package = await tx.files.find_package(TEAM, DEMO)
     assert package is not None
     assert package.versions == ("2.0",)
@@ -131,7 +131,7 @@ async def test_a_cancelled_transaction_is_undone_and_lets_the_next_one_in(
 
 async def test_a_reader_sees_nothing_of_an_open_transaction(team: SqlMetadataStore) -> None:
     async with team.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of())
+        await tx.files.add(TEAM, DEMO, file_of(), b"")
 
         async with team.read() as other:
             seen = await other.files.find_package(TEAM, DEMO)
@@ -145,7 +145,7 @@ async def test_a_reader_sees_one_moment_however_often_it_asks(team: SqlMetadataS
     async with team.read() as reader:
         before = await reader.files.find_package(TEAM, DEMO)
         async with team.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of())
+            await tx.files.add(TEAM, DEMO, file_of(), b"")
 
         after = await reader.files.find_package(TEAM, DEMO)
 
@@ -183,7 +183,7 @@ async def test_of_two_files_racing_for_one_name_exactly_one_wins(database: Datab
 
     async def publish(store: SqlMetadataStore, data: bytes) -> None:
         async with store.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of(data=data))
+            await tx.files.add(TEAM, DEMO, file_of(data=data), b"")
 
     outcomes = await asyncio.gather(
         *(publish(store, b"%d" % n) for n, store in enumerate(stores * 4)), return_exceptions=True
@@ -203,7 +203,7 @@ async def test_first_files_of_one_package_published_at_once_all_arrive(
 
     async def publish(store: SqlMetadataStore, version: str) -> None:
         async with store.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of(version))
+            await tx.files.add(TEAM, DEMO, file_of(version), b"")
             await asyncio.sleep(0.01)
 
     await asyncio.gather(*(publish(store, f"{n}") for n, store in enumerate(stores * 4)))
@@ -231,7 +231,7 @@ async def test_a_repository_deleted_during_a_publication_moves_the_new_packages_
             await tx.repositories.remove(TEAM)
 
     async with publisher.transaction() as tx:
-        await tx.files.add(TEAM, DEMO, file_of())
+        await tx.files.add(TEAM, DEMO, file_of(), b"")
         deleting = asyncio.create_task(delete())
         await asyncio.sleep(WAIT_S)
     await deleting
@@ -249,7 +249,7 @@ async def test_a_publication_during_a_repositorys_deletion_is_not_found(
 
     async def publish() -> None:
         async with publisher.transaction() as tx:
-            await tx.files.add(TEAM, DEMO, file_of())
+            await tx.files.add(TEAM, DEMO, file_of(), b"")
 
     async with administrator.transaction() as tx:
         await tx.repositories.remove(TEAM)

@@ -10,6 +10,7 @@ import pytest
 
 from bonded.server.archives import Limits
 from bonded.server.blobs.store import BlobStore
+from bonded.server.core.caches import ByteCache
 from bonded.server.core.clock import system_clock
 from bonded.server.core.digests import sha256_of
 from bonded.server.core.errors import Unavailable
@@ -85,7 +86,8 @@ async def publish(
 
 
 async def every_listed_file_opens(site: Site, expected: str = "") -> None:
-    repository = StandardRepository(TEAM, site.registry.metadata, site.registry.blobs)
+    metadata, blobs = site.registry.metadata, site.registry.blobs
+    repository = StandardRepository(TEAM, metadata, blobs, ByteCache(0))
     opened = []
     for name in await repository.list_packages():
         package = await repository.get_package(name)

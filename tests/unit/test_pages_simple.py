@@ -31,7 +31,6 @@ def file_of(number: int, requires_python: str | None = None, yanked: str | None 
         upload_time=datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC),
         requires_python=requires_python,
         core_metadata_sha256=sha256_of(b"core"),
-        core_metadata_size_bytes=4,
         yanked=yanked,
     )
 

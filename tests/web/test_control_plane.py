@@ -49,7 +49,7 @@ async def test_a_repository_s_whole_life(site: Site) -> None:
 
     assert redacted(created.json()) == snapshot(
         {
-            "name": 'projects/my-project/locations/local/operations/HEX',
+            "name": "projects/my-project/locations/local/operations/HEX",
             "metadata": {
                 "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata"
             },
@@ -84,7 +84,7 @@ async def test_a_repository_s_whole_life(site: Site) -> None:
     )
     assert redacted(deleted.json()) == snapshot(
         {
-            "name": 'projects/my-project/locations/local/operations/HEX',
+            "name": "projects/my-project/locations/local/operations/HEX",
             "metadata": {
                 "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata"
             },
@@ -114,9 +114,9 @@ async def test_a_project_s_whole_life(site: Site) -> None:
 
     assert redacted(created.json()) == snapshot(
         {
-            "name": 'operations/HEX',
+            "name": "operations/HEX",
             "metadata": {
-                "@type": 'type.googleapis.com/google.cloudresourcemanager.v1.ProjectCreationStatus'
+                "@type": "type.googleapis.com/google.cloudresourcemanager.v1.ProjectCreationStatus"
             },
             "done": True,
             "response": {

@@ -34,7 +34,8 @@ def path_of(distribution: Distribution) -> str:
 
 
 async def test_the_large_file_is_served_from_the_disk(stocked: Site) -> None:
-    catalog = Catalog(stocked.registry.metadata, stocked.registry.blobs)
+    metadata, blobs = stocked.registry.metadata, stocked.registry.blobs
+    catalog = Catalog(metadata, blobs, core_metadata_cache_bytes=1000)
     repository = await catalog.open(RepositoryName("my-project", "local", "python"))
 
     stored = await repository.open_file(PackageName.parse("large"), LARGE.filename)

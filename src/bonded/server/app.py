@@ -114,7 +114,7 @@ async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
         partial(write_private, settings.data_dir / ADMIN_KEY),
     )
 
-    catalog = Catalog(metadata, blobs)
+    catalog = Catalog(metadata, blobs, core_metadata_cache_bytes=settings.core_metadata_cache_bytes)
     routes = route_table(
         health=Health(metadata, blobs),
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),

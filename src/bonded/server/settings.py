@@ -58,6 +58,7 @@ class Settings:
     )
     page_cache_bytes: int = _setting(64 * MIB, "memory for rendered pages, in bytes")
     blob_cache_bytes: int = _setting(32 * MIB, "memory for small files, in bytes")
+    core_metadata_cache_bytes: int = _setting(16 * MIB, "memory for core metadata files, in bytes")
     orphan_grace_s: int = _setting(
         86_400, "age at which a blob that no file names may be removed, in seconds"
     )

@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from bonded.server.blobs.staging import StagedFile, clear, disk_errors
 from bonded.server.blobs.store import check_size
+from bonded.server.core.caches import ByteCache
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk
@@ -34,7 +34,7 @@ class DirectoryBlobStore:
     def __init__(self, root: Path, *, cache_bytes: int) -> None:
         self._blobs = root / "blobs"
         self._staging = root / "staging"
-        self._small = _SmallBlobs(cache_bytes)
+        self._small = ByteCache(cache_bytes)
         self._moving = threading.Lock()
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
@@ -99,12 +99,14 @@ class DirectoryBlobStore:
         if not os.access(self._staging, os.W_OK) or not os.access(self._blobs, os.W_OK):
             raise Unavailable("The blob directory cannot be written")
 
-    async def _keep(self, staged: StagedFile) -> Sha256:
-        digest = staged.sha256
-        await asyncio.to_thread(self._move, staged, self._path(digest))
-        return digest
+    async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
+        await asyncio.to_thread(self._check_and_move, staged, check)
 
-    def _move(self, staged: StagedFile, path: Path) -> None:
+    def _check_and_move(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
+        # One thread for all that waits for the disk: each change of threads costs as
+        # much as inspecting a small wheel.
+        check(staged.path())
+        path = self._path(staged.sha256)
         with disk_errors("an upload"):
             arrived = staged.sync()
             with self._moving:
@@ -114,34 +116,6 @@ class DirectoryBlobStore:
 
     def _path(self, digest: Sha256) -> Path:
         return self._blobs / digest[:2] / digest
-
-
-class _SmallBlobs:
-    """The small blobs read last, as many as fit. A digest's bytes never change."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._blobs: OrderedDict[Sha256, bytes] = OrderedDict()
-        self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-
-    def find(self, digest: Sha256) -> bytes | None:
-        data = self._blobs.get(digest)
-        if data is not None:
-            self._blobs.move_to_end(digest)
-        return data
-
-    def add(self, digest: Sha256, data: bytes) -> None:
-        self.remove(digest)
-        self._blobs[digest] = data
-        self._size_bytes += len(data)
-        while self._size_bytes > self._limit_bytes:
-            _, dropped = self._blobs.popitem(last=False)
-            self._size_bytes -= len(dropped)
-
-    def remove(self, digest: Sha256) -> None:
-        data = self._blobs.pop(digest, None)
-        if data is not None:
-            self._size_bytes -= len(data)
 
 
 @contextmanager

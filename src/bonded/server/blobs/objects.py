@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
@@ -83,11 +83,11 @@ class ObjectBlobStore:
         """Raise Unavailable unless blobs can be written."""
         await self._put(PROBE, b"")
 
-    async def _keep(self, staged: StagedFile) -> Sha256:
-        digest = staged.sha256
+    async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
+        arrived = await asyncio.to_thread(staged.path)
+        await asyncio.to_thread(check, arrived)
         # A path, not bytes: obstore uploads a large file in parts, at constant memory.
-        await self._put(_key(digest), await asyncio.to_thread(staged.path))
-        return digest
+        await self._put(_key(staged.sha256), arrived)
 
     async def _put(self, key: str, data: bytes | Path) -> None:
         try:

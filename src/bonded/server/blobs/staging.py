@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bonded.server.blobs.store import accept
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import OutOfSpace, TooLarge, Unavailable
 
@@ -34,7 +35,7 @@ def disk_errors(doing: str) -> Iterator[None]:
         raise Unavailable(f"The disk failed at {doing}: {error.strerror}") from error
 
 
-Keeper = Callable[["StagedFile"], Awaitable[Sha256]]
+Keeper = Callable[["StagedFile", Callable[[Path], None]], Awaitable[None]]
 """What a store does to make a finished stage durable."""
 
 
@@ -76,9 +77,10 @@ class StagedFile:
         else:
             await asyncio.to_thread(self._hash_rest)
 
-    async def keep(self) -> Sha256:
-        """Make the bytes durable under their digest."""
-        return await self._keeper(self)
+    async def keep(self, check: Callable[[Path], None] = accept) -> Sha256:
+        """Make the bytes durable under their digest, if *check* finds nothing wrong with them."""
+        await self._keeper(self, check)
+        return self.sha256
 
     def path(self) -> Path:
         """Return a file that holds all bytes. Blocks: call it in a thread."""

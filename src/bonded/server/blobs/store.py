@@ -6,7 +6,7 @@ under their digest; leaving the stage without it forgets them, whatever happened
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +17,12 @@ from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import Content
 
 
+def accept(_arrived: Path) -> None:
+    """Find nothing wrong with what has arrived."""
+
+
 class Staged(Protocol):
     """Bytes on their way in, hashed as they arrive."""
-
-    def path(self) -> Path:
-        """Return a local file that holds what has arrived. Blocks: call it in a thread."""
-        ...
 
     @property
     def size_bytes(self) -> int:
@@ -47,8 +47,11 @@ class Staged(Protocol):
         """Say that all bytes are here, so that `sha256` is that of the whole."""
         ...
 
-    async def keep(self) -> Sha256:
+    async def keep(self, check: Callable[[Path], None] = accept) -> Sha256:
         """Make the bytes durable; when this returns they survive a power cut.
+
+        Before that *check* is called with a file that holds them, in a thread.
+        What it raises is passed on, and nothing is kept.
 
         Keeping what is kept already refreshes its age, so that the collection
         of orphans spares it.

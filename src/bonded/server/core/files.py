@@ -92,8 +92,7 @@ class File:
     upload_time: datetime
     requires_python: str | None = None
     core_metadata_sha256: Sha256 | None = None
-    """Digest of the PEP 658 `.metadata` file, which is a blob of its own."""
-    core_metadata_size_bytes: int | None = None
+    """Digest of the PEP 658 `.metadata` file; None for files that have none."""
     yanked: str | None = None
     """None: not yanked. Else the reason, possibly empty (PEP 592)."""
 

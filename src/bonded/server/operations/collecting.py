@@ -1,4 +1,4 @@
-"""Collecting orphans: blobs that no row names any more, or never did.
+"""Collecting orphans: blobs and core metadata that no file has any more, or never had.
 
 A crash, a lost race or a deleted repository leaves them behind. What is younger
 than the grace period is spared, because an upload keeps its blobs before it
@@ -37,12 +37,20 @@ class Collector:
             Unavailable: a store does not answer; the rest is for the next time.
         """
         before = self._clock() - self._grace
-        removed = 0
+        removed = await self._collect_core_metadata()
         async for digest in self._blobs.list_older(before):
             async with self._metadata.read() as tx:
                 is_named = await tx.files.is_named(digest)
             if not is_named:
                 removed += await self._blobs.remove_older(digest, before)
+        return removed
+
+    async def _collect_core_metadata(self) -> int:
+        # Added in one transaction with the file that has it, so it needs no grace.
+        removed = 0
+        for prefix in range(256):
+            async with self._metadata.transaction() as tx:
+                removed += await tx.files.forget_core_metadata(f"{prefix:02x}")
         return removed
 
     async def run(self, every: timedelta) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from bonded.server.archives import Inspection, Limits, inspect
 from bonded.server.blobs.store import BlobStore, Staged
 from bonded.server.core.clock import Clock
-from bonded.server.core.digests import parse_sha256
+from bonded.server.core.digests import parse_sha256, sha256_of
 from bonded.server.core.errors import Conflict, Rejected
 from bonded.server.core.files import File, FileKind, Filename, Status
 from bonded.server.core.names import PackageName, RepositoryName
@@ -95,13 +95,15 @@ class Publisher:
         known = await self._find(repository, filename, staged)
         if known is not None:
             return Published(known, is_new=False)
-        inspection = await asyncio.to_thread(self._inspect, staged, offer, filename)
-        file, name = await self._keep(filename, inspection, staged)
-        # The blobs went first: a crash here leaves orphans for the garbage
+        inspected: list[Inspection] = []
+        # The blob goes first: a crash here leaves an orphan for the garbage
         # collector, never a listed file that cannot be downloaded.
+        await staged.keep(lambda path: inspected.append(self._inspect(path, offer, filename)))
+        (inspection,) = inspected
+        file = self._describe(filename, inspection, staged)
         try:
             async with self._metadata.transaction() as tx:
-                await tx.files.add(repository, name, file)
+                await tx.files.add(repository, inspection.name, file, inspection.core_metadata)
         except Conflict:
             # Somebody published the name meanwhile. With the same bytes, both have succeeded.
             known = await self._find(repository, filename, staged)
@@ -114,22 +116,18 @@ class Publisher:
         self, repository: RepositoryName, filename: Filename, staged: Staged
     ) -> File | None:
         async with self._metadata.read() as tx:
-            known = await tx.files.find_file(repository, filename.name, filename.text)
-            status = None
-            if known is None:
-                status = await tx.files.find_status(repository, filename.name)
+            known, status = await tx.files.find_file(repository, filename.name, filename.text)
         if known is not None and known.sha256 != staged.sha256:
             # Uploaders look for the first three words (standards.md U-10).
             raise Conflict(
                 f"File already exists: {filename.text} is published with other contents",
                 hint="Published files never change. Raise the version and upload again.",
             )
-        if status in (Status.ARCHIVED, Status.QUARANTINED):
+        if known is None and status in (Status.ARCHIVED, Status.QUARANTINED):
             raise Rejected(f"Package {filename.name} is {status.value} and takes no files")
         return known
 
-    def _inspect(self, staged: Staged, offer: Offer, filename: Filename) -> Inspection:
-        path = staged.path()
+    def _inspect(self, path: Path, offer: Offer, filename: Filename) -> Inspection:
         for field_name, expected in offer.other_digests.items():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, OTHER_DIGESTS[field_name]).hexdigest()
@@ -137,29 +135,19 @@ class Publisher:
                 raise Rejected(f"The {field_name} is not that of the file, which is {digest}")
         return inspect(path, filename, self._archive_limits)
 
-    async def _keep(
-        self, filename: Filename, inspection: Inspection, staged: Staged
-    ) -> tuple[File, PackageName]:
-        metadata_digest = None
-        if filename.kind is FileKind.WHEEL:
-            # Exactly the bytes in the wheel: installers compare (standards.md D-31). Only of
-            # wheels, for a build may change an sdist's (D-34).
-            digest, metadata_digest = await asyncio.gather(
-                staged.keep(), self._blobs.put(inspection.core_metadata)
-            )
-        else:
-            digest = await staged.keep()
-        file = File(
+    def _describe(self, filename: Filename, inspection: Inspection, staged: Staged) -> File:
+        # Core metadata is served for wheels alone: a build may change an sdist's
+        # (standards.md D-34). Exactly the wheel's bytes: installers compare (D-31).
+        is_wheel = filename.kind is FileKind.WHEEL
+        return File(
             filename=filename.text,
             version=str(filename.version),
             size_bytes=staged.size_bytes,
-            sha256=digest,
+            sha256=staged.sha256,
             upload_time=self._clock(),
             requires_python=inspection.requires_python,
-            core_metadata_sha256=metadata_digest,
-            core_metadata_size_bytes=len(inspection.core_metadata) if metadata_digest else None,
+            core_metadata_sha256=sha256_of(inspection.core_metadata) if is_wheel else None,
         )
-        return file, inspection.name
 
 
 def _check_form(offer: Offer, filename: Filename) -> None:

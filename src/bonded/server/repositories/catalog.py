@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bonded.server.blobs.store import BlobStore
+from bonded.server.core.caches import ByteCache
 from bonded.server.core.errors import NotFound
 from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.store import MetadataStore
@@ -13,8 +14,11 @@ from bonded.server.repositories.standard import StandardRepository
 class Catalog:
     """Opens repositories, and keeps those that it has opened."""
 
-    def __init__(self, metadata: MetadataStore, blobs: BlobStore) -> None:
+    def __init__(
+        self, metadata: MetadataStore, blobs: BlobStore, *, core_metadata_cache_bytes: int
+    ) -> None:
         self._metadata = metadata
+        self._core_metadata = ByteCache(core_metadata_cache_bytes)
         self._blobs = blobs
         self._open: dict[RepositoryName, Repository] = {}
 
@@ -33,4 +37,5 @@ class Catalog:
         async with self._metadata.read() as tx:
             if await tx.repositories.find(name) is None:
                 raise NotFound(f"Repository {name} does not exist")
-        return self._open.setdefault(name, StandardRepository(name, self._metadata, self._blobs))
+        found = StandardRepository(name, self._metadata, self._blobs, self._core_metadata)
+        return self._open.setdefault(name, found)

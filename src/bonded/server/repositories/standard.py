@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from bonded.server.blobs.store import BlobStore
-from bonded.server.core.errors import NotFound
-from bonded.server.core.files import File, Package, Status
+from bonded.server.core.caches import ByteCache
+from bonded.server.core.errors import NotFound, Unavailable
+from bonded.server.core.files import File, InMemory, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
 from bonded.server.repositories.protocol import StoredFile
@@ -18,10 +19,17 @@ REMEMBERED_FILES_MAX = 16_384
 class StandardRepository:
     """Answers from rows and blobs; see `Repository`."""
 
-    def __init__(self, name: RepositoryName, metadata: MetadataStore, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        name: RepositoryName,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        core_metadata: ByteCache,
+    ) -> None:
         self.name = name
         self._metadata = metadata
         self._blobs = blobs
+        self._core_metadata = core_metadata
         self._files: OrderedDict[tuple[str, str], tuple[int, File]] = OrderedDict()
 
     async def version(self, name: PackageName | None) -> int:
@@ -52,12 +60,19 @@ class StandardRepository:
         return StoredFile(content, file.sha256)
 
     async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
-        """Open a file's core metadata, which is a blob of its own."""
+        """Open a file's core metadata."""
         file = await self._get_file(name, filename)
-        digest, size_bytes = file.core_metadata_sha256, file.core_metadata_size_bytes
-        if digest is None or size_bytes is None:
+        digest = file.core_metadata_sha256
+        if digest is None:
             raise NotFound(f"{filename} has no core metadata file")
-        return StoredFile(await self._blobs.open(digest, size_bytes), digest)
+        data = self._core_metadata.find(digest)
+        if data is None:
+            async with self._metadata.read() as tx:
+                data = await tx.files.find_core_metadata(digest)
+            if data is None:
+                raise Unavailable(f"The core metadata {digest} is missing from the database")
+            self._core_metadata.add(digest, data)
+        return StoredFile(InMemory(data), digest)
 
     async def _get_file(self, name: PackageName, filename: str) -> File:
         # The serial is read before the row: a change in between makes the row
@@ -68,8 +83,7 @@ class StandardRepository:
         if known is not None and known[0] == serial:
             return known[1]
         async with self._metadata.read() as tx:
-            status = await tx.files.find_status(self.name, name)
-            file = await tx.files.find_file(self.name, name, filename)
+            file, status = await tx.files.find_file(self.name, name, filename)
         if file is None or status is Status.QUARANTINED:
             raise NotFound(f"No file {filename} of {name} in {self.name}")
         self._files[key] = (serial, file)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Row, bindparam, exists, insert, literal, or_, select, update
+import zstandard
+from sqlalchemy import Row, and_, bindparam, delete, exists, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.digests import Sha256
@@ -25,6 +27,7 @@ from bonded.server.metadata.store import listing_scope, package_scope
 _repositories = schema.repositories
 _packages = schema.packages
 _files = schema.files
+_core_metadata = schema.core_metadata
 
 _ONE_PACKAGE = (*NAMED, _packages.c.normalized == bindparam("in_package"))
 
@@ -39,10 +42,25 @@ _LIST_PACKAGES = (
 _FIND_PACKAGE = select(_packages).join(_repositories).where(*_ONE_PACKAGE)
 _LIST_FILES = select(_files).where(_files.c.package == bindparam("in_key")).order_by(_files.c.key)
 _FIND_FILE = (
-    select(_files)
-    .select_from(_files.join(_packages).join(_repositories))
-    .where(*_ONE_PACKAGE, _files.c.filename == bindparam("in_filename"))
+    select(_packages.c.status, _files)
+    .select_from(
+        _repositories.join(_packages).outerjoin(
+            _files,
+            and_(
+                _files.c.package == _packages.c.key,
+                _files.c.filename == bindparam("in_filename"),
+            ),
+        )
+    )
+    .where(*_ONE_PACKAGE)
 )
+_FIND_CORE_METADATA = select(_core_metadata.c.content).where(
+    _core_metadata.c.sha256 == bindparam("in_sha256")
+)
+_KEEP_CORE_METADATA = {
+    "sqlite": sqlite.insert(_core_metadata).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(_core_metadata).on_conflict_do_nothing(),
+}
 _ADD_PACKAGE = insert(_packages).returning(_packages.c.key)
 _ADD_FILE = insert(_files)
 _GROW = (
@@ -87,56 +105,77 @@ class SqlFiles:
 
     async def find_file(
         self, repository: RepositoryName, name: PackageName, filename: str
-    ) -> File | None:
-        """Return one file, or None."""
+    ) -> tuple[File | None, Status | None]:
+        """Return one file and its package's status; None for what is not there."""
         wanted = parts_of(repository) | {"in_package": name.normalized, "in_filename": filename}
         row = (await self._connection.execute(_FIND_FILE, wanted)).one_or_none()
-        return None if row is None else _file(row)
+        if row is None:
+            return None, None
+        return None if row.filename is None else _file(row), Status(row.status)
 
-    async def find_status(self, repository: RepositoryName, name: PackageName) -> Status | None:
-        """Return the package's status, or None if there is no such package."""
-        row = await self._package(repository, name)
-        return None if row is None else Status(row.status)
+    async def find_core_metadata(self, digest: Sha256) -> bytes | None:
+        """Return core metadata by its digest, or None."""
+        found = await self._connection.execute(_FIND_CORE_METADATA, {"in_sha256": digest})
+        content: bytes | None = found.scalar_one_or_none()
+        return None if content is None else zstandard.ZstdDecompressor().decompress(content)
 
-    async def add(self, repository: RepositoryName, name: PackageName, file: File) -> None:
-        """Add *file*, and its package if it is the first.
+    async def add(
+        self, repository: RepositoryName, name: PackageName, file: File, core_metadata: bytes
+    ) -> None:
+        """Add *file* with its core metadata (of no account unless the file has its digest).
+
+        Its package is added if this is the first file.
 
         Raises:
             NotFound: the repository does not exist.
             Conflict: the filename is taken.
         """
+        # Held first, and asked for the package after it: only then is a package seen that
+        # somebody else has added while this transaction waited.
         key = await hold_repository(self._connection, repository)
-        package, is_new = await self._ensure_package(key, repository, name, file.upload_time)
+        row = await self._package(repository, name)
+        is_new = row is None
+        package = await self._add_package(key, name, file.upload_time) if row is None else row.key
         try:
             await self._connection.execute(_ADD_FILE, {"package": package, **_row(file)})
         except IntegrityError as error:
             raise Conflict(f"File already exists: {file.filename}") from error
+        if file.core_metadata_sha256 is not None:
+            content = zstandard.ZstdCompressor().compress(core_metadata)
+            kept = {"sha256": file.core_metadata_sha256, "content": content}
+            # Wheels of one version mostly share it.
+            await self._connection.execute(_KEEP_CORE_METADATA[self._connection.dialect.name], kept)
         grown = {"in_key": key, "grown_by": file.size_bytes, "at": file.upload_time}
         await self._connection.execute(_GROW, grown)
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
 
     async def is_named(self, digest: Sha256) -> bool:
-        """Say whether any file, or its core metadata, is the blob *digest*."""
-        named_by = or_(_files.c.sha256 == digest, _files.c.core_metadata_sha256 == digest)
-        query = select(literal(1)).where(exists().where(named_by))
+        """Say whether any file is the blob *digest*."""
+        query = select(literal(1)).where(exists().where(_files.c.sha256 == digest))
         return (await self._connection.execute(query)).first() is not None
 
-    async def _ensure_package(
-        self, key: int, repository: RepositoryName, name: PackageName, at: datetime
-    ) -> tuple[int, bool]:
-        row = await self._package(repository, name)
-        if row is not None:
-            return row.key, False
+    async def forget_core_metadata(self, prefix: str) -> int:
+        """Forget core metadata of no file, among those whose digest starts with *prefix*.
+
+        Returns how many went. By parts, so that no writer waits long.
+        """
+        is_used = exists().where(_files.c.core_metadata_sha256 == _core_metadata.c.sha256)
+        in_part = _core_metadata.c.sha256.between(prefix, f"{prefix}g")
+        removed = await self._connection.execute(delete(_core_metadata).where(in_part, ~is_used))
+        return removed.rowcount
+
+    async def _add_package(self, repository: int, name: PackageName, at: datetime) -> int:
         values = {
-            "repository": key,
+            "repository": repository,
             "normalized": name.normalized,
             "spelled": name.spelled,
             "status": Status.ACTIVE,
             "status_reason": "",
             "created_at": at,
         }
-        return (await self._connection.execute(_ADD_PACKAGE, values)).scalar_one(), True
+        key: int = (await self._connection.execute(_ADD_PACKAGE, values)).scalar_one()
+        return key
 
     async def _package(
         self, repository: RepositoryName, name: PackageName
@@ -154,7 +193,6 @@ def _row(file: File) -> dict[str, object]:
         "upload_time": file.upload_time,
         "requires_python": file.requires_python,
         "core_metadata_sha256": file.core_metadata_sha256,
-        "core_metadata_size_bytes": file.core_metadata_size_bytes,
         "yanked": file.yanked,
     }
 
@@ -169,6 +207,5 @@ def _file(row: Row[tuple[object, ...]]) -> File:
         upload_time=row.upload_time,
         requires_python=row.requires_python,
         core_metadata_sha256=None if digest is None else Sha256(digest),
-        core_metadata_size_bytes=row.core_metadata_size_bytes,
         yanked=row.yanked,
     )

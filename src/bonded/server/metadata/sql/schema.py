@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -103,12 +104,20 @@ files = Table(
     Column("upload_time", Instant, nullable=False),
     Column("requires_python", Text),
     Column("core_metadata_sha256", String(64)),
-    Column("core_metadata_size_bytes", BigInteger),
     Column("yanked", Text),
     UniqueConstraint("package", "filename"),
     # Garbage collection asks whether anything still names a blob.
     Index(None, "sha256"),
     Index(None, "core_metadata_sha256"),
+)
+
+# Here and not among the blobs: it is small, is asked for more often than the file it
+# describes, and so needs neither a disk's nor a bucket's round trip of its own.
+core_metadata = Table(
+    "core_metadata",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # zstd
 )
 
 policies = Table(

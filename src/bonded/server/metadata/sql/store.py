@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bonded.server.core.errors import Unavailable
@@ -31,6 +32,7 @@ POOL_SIZE = 8
 POOL_WAIT_S = 30
 TURN_WAIT_S = 30
 """How long a writer waits for those before it."""
+LOCKED_RETRY_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,9 @@ class SqliteStore:
         await self._take_turn()
         try:
             with translated(), self._writer.connect() as connection:
-                # In a thread, because another process may hold the database, and
-                # because a commit waits for the disk. Leaving `connect` rolls back.
-                await in_thread(connection.begin)
+                await _begin(connection)
                 yield SqlTransaction.on(LocalConnection(connection))
+                # In a thread, because it waits for the disk. Leaving `connect` rolls back.
                 await in_thread(connection.commit)
         finally:
             self._turn.release()
@@ -149,19 +150,16 @@ async def open_sqlite(path: Path) -> SqliteStore:
     Raises:
         Unavailable: it cannot be opened, or a newer version has written it.
     """
-    url = make_url("sqlite://").set(database=str(path))
-    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
-    writer = create_engine(url, pool_size=1, max_overflow=0, **options)
-    # Never waits for a connection, which would stop the loop: readers are few and short.
-    reader = create_engine(url, pool_size=POOL_SIZE, max_overflow=-1, **options)
-    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_with(begin))
+    opener = _sqlite_engine(path, "BEGIN IMMEDIATE", busy_timeout_ms=5000)
     try:
-        with _opening(), writer.begin() as connection:
+        with _opening(), opener.begin() as connection:
             upgrade(connection)
     finally:
-        writer.dispose()
+        opener.dispose()
+    # The writer never waits for SQLite's lock, which would stop the loop: see _begin.
+    writer = _sqlite_engine(path, "BEGIN IMMEDIATE", busy_timeout_ms=0, pool_size=1)
+    # Readers wait for nobody, and are never short of a connection: they are few and brief.
+    reader = _sqlite_engine(path, "BEGIN", busy_timeout_ms=5000, pool_size=POOL_SIZE)
     return SqliteStore(reader, writer, SqliteSerials(path))
 
 
@@ -201,22 +199,41 @@ def _opening() -> Iterator[None]:
         raise Unavailable(f"The database cannot be reached: {error}") from error
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own implicit BEGIN would come too late and deferred.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",  # a commit is on the disk when it returns
-        "foreign_keys = ON",
-        "busy_timeout = 5000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+async def _begin(connection: SyncConnection) -> None:
+    """Begin to write, waiting on the loop for another process that does so at the moment."""
+    give_up_at = asyncio.get_running_loop().time() + TURN_WAIT_S
+    while True:
+        try:
+            connection.begin()
+        except OperationalError as error:
+            is_locked = "locked" in str(error.orig)
+            if not is_locked or asyncio.get_running_loop().time() > give_up_at:
+                raise
+            await asyncio.sleep(LOCKED_RETRY_S)
+        else:
+            return
 
 
-def _begin_with(statement: str) -> Any:
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql(statement)
+def _sqlite_engine(path: Path, begin: str, *, busy_timeout_ms: int, pool_size: int = 1) -> Engine:
+    url = make_url("sqlite://").set(database=str(path))
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=-1, connect_args={"check_same_thread": False}
+    )
 
-    return begin
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # The driver's own implicit BEGIN would come too late and deferred.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {busy_timeout_ms}",
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a commit is on the disk when it returns
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

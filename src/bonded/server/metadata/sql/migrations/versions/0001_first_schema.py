@@ -13,6 +13,12 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Create every table."""
     op.create_table(
+        "core_metadata",
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_core_metadata")),
+    )
+    op.create_table(
         "policies",
         sa.Column("resource", sa.String(length=255), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
@@ -125,7 +131,6 @@ def upgrade() -> None:
         sa.Column("upload_time", sa.BigInteger(), nullable=False),
         sa.Column("requires_python", sa.Text(), nullable=True),
         sa.Column("core_metadata_sha256", sa.String(length=64), nullable=True),
-        sa.Column("core_metadata_size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("yanked", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["package"], ["packages.key"], name=op.f("fk_files_package"), ondelete="CASCADE"
