@@ -61,6 +61,8 @@ ADMIN_KEY = "admin-key.json"
 SIGNING_KEYS = "signing-keys.json"
 DATABASE = "bonded.sqlite3"
 CONNECTIONS_WAITING_MAX = 1024
+STOP_MAX_S = 5
+"""How long requests that are under way may take when the server is told to stop."""
 
 _log = logging.getLogger("bonded.server")
 
@@ -189,18 +191,33 @@ async def _serve(settings: Settings) -> None:
         backlog=CONNECTIONS_WAITING_MAX,
         log_enabled=False,
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
     sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))
     sys.stdout.flush()
     every = timedelta(seconds=settings.collect_every_s)
     collecting = asyncio.create_task(registry.collector.run(every))
     try:
-        await server.serve()
+        await _run(server)
     finally:
         collecting.cancel()
+        await asyncio.wait([collecting])
         await registry.close()
+
+
+async def _run(server: HttpServer) -> None:
+    """Serve until told to stop; then give the requests under way some time, and go."""
+    loop = asyncio.get_running_loop()
+    serving = asyncio.ensure_future(server.serve())
+
+    def stop() -> None:
+        server.stop()  # type: ignore[no-untyped-call]
+        # Granian waits for a stalled client for ever.
+        loop.call_later(STOP_MAX_S, serving.cancel)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()
 
 
 def _follow_public_url(settings: Settings) -> None:
