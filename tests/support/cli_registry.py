@@ -290,11 +290,15 @@ class Terminal:
         captured = self._capsys.readouterr()
         return Said(self._steady(captured.out), self._steady(captured.err), status)
 
+    @property
+    def port(self) -> str:
+        """The port of this run."""
+        return self._registry.url.rpartition(":")[2]
+
     def sign_in(self, email: str = EMAIL) -> None:
         """Activate a key of *email*."""
         self.key_file.write_text(self._registry.key_file(email))
         assert self("auth", "activate-service-account", f"--key-file={self.key_file}").status == 0
 
     def _steady(self, text: str) -> str:
-        port = self._registry.url.rpartition(":")[2]
-        return text.replace(port, "PORT").replace(str(self._directory), "DIR")
+        return text.replace(self.port, "PORT").replace(str(self._directory), "DIR")

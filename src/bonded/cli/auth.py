@@ -13,8 +13,16 @@ from bonded.client.accounts import read_key_file
 from bonded.client.errors import Misconfigured, NotSignedIn
 from bonded.client.tokens import forget_tokens
 
+PLACES = {
+    "application-default": "bonded.cli.application_default:application_default",
+    "configure-netrc": "bonded.cli.configuring:configure_netrc",
+    "configure-pip": "bonded.cli.configuring:configure_pip",
+    "configure-twine": "bonded.cli.configuring:configure_twine",
+    "configure-uv": "bonded.cli.configuring:configure_uv",
+}
 
-@click.group(cls=Group)
+
+@click.group(cls=Group, places=PLACES)
 def auth() -> None:
     """Manage credentials for the registry."""
 

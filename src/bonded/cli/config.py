@@ -6,10 +6,15 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
-from bonded.client.properties import ACCOUNT, parse_property, render
+from bonded.client.properties import ACCOUNT, nest, parse_property, render
+
+PLACES = {
+    "config-helper": "bonded.cli.config_helper:config_helper",
+    "configurations": "bonded.cli.configurations:configurations",
+}
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, places=PLACES)
 def config() -> None:
     """View and change the properties of the command line."""
 
@@ -58,12 +63,12 @@ def list_properties(session: Session) -> None:
     """List the properties in force, from the file and from the environment."""
     values = session.configuration.in_force()
     if session.flags.format:
-        nested: dict[str, dict[str, str]] = {}
-        for name, value in values.items():
-            section, _, key = name.partition("/")
-            nested.setdefault(section, {})[key] = value
-        session.show(nested)
+        session.show(nest(values))
         return
     if values:
         click.echo(render(values))
     session.say(f"Your active configuration is: [{session.configuration.name}]")
+
+
+# The older gcloud's name of the same command, which google-auth and many scripts still use.
+config.add_command(get_property, "get-value")

@@ -13,11 +13,14 @@ from bonded.client.environment import read_environment
 PLACES = {
     "artifacts": "bonded.cli.artifacts:artifacts",
     "auth": "bonded.cli.auth:auth",
+    "completion": "bonded.cli.completion:completion",
+    "components": "bonded.cli.components:components",
     "config": "bonded.cli.config:config",
     "iam": "bonded.cli.iam:iam",
     "organizations": "bonded.cli.organizations:organizations",
     "projects": "bonded.cli.projects:projects",
     "serve": "bonded.cli.serve:serve",
+    "services": "bonded.cli.services:services",
 }
 # gcloud's codes: 1 for a command that failed, 2 for one that was not understood.
 EXIT_USAGE = 2
@@ -30,10 +33,10 @@ def program() -> None:
     """Run and use a private Python package registry."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code."""
+def run(arguments: Sequence[str], name: str = "bonded") -> int:
+    """Run one command line, of a program that was called *name*, and return its exit code."""
     try:
-        status = program.main(list(arguments), prog_name="bonded", standalone_mode=False)
+        status = program.main(list(arguments), prog_name=name, standalone_mode=False)
     except click.UsageError as error:
         click.echo(_usage(error), err=True)
         return EXIT_USAGE

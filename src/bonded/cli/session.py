@@ -16,6 +16,7 @@ from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
 from bonded.client.configurations import Configurations
 from bonded.client.environment import Environment, read_environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
+from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
 from bonded.client.services import Service, belongs
 from bonded.client.tokens import CachedTokens, KeyTokens
@@ -37,10 +38,19 @@ class Session:
         self.directory: Path = environment.config_directory
         self.environment = environment
         self.configurations = Configurations(self.directory, environment)
-        self.configuration = self.configurations.open(flags.configuration)
         self.accounts = AccountStore(self.directory)
         # A key file named on the line stands in where nobody is signed in.
         self.key_at_hand: ServiceAccountKey | None = None
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The properties in force: those of the configuration that the line names, or is active."""
+        return self.configurations.open(self.flags.configuration)
+
+    @property
+    def sentinel(self) -> Path:
+        """The file that is new whenever a property has changed."""
+        return self.directory / properties.SENTINEL
 
     def find_account(self) -> str | None:
         """Return the address of the account to act as."""

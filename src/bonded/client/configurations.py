@@ -8,7 +8,7 @@ from pathlib import Path
 from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private, remove_private, write_private
-from bonded.client.properties import Configuration
+from bonded.client.properties import SENTINEL, Configuration
 
 DEFAULT = "default"
 ACTIVE_VARIABLE = "BONDED_ACTIVE_CONFIG_NAME"
@@ -72,6 +72,7 @@ class Configurations:
         if _checked(name) not in self.list_names():
             raise _unknown(name)
         write_private(self._active_path, f"{name}\n")
+        write_private(self._directory / SENTINEL, "")
 
     def delete(self, name: str) -> None:
         """Forget a configuration.

@@ -12,6 +12,8 @@ from bonded.client.private_files import read_private, write_private
 from bonded.client.servers import parse_server
 from bonded.client.services import Names, parse_hosts
 
+SENTINEL = "config_sentinel"
+
 
 @dataclass(frozen=True, slots=True)
 class Property:
@@ -83,6 +85,7 @@ class Configuration:
     def __init__(self, directory: Path, environment: Environment, name: str = "default") -> None:
         self.name = name
         self._environment = environment
+        self._directory = directory
         self._path = directory / "configurations" / f"{name}.ini"
 
     def find(self, wanted: Property) -> str | None:
@@ -156,6 +159,8 @@ class Configuration:
     def _write(self, values: Mapping[str, str]) -> None:
         """Replace the file by *values*."""
         write_private(self._path, render(values))
+        # Tools that ask config-helper ask again when this file is newer than their answer.
+        write_private(self._directory / SENTINEL, "")
 
 
 def render(values: Mapping[str, str]) -> str:
@@ -167,3 +172,12 @@ def render(values: Mapping[str, str]) -> str:
     return "\n".join(
         f"[{section}]\n{''.join(lines)}" for section, lines in sections.items() if lines
     )
+
+
+def nest(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return *values*, by `section/key`, as sections of keys."""
+    nested: dict[str, dict[str, str]] = {}
+    for name, value in values.items():
+        section, _, key = name.partition("/")
+        nested.setdefault(section, {})[key] = value
+    return nested

@@ -44,6 +44,19 @@ def python(
     tool: str | None,
 ) -> None:
     """Print settings for pip, uv, Poetry, PDM or twine."""
+    target = find_target(session, repository, location, json_key)
+    write = snippets.TOOLS[tool] if tool else snippets.pypirc_and_pip
+    click.echo(write(target), nl=False)
+
+
+def find_target(
+    session: Session, repository: str | None, location: str | None, json_key: Path | None
+) -> snippets.Target:
+    """Return the repository that the line means, as its clients reach it.
+
+    Raises:
+        ClientError: nothing says which, it cannot be had, or it holds no packages of Python.
+    """
     key_file = None
     if json_key:
         session.key_at_hand = read_key_file(json_key)
@@ -56,9 +69,7 @@ def python(
     if found.get("format") != "PYTHON":
         raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
     server = _server_of(session.server, place, found)
-    target = snippets.Target(server, place.project, place.repository, key_file)
-    write = snippets.TOOLS[tool] if tool else snippets.pypirc_and_pip
-    click.echo(write(target), nl=False)
+    return snippets.Target(server, place.project, place.repository, key_file)
 
 
 def _server_of(server: str, place: RepositoryPlace, repository: Message) -> str:

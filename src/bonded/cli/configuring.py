@@ -1,0 +1,212 @@
+"""`bonded auth configure-…`: write what print-settings prints, after showing what would change."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bonded.cli.artifacts.settings import find_target
+from bonded.cli.grammar import Command
+from bonded.cli.session import Session, pass_session
+from bonded.client import config_files
+from bonded.client.errors import Misconfigured
+from bonded.client.private_files import read_private, write_private
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(command: F) -> F:
+    """Add the options of every command here."""
+    for option in (
+        click.option("--file", "path", type=click.Path(path_type=Path), help="Another file."),
+        click.option("--location", metavar="LOCATION", help="The repository's location."),
+        click.option("--repository", metavar="REPOSITORY", help="The repository."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("configure-pip", cls=Command)
+@_options
+@click.option(
+    "--keyring-provider",
+    type=click.Choice(["subprocess", "import"]),
+    default="subprocess",
+    help="Whether pip runs the keyring command or imports keyring from its own environment.",
+)
+@pass_session
+def configure_pip(
+    session: Session,
+    repository: str | None,
+    location: str | None,
+    path: Path | None,
+    keyring_provider: str,
+) -> None:
+    """Point pip at a repository, with tokens from keyring."""
+    target = find_target(session, repository, location, None)
+    url = target.index_url
+    if keyring_provider == "subprocess":
+        # pip runs the command only for a user name that it knows (standards.md §3.1).
+        url = url.replace("://", f"://{target.user}@", 1)
+    options = {"index-url": url, "keyring-provider": keyring_provider}
+    if target.is_insecure:
+        options["trusted-host"] = target.server.partition("//")[2]
+
+    def edit(text: str) -> str:
+        for key, value in options.items():
+            text = config_files.set_option(text, "global", key, value)
+        return text
+
+    _change(session, path or _pip_path(session), edit)
+
+
+@click.command("configure-uv", cls=Command)
+@_options
+@pass_session
+def configure_uv(
+    session: Session, repository: str | None, location: str | None, path: Path | None
+) -> None:
+    """Point uv at a repository, with tokens from the keyring command."""
+    target = find_target(session, repository, location, None)
+    index = {
+        "name": target.repository,
+        "url": target.index_url,
+        "publish-url": target.upload_url,
+        "default": True,
+        "authenticate": "always",
+    }
+    path = path or _config_home(session) / "uv" / "uv.toml"
+    _change(session, path, lambda text: config_files.set_uv_index(text, index))
+    session.say(f"Publish: uv publish --index {target.repository} --username {target.user}")
+
+
+@click.command("configure-twine", cls=Command)
+@_options
+@pass_session
+def configure_twine(
+    session: Session, repository: str | None, location: str | None, path: Path | None
+) -> None:
+    """Name a repository in .pypirc, with tokens from keyring."""
+    target = find_target(session, repository, location, None)
+
+    def edit(text: str) -> str:
+        servers = config_files.read_option(text, "distutils", "index-servers").split()
+        if target.repository not in servers:
+            listed = "".join(f"\n    {each}" for each in [*servers, target.repository])
+            text = config_files.set_option(text, "distutils", "index-servers", listed)
+        text = config_files.set_option(text, target.repository, "repository", target.upload_url)
+        return config_files.set_option(text, target.repository, "username", target.user)
+
+    _change(session, path or _home(session) / ".pypirc", edit)
+    session.say(f"Publish: twine upload --repository {target.repository} dist/*")
+
+
+@click.command("configure-netrc", cls=Command)
+@_options
+@click.option(
+    "--json-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A service-account key to write instead of a token.",
+)
+@pass_session
+def configure_netrc(
+    session: Session,
+    repository: str | None,
+    location: str | None,
+    path: Path | None,
+    json_key: Path | None,
+) -> None:
+    """Write a credential into netrc, for tools that know no keyring."""
+    target = find_target(session, repository, location, json_key)
+    password = target.key_file.password if target.key_file else session.tokens.get_token().secret
+    name = "_netrc" if sys.platform == "win32" else ".netrc"
+    chosen = path or Path(session.environment.find("NETRC") or _home(session) / name)
+    _change(
+        session,
+        chosen,
+        lambda text: config_files.set_netrc(text, target.host, target.user, password),
+        hides_text=True,
+    )
+    session.say(f"WARNING: {chosen} holds a secret now, for every port of {target.host}.")
+    if not target.key_file:
+        session.say("It is a token and expires within the hour: run the command again then.")
+
+
+def _change(
+    session: Session, path: Path, edit: Callable[[str], str], *, hides_text: bool = False
+) -> None:
+    """Show what *edit* changes in the file at *path*, ask, keep a copy and write.
+
+    Raises:
+        Misconfigured: the file is one that *edit* cannot change, or the answer is no.
+    """
+    # What a link points at is changed, not the link.
+    path = path.expanduser().resolve()
+    old = read_private(path)
+    try:
+        new = edit(old or "")
+    except Misconfigured as error:
+        raise Misconfigured(f"Cannot change {path}. {error.message}", hint=error.hint) from error
+    if new == old:
+        session.say(f"{path} is as it should be.")
+        return
+    if hides_text:
+        session.say(f"{path}: one entry is written; its secrets are not shown.")
+    else:
+        session.say("".join(_diff(old or "", new, path)).rstrip("\n"))
+    session.confirm(f"\n{path} will be {'created' if old is None else 'changed'}.")
+    mode = None if old is None or hides_text else path.stat().st_mode & 0o777
+    if old is not None:
+        write_private(path.with_name(f"{path.name}.bak"), old)
+    write_private(path, new)
+    if mode is not None:
+        path.chmod(mode)
+    kept = "" if old is None else f" The old one is {path.name}.bak."
+    session.say(f"Wrote {path}.{kept}")
+
+
+def _diff(old: str, new: str, path: Path) -> list[str]:
+    """Return the difference; a password that was in the file already is not repeated."""
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), str(path)
+    )
+    return [_without_secret(line if line.endswith("\n") else f"{line}\n") for line in lines]
+
+
+def _without_secret(line: str) -> str:
+    if "password" in line.lower() or "token" in line.partition("=")[0].lower():
+        key = line.partition("=")[0] if "=" in line else line.partition(":")[0]
+        return f"{key.rstrip()} …\n"
+    before, at, after = line.rpartition("@")
+    scheme, slashes, user = before.partition("://")
+    if at and slashes and ":" in user:
+        return f"{scheme}://{user.partition(':')[0]}:…@{after}"
+    return line
+
+
+def _home(session: Session) -> Path:
+    return Path(session.environment.find("HOME", "USERPROFILE") or "~").expanduser()
+
+
+def _config_home(session: Session) -> Path:
+    """Return where the user's settings are; unlike most, uv and pip use the same on macOS."""
+    chosen = session.environment.find("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME")
+    return Path(chosen) if chosen else _home(session) / ".config"
+
+
+def _pip_path(session: Session) -> Path:
+    """Return the file that pip reads for this user."""
+    if chosen := session.environment.find("PIP_CONFIG_FILE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        return _config_home(session) / "pip" / "pip.ini"
+    older = _home(session) / "Library" / "Application Support" / "pip"
+    if sys.platform == "darwin" and older.is_dir():
+        return older / "pip.conf"
+    return _config_home(session) / "pip" / "pip.conf"

@@ -1,0 +1,160 @@
+"""Helpers that write other tools' settings: shown first, kept a copy of, and without a secret."""
+
+from __future__ import annotations
+
+import io
+import netrc
+import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from inline_snapshot import snapshot
+
+from support.cli_registry import Registry, Said, Terminal, running_registry
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with running_registry() as running:
+        running.add_repository()
+        yield running
+
+
+@pytest.fixture
+def bonded(
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Terminal:
+    for name in ("PIP_CONFIG_FILE", "XDG_CONFIG_HOME", "NETRC", "APPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
+    terminal.sign_in()
+    return terminal
+
+
+def test_pip_is_configured_once(bonded: Terminal, tmp_path: Path) -> None:
+    line = ("auth", "configure-pip", "--repository=python", "--quiet")
+
+    assert bonded(*line) == snapshot(
+        Said(
+            out="",
+            err="""\
+--- DIR/.config/pip/pip.conf
++++ DIR/.config/pip/pip.conf
+@@ -0,0 +1,3 @@
++[global]
++index-url = http://oauth2accesstoken@127.0.0.1:PORT/my-project/python/simple/
++keyring-provider = subprocess
+Wrote DIR/.config/pip/pip.conf.
+""",
+        )
+    )
+    assert bonded(*line) == snapshot(
+        Said(out="", err="DIR/.config/pip/pip.conf is as it should be.\n")
+    )
+    changed = bonded(*line, "--keyring-provider=import")
+    assert "-index-url = http://oauth2accesstoken@127" in changed.err
+    assert "+index-url = http://127" in changed.err
+    assert "The old one is pip.conf.bak." in changed.err
+    kept = (tmp_path / ".config/pip/pip.conf.bak").read_text()
+    assert "keyring-provider = subprocess" in kept
+
+
+def test_a_no_changes_nothing(
+    bonded: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".pypirc").write_text("[distutils]\nindex-servers = other\n\n[other]\nx = 1\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
+    said = bonded("auth", "configure-twine", "--repository=python")
+
+    assert said.status == 1
+    assert "Aborted by user." in said.err
+    assert "python" not in (tmp_path / ".pypirc").read_text()
+    assert not (tmp_path / ".pypirc.bak").exists()
+
+
+def test_pypirc_keeps_what_it_has_and_its_secrets_are_not_shown(
+    bonded: Terminal, tmp_path: Path
+) -> None:
+    pypirc = tmp_path / "dotfiles" / "pypirc"
+    pypirc.parent.mkdir()
+    pypirc.write_text("[distutils]\nindex-servers = other\n[other]\npassword: hush\n")
+    pypirc.chmod(0o640)
+    (tmp_path / ".pypirc").symlink_to(pypirc)
+
+    said = bonded("auth", "configure-twine", "--repository=python", "--quiet")
+
+    assert "hush" not in said.err
+    assert pypirc.read_text() == snapshot(
+        """\
+[distutils]
+index-servers =
+    other
+    python
+[other]
+password: hush
+
+[python]
+repository = http://127.0.0.1:PORT/my-project/python/
+username = oauth2accesstoken
+""".replace("PORT", bonded.port)
+    )
+    assert (tmp_path / ".pypirc").is_symlink()
+    assert stat.S_IMODE(pypirc.stat().st_mode) == 0o640
+
+
+def test_uv_is_configured(bonded: Terminal, tmp_path: Path) -> None:
+    said = bonded("auth", "configure-uv", "--repository=python", "--quiet")
+
+    written = tomllib.loads((tmp_path / ".config/uv/uv.toml").read_text())
+    assert written["keyring-provider"] == "subprocess"
+    (index,) = written["index"]
+    assert (index["name"], index["authenticate"], index["default"]) == ("python", "always", True)
+    assert said.err.endswith("Publish: uv publish --index python --username oauth2accesstoken\n")
+
+
+def test_netrc_gets_a_secret_that_is_not_shown(bonded: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / ".netrc"
+    path.write_text("machine other login a password hush\n")
+
+    said = bonded("auth", "configure-netrc", "--repository=python", "--quiet")
+
+    assert netrc.netrc(str(path)).authenticators("127.0.0.1") == (
+        "oauth2accesstoken",
+        "",
+        "token-1",
+    )
+    assert netrc.netrc(str(path)).authenticators("other") is not None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "token-1" not in said.err
+    assert "hush" not in said.err
+    assert "expires within the hour" in said.err
+
+
+def test_netrc_takes_a_key(bonded: Terminal, tmp_path: Path) -> None:
+    key = f"--json-key={bonded.key_file}"
+    path = tmp_path / "elsewhere"
+
+    said = bonded("auth", "configure-netrc", "--repository=python", "-q", key, f"--file={path}")
+
+    found = netrc.netrc(str(path)).authenticators("127.0.0.1")
+    assert found is not None
+    assert found[0] == "_json_key_base64"
+    assert "expires" not in said.err
+
+
+def test_a_file_that_cannot_be_changed_is_named(bonded: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "uv.toml"
+    path.write_text("what is this")
+
+    said = bonded("auth", "configure-uv", "--repository=python", "-q", f"--file={path}")
+
+    assert said.status == 1
+    assert "Cannot change DIR/uv.toml. It is not TOML" in said.err
+    assert path.read_text() == "what is this"
