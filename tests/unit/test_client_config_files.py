@@ -62,7 +62,8 @@ def _netrc(text: str) -> str:
             'keyring-provider = "disabled"\n[[index]]\nname = "other"\nurl = "y"\n',
             (
                 'keyring-provider = "subprocess"\n[[index]]\nname = "other"\nurl = "y"\n\n'
-                '[[index]]\nname = "python"\nurl = "https://x.example/p/python/simple/"\ndefault = true\n'
+                '[[index]]\nname = "python"\nurl = "https://x.example/p/python/simple/"\n'
+                "default = true\n"
             ),
         ),
         (_netrc, "", "machine x.example login me password new\n"),
