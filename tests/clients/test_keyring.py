@@ -251,6 +251,29 @@ def test_pdm_publishes_and_adds(counter: Counter, tmp_path: Path) -> None:
     assert counter.tokens == 1
 
 
+def test_what_the_helpers_write_is_all_that_tools_need(counter: Counter, wheel: Path) -> None:
+    desk, home = counter.desk, counter.desk.home
+    python = tool("keyring", "python")
+    key = desk.settings["GOOGLE_APPLICATION_CREDENTIALS"]
+    desk.run(python, "-m", "bonded", "auth", "activate-service-account", f"--key-file={key}")
+    for name, path in (("pip", "pip.conf"), ("uv", "uv.toml"), ("twine", ".pypirc")):
+        line = ("auth", f"configure-{name}", f"--repository={counter.shelf.name}", "--quiet")
+        desk.run(python, "-m", "bonded", *line, f"--file={home / path}")
+    first, second = desk.make_environment("first"), desk.make_environment("second")
+
+    upload = (tool("keyring", "twine"), "upload", "--non-interactive")
+    desk.run(*upload, "--repository", counter.shelf.name, wheel)
+    install = (tool("pip"), "--python", first, "install", "demo")
+    desk.run(*install, PIP_CONFIG_FILE=str(home / "pip.conf"))
+    sync = ("pip", "install", "--python", second, "demo", "--config-file", home / "uv.toml")
+    desk.uv(*sync, UV_NO_CONFIG="0")
+
+    for each in (first, second):
+        assert desk.run(each, "-c", "import demo; print(demo.__version__)").output == "1.0\n"
+    # One for the account, which the helpers act as, and one for the key file's own sake.
+    assert counter.tokens == 2
+
+
 def test_an_index_of_a_stranger_gets_no_token(counter: Counter, wheel: Path) -> None:
     """The stranger's index asks for a password as ours does, and hears none."""
     counter.publish(wheel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import netrc
+import os
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -158,3 +159,15 @@ def test_a_file_that_cannot_be_changed_is_named(bonded: Terminal, tmp_path: Path
     assert said.status == 1
     assert "Cannot change DIR/uv.toml. It is not TOML" in said.err
     assert path.read_text() == "what is this"
+
+
+def test_a_device_does_not_become_a_file(
+    bonded: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pipe"))
+
+    said = bonded("auth", "configure-pip", "--repository=python", "--quiet")
+
+    assert "DIR/pipe is no file." in said.err
+    assert (tmp_path / "pipe").is_fifo()

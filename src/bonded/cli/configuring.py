@@ -148,6 +148,9 @@ def _change(
     """
     # What a link points at is changed, not the link.
     path = path.expanduser().resolve()
+    if path.exists() and not path.is_file():
+        # PIP_CONFIG_FILE is often the null device, which must not become a file.
+        raise Misconfigured(f"{path} is no file.", hint="Say with --file which one to write.")
     old = read_private(path)
     try:
         new = edit(old or "")
