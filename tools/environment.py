@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("server", "dev")}
+COMMANDS = {"server": "serve", "dev": "check"}
 OLDEST = (3, 11)
 
 
@@ -25,26 +26,40 @@ def prepare(lock: str) -> None:
     """Bring `.venv` up to *lock* ("server" or "dev"), unless it is already there."""
     if sys.version_info < OLDEST:
         sys.exit(f"Bonded needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
-    with (ROOT / ".venv.lock").open("w") as guard:
+    # Not even the guard is opened for writing: the checkout may belong to somebody else.
+    if _is_current(lock):
+        return
+    try:
+        guard = (ROOT / ".venv.lock").open("w")
+    except OSError as error:
+        sys.exit(f"Cannot prepare {VENV}: {error}. Run ./{COMMANDS[lock]} once as its owner.")
+    with guard:
         # ./serve and ./check may start together; only one of them may install.
         fcntl.flock(guard, fcntl.LOCK_EX)
-        wanted, stamp = _fingerprint(lock), VENV / f".{lock}"
-        if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-            return
-        print(f"Preparing .venv from requirements/{lock}.txt …", file=sys.stderr, flush=True)
-        venv.create(VENV, with_pip=True, clear=not PYTHON.exists())
-        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        _run([*pip, "--require-hashes", "--requirement", str(LOCKS[lock])])
-        _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-        stamp.write_text(wanted)
-        if lock == "dev":
-            (VENV / ".server").write_text(_fingerprint("server"))
+        if not _is_current(lock):
+            _install(lock)
 
 
 def run(*arguments: str) -> None:
     """Become `.venv`'s Python with *arguments*; does not return."""
     os.environ["PATH"] = f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+def _is_current(lock: str) -> bool:
+    stamp = VENV / f".{lock}"
+    return PYTHON.exists() and stamp.exists() and stamp.read_text() == _fingerprint(lock)
+
+
+def _install(lock: str) -> None:
+    print(f"Preparing .venv from requirements/{lock}.txt …", file=sys.stderr, flush=True)
+    venv.create(VENV, with_pip=True, clear=not PYTHON.exists())
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    _run([*pip, "--require-hashes", "--requirement", str(LOCKS[lock])])
+    _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    (VENV / f".{lock}").write_text(_fingerprint(lock))
+    if lock == "dev":
+        (VENV / ".server").write_text(_fingerprint("server"))
 
 
 def _fingerprint(lock: str) -> str:
