@@ -3,6 +3,7 @@
     BondedError
     ├── Rejected            the request or the file is wrong; sending it again will not help
     │   ├── TooLarge        over a named limit
+    │   ├── TimedOut        the request came too slowly
     │   └── Gone            a verb of the past (`submit`, `doc_upload`)
     ├── Unauthenticated     no credential, or none that proves anybody
     ├── Forbidden           a known principal that may not
@@ -37,6 +38,10 @@ class Rejected(BondedError):
 
 class TooLarge(Rejected):
     """Over a named limit."""
+
+
+class TimedOut(Rejected):
+    """The request came too slowly."""
 
 
 class Gone(Rejected):

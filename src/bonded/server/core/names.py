@@ -68,6 +68,11 @@ def parse_project_id(text: str) -> str:
     return text
 
 
+def is_project_id(text: str) -> bool:
+    """Say whether *text* may name a project."""
+    return _PROJECT_ID.fullmatch(text) is not None
+
+
 def parse_location_id(text: str) -> str:
     """Return *text* if it may name a location.
 
@@ -107,8 +112,9 @@ class RepositoryName:
     repository: str
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same few come with every request
     def parse(cls, project: str, location: str, repository: str) -> Self:
-        """Parse the three identifiers of a repository that is to be created.
+        """Parse the three identifiers of a repository.
 
         Raises:
             Rejected: one of them is not valid (gar.md §1.1).

@@ -119,9 +119,10 @@ def is_assertion(text: str) -> bool:
 
 def _header(text: str) -> dict[str, Any]:
     try:
-        return extract_compact(text.encode()).headers()
-    except (JoseError, ValueError):
+        header: object = extract_compact(text.encode()).headers()
+    except (JoseError, ValueError, AttributeError, TypeError):
         return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _is_moment(value: object) -> TypeGuard[float]:

@@ -101,12 +101,13 @@ class Authenticator:
 
     async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
         key = await self._live_key(presented.key_id)
-        async with self._key_files:
-            public = await asyncio.to_thread(public_half, presented.private_key_pem)
-        is_same = public is not None and hmac.compare_digest(
+        public = None
+        if presented.email == key.email:
+            async with self._key_files:
+                public = await asyncio.to_thread(public_half, presented.private_key_pem)
+        if public is None or not hmac.compare_digest(
             public.strip().encode(), key.public_key_pem.strip().encode()
-        )
-        if not is_same or presented.email != key.email:
+        ):
             raise Unauthenticated("The service-account key is not valid")
         return _principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 KEY_BITS = 2048
+PRIVATE_PEM_LENGTH_MAX = 2000
+"""A key of 2048 bits takes 1,700; larger ones cost seconds to check, and are not ours."""
 _KEY_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -46,7 +48,9 @@ def make_key_pair() -> KeyPair:
 
 
 def public_half(private_key_pem: str) -> str | None:
-    """Return the public half of a private key somebody presents, or None if it is none."""
+    """Return the public half of a private key somebody presents, or None if it is none of ours."""
+    if len(private_key_pem) > PRIVATE_PEM_LENGTH_MAX:
+        return None
     try:
         key = serialization.load_pem_private_key(private_key_pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -48,13 +48,25 @@ _WILD = {
 _RICHNESS = {Media.JSON: 2, Media.HTML: 1, Media.PLAIN_HTML: 0}
 
 
-@lru_cache(maxsize=512)
 def choose_media(accept: bytes) -> Media:
     """Return the best form for an Accept header; text/html where none fits.
 
     PEP 691 allows 406 there, but installers take 406 as fatal or as an absent
     index, and PyPI answers text/html too (standards.md D-16).
     """
+    return Media.PLAIN_HTML if len(accept) > ACCEPT_LENGTH_MAX else _choose_media(accept)
+
+
+def choose_coding(accept_encoding: bytes) -> Coding:
+    """Return the best coding for an Accept-Encoding header; identity where none fits."""
+    if len(accept_encoding) > ACCEPT_LENGTH_MAX:
+        return Coding.IDENTITY
+    return _choose_coding(accept_encoding)
+
+
+# Kept, for a few clients send the same few headers; what is kept is short.
+@lru_cache(maxsize=512)
+def _choose_media(accept: bytes) -> Media:
     best: tuple[float, int, Media] = (0.0, -1, Media.PLAIN_HTML)
     for name, quality in _preferences(accept):
         # A wildcard is a last resort: it never beats a type that was named.
@@ -66,8 +78,7 @@ def choose_media(accept: bytes) -> Media:
 
 
 @lru_cache(maxsize=512)
-def choose_coding(accept_encoding: bytes) -> Coding:
-    """Return the best coding for an Accept-Encoding header; identity where none fits."""
+def _choose_coding(accept_encoding: bytes) -> Coding:
     qualities = dict(_preferences(accept_encoding))
     best, best_quality = Coding.IDENTITY, 0.0
     for coding in (Coding.ZSTD, Coding.GZIP):
@@ -78,8 +89,6 @@ def choose_coding(accept_encoding: bytes) -> Coding:
 
 
 def _preferences(header: bytes) -> list[tuple[str, float]]:
-    if len(header) > ACCEPT_LENGTH_MAX:
-        return []
     preferences = []
     for part in header.decode("latin-1").split(","):
         name, *parameters = (piece.strip() for piece in part.lower().split(";"))

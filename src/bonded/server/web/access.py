@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bonded.server.core.errors import Forbidden, Unauthenticated
+from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
 from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import RepositoryName, is_project_id
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
+
+
+NOWHERE = "-"
+"""Stands for every name that no project can have."""
+NO_REPOSITORY = RepositoryName(NOWHERE, NOWHERE, NOWHERE)
+"""Stands for every name that no repository can have."""
 
 
 class Access:
@@ -64,6 +70,11 @@ def resource_of(
         return ORGANIZATION, None
     repository = params.get("repository")
     if repository is None:
-        return f"projects/{project}", None
-    name = RepositoryName(project, params.get("location", default_location), repository)
+        return f"projects/{project if is_project_id(project) else NOWHERE}", None
+    location = params.get("location", default_location)
+    try:
+        name = RepositoryName.parse(project, location, repository)
+    except Rejected:
+        # What cannot exist is refused as what does not, and fills no cache.
+        name = NO_REPOSITORY
     return name, name

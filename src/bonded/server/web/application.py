@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 
-from bonded.server.core.errors import BondedError, NotFound
+from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut
 from bonded.server.core.iam import ANONYMOUS
 from bonded.server.web import problems
-from bonded.server.web.access import Access, resource_of
+from bonded.server.web.access import NO_REPOSITORY, Access, resource_of
 from bonded.server.web.messages import (
     Answer,
     Call,
@@ -26,6 +27,13 @@ LOCATION_SUFFIX = "-python"
 """A host `LOCATION-python.ANYTHING` selects that location (DESIGN: wire contract)."""
 DRAIN_MAX_BYTES = 16 * 1024 * 1024
 """How much of a refused upload is still read, so that the client sees why and not a reset."""
+PART_WAIT_MAX_S = 30
+RATE_MIN_BYTES_S = 1024
+RATE_GRACE_S = 60
+"""A request may be silent for so long, and after so long must come at least this fast:
+whoever trickles would hold one of the server's connections for ever."""
+HOST_LENGTH_MAX = 255
+"""No name in the DNS is longer (RFC 1035 §2.3.4)."""
 _HOSTS_MAX = 1024
 
 _log = logging.getLogger("bonded.server")
@@ -47,9 +55,13 @@ class Application:
         headers = dict(scope["headers"])
         try:
             answer = await self._answer(scope, _Incoming(scope, receive), headers)
+            await send_answer(answer, scope, receive, send)
         except ClientGone:
             return
-        await send_answer(answer, scope, send)
+        except BondedError as error:
+            # The head has gone out: all that is left is to break off, and to say so here.
+            _log.error("%s %s broke off: %s", scope["method"], scope["path"], error)  # noqa: TRY400
+            raise
 
     async def _answer(
         self, scope: Scope, incoming: _Incoming, headers: dict[bytes, bytes]
@@ -58,6 +70,7 @@ class Application:
         try:
             match = self._routes.match(scope["method"], scope["raw_path"])
             if match is None:
+                await incoming.drain()
                 return self._no_route(scope)
             call = await self._admit(match, scope, incoming, headers)
             return await match.endpoint.handler(call)
@@ -82,11 +95,15 @@ class Application:
             principal = await self._access.require(
                 headers.get(b"authorization"), permission, resource
             )
+        if repository is NO_REPOSITORY:
+            raise NotFound(f"There is no repository {match.params['repository'][:80]!r}")
         return Call(scope, receive, scope["method"], headers, match.params, repository, principal)
 
     def _location_of(self, host: bytes) -> str:
         location = self._locations.get(host)
         if location is None:
+            if len(host) > HOST_LENGTH_MAX:
+                raise Rejected(f"The Host header is longer than {HOST_LENGTH_MAX} bytes")
             label = host.decode("latin-1").partition(".")[0].lower()
             location = self._default_location
             if label.endswith(LOCATION_SUFFIX) and label != LOCATION_SUFFIX:
@@ -116,10 +133,23 @@ class _Incoming:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         self._is_read = scope["method"] in ("GET", "HEAD")
+        self._size_bytes = 0
+        self._started_at = asyncio.get_running_loop().time()
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        """Return the next part. Raises TimedOut if it comes too slowly."""
+        try:
+            async with asyncio.timeout(PART_WAIT_MAX_S):
+                message = await self._receive()
+        except TimeoutError as error:
+            self._is_read = True
+            raise TimedOut(f"Nothing has come for {PART_WAIT_MAX_S} s") from error
         self._is_read = message["type"] != "http.request" or not message.get("more_body")
+        self._size_bytes += len(message.get("body", b""))
+        elapsed_s = asyncio.get_running_loop().time() - self._started_at
+        if not self._is_read and self._size_bytes < (elapsed_s - RATE_GRACE_S) * RATE_MIN_BYTES_S:
+            self._is_read = True
+            raise TimedOut(f"The request comes at less than {RATE_MIN_BYTES_S} bytes a second")
         return message
 
     async def drain(self) -> None:

@@ -19,6 +19,8 @@ from bonded.server.web.messages import Call, ClientGone
 FIELDS_SIZE_MAX_BYTES = 16 * 1024 * 1024
 """All fields but the file: long descriptions and hundreds of requirements fit many times."""
 FIELDS_MAX = 4096
+VALUE_LENGTH_MAX = 1024
+"""Of the fields that are read: names, versions and digests."""
 PART_HEADERS_MAX_BYTES = 16 * 1024
 FILE_FIELD = "content"
 
@@ -46,11 +48,15 @@ class Form:
 
         Raises:
             Rejected: it is given more than once.
+            TooLarge: it is longer than anything that belongs there.
         """
         values = self.fields.get(name, [])
         if len(values) > 1:
             raise Rejected(f"The field {name} is given {len(values)} times")
-        return values[0] if values else ""
+        value = values[0] if values else ""
+        if len(value) > VALUE_LENGTH_MAX:
+            raise TooLarge(f"The field {name} is longer than {VALUE_LENGTH_MAX} characters")
+        return value
 
 
 async def read_form(call: Call, staged: Staged) -> Form:

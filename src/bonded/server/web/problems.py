@@ -21,6 +21,7 @@ from bonded.server.core.errors import (
     NotFound,
     OutOfSpace,
     Rejected,
+    TimedOut,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -30,6 +31,7 @@ from bonded.server.web.messages import Headers, Reply, json_reply, text_reply
 STATUS: Mapping[type[BondedError], HTTPStatus] = {
     Rejected: HTTPStatus.BAD_REQUEST,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TimedOut: HTTPStatus.REQUEST_TIMEOUT,
     Gone: HTTPStatus.GONE,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -44,6 +46,7 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
 _GOOGLE: Mapping[type[BondedError], str] = {
     Rejected: "INVALID_ARGUMENT",
     TooLarge: "INVALID_ARGUMENT",
+    TimedOut: "DEADLINE_EXCEEDED",
     Gone: "UNIMPLEMENTED",
     Unauthenticated: "UNAUTHENTICATED",
     Forbidden: "PERMISSION_DENIED",

@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bonded.server.core.files import InMemory, OnDisk, Streamed
-from bonded.server.web.messages import Answer, ContentReply, Reply, Scope, Send
+from bonded.server.web.messages import Answer, ClientGone, ContentReply, Receive, Reply, Scope, Send
 
 CHUNK_SIZE_BYTES = 256 * 1024
 
 
-async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
-    """Send *answer*; for HEAD, only its status and headers."""
+async def send_answer(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send *answer*; for HEAD, only its status and headers.
+
+    Raises:
+        ClientGone: the client went away before it had everything.
+        Unavailable: the contents could not be read to their end.
+    """
     await send(
         {"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)}
     )
@@ -22,10 +27,10 @@ async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
         body = b"" if scope["method"] == "HEAD" or not isinstance(answer, Reply) else answer.body
         await send({"type": "http.response.body", "body": body})
         return
-    await _send_content(answer, scope, send)
+    await _send_content(answer, scope, receive, send)
 
 
-async def _send_content(reply: ContentReply, scope: Scope, send: Send) -> None:
+async def _send_content(reply: ContentReply, scope: Scope, receive: Receive, send: Send) -> None:
     match reply.content:
         case InMemory(data):
             body = data if reply.status == 200 else data[reply.start : reply.stop]
@@ -33,19 +38,26 @@ async def _send_content(reply: ContentReply, scope: Scope, send: Send) -> None:
         case OnDisk(path) if reply.status == 200 and _can_send_paths(scope):
             await send({"type": "http.response.pathsend", "path": str(path)})
         case OnDisk(path):
-            await _send_chunks(_read_file(path, reply.start, reply.stop), send)
+            await _send_chunks(_read_file(path, reply.start, reply.stop), receive, send)
         case Streamed(_, read):
-            await _send_chunks(read(reply.start, reply.stop), send)
+            await _send_chunks(read(reply.start, reply.stop), receive, send)
 
 
 def _can_send_paths(scope: Scope) -> bool:
     return "http.response.pathsend" in (scope.get("extensions") or {})
 
 
-async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
-    async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+async def _send_chunks(chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    # Nothing else says that the client has gone: what is sent to nobody is swallowed.
+    gone = asyncio.ensure_future(receive())
+    try:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if gone.done() and gone.result()["type"] == "http.disconnect":
+                raise ClientGone
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
 
 
 async def _read_file(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -46,7 +46,7 @@ def _offer(form: Form, call: Call) -> Offer:
         raise Rejected("The field :action is missing or unknown; it must be file_upload")
     if form.optional("protocol_version") not in ("", "1"):
         raise Rejected("Unknown protocol version; it must be 1")
-    if form.optional("attestations") not in ("", "[]"):
+    if form.fields.get("attestations", [""]) not in ([""], ["[]"]):
         # PEP 740: an index that cannot verify an attestation must not accept it.
         raise Rejected(
             "This repository does not verify attestations",
