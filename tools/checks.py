@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
 
     With arguments for pytest, somebody is looking at one test: only pytest runs.
     """
-    tests = ("tests", [PYTHON, "-m", "pytest", *arguments])
+    # Two at a time; the tests of one module stay together, because they share its fixtures.
+    parallel = [] if arguments else ["-n", "2", "--dist", "loadfile"]
+    tests = ("tests", [PYTHON, "-m", "pytest", *parallel, *arguments])
     for name, command in (tests,) if arguments else (*STEPS, tests):
         started = time.monotonic()
         print(f"── {name}", flush=True)

@@ -6,7 +6,7 @@ The idea is SQLite's (its tests fail every n-th allocation and write).
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -131,7 +131,7 @@ class FusedBlobs:
         self._fuse.carry("open begins")
         return await self._blobs.open(digest, size_bytes)
 
-    def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+    def list_older(self, before: datetime) -> AsyncIterator[Sequence[Sha256]]:
         """Pass the question on."""
         return self._blobs.list_older(before)
 

@@ -14,6 +14,8 @@ from bonded.server.web.routing import Endpoint, Open
 from support.site import Site, basic
 from support.wheels import make_wheel
 
+ORGANIZATION = "/v1/organizations/bonded"
+
 PROJECT = "/v1/projects/my-project"
 READER = "roles/artifactregistry.reader"
 OTHER = f"{PROJECT}/locations/local/repositories/other"
@@ -316,3 +318,46 @@ async def test_an_encoded_slash_cannot_move_the_question_to_another_resource(sit
 async def test_every_permission_of_a_route_exists(shared: Site) -> None:
     for endpoint in shared.registry.routes.endpoints:
         assert isinstance(endpoint.permission, Permission | Open)
+
+
+async def test_a_project_made_again_gives_its_accounts_none_of_the_old_grants(site: Site) -> None:
+    await site.call("POST", "/v1/projects", {"projectId": "tenant-a"})
+    key = await site.make_account("deployer", "tenant-a")
+    await site.grant("roles/owner", f"serviceAccount:{key['client_email']}", ORGANIZATION)
+    deleted = await site.call("DELETE", "/v1/projects/tenant-a")
+    await site.call("POST", "/v1/projects", {"projectId": "tenant-a"})
+
+    reborn = await site.sign_in(await site.make_account("deployer", "tenant-a"))
+
+    answer = await site.get(f"{ORGANIZATION}:getIamPolicy", reborn)
+    assert (deleted.status_code, answer.status_code) == (200, 403)
+
+
+async def test_the_last_owner_of_the_server_cannot_be_lost(site: Site) -> None:
+    admin = site.admin_key["client_email"]
+    policy = (await site.get(f"{ORGANIZATION}:getIamPolicy")).json()
+
+    by_policy = await site.call(
+        "POST", f"{ORGANIZATION}:setIamPolicy", {"policy": policy | {"bindings": []}}
+    )
+    by_account = await site.call("DELETE", f"/v1/projects/my-project/serviceAccounts/{admin}")
+
+    for refused in (by_policy, by_account):
+        assert refused.status_code == 409
+        assert "without an owner" in refused.json()["error"]["message"]
+    assert (await site.get(f"{ORGANIZATION}:getIamPolicy")).json() == policy
+
+
+async def test_an_owner_may_go_when_another_one_stays(site: Site) -> None:
+    key = await site.make_account("second-owner")
+    await site.grant("roles/owner", f"serviceAccount:{key['client_email']}", ORGANIZATION)
+    second = await site.sign_in(key)
+    admin = site.admin_key["client_email"]
+
+    deleted = await site.call(
+        "DELETE", f"/v1/projects/my-project/serviceAccounts/{admin}", token=second
+    )
+
+    assert deleted.status_code == 200
+    assert (await site.get(f"{ORGANIZATION}:getIamPolicy")).status_code == 401
+    assert (await site.get(f"{ORGANIZATION}:getIamPolicy", second)).status_code == 200

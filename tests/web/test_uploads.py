@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,3 +195,15 @@ async def test_an_early_refusal_reads_the_rest_of_the_upload(site: Site) -> None
 
     assert response.status_code == 401
     assert read == len(body)
+
+
+async def test_another_spelling_of_a_published_filename_is_the_same_file(site: Site) -> None:
+    first, other = make_sdist("foo", "1.0"), make_sdist("foo", "1.0", files={"more.txt": b"more"})
+    assert (await site.upload(first)).status_code == 200
+
+    for filename in ("Foo-1.0.tar.gz", "FOO-1.0.tar.gz", "foo-v1.0.tar.gz", "foo-1.0.0.tar.gz"):
+        spelled = replace(other, filename=filename)
+        refused = await site.upload(spelled)
+        assert (refused.status_code, refused.text[:19]) == (409, "File already exists")
+
+    assert [file["filename"] for file in (await site.page("foo"))["files"]] == [first.filename]

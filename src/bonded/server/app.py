@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.clock import Clock, system_clock
-from bonded.server.core.errors import BondedError
+from bonded.server.core.errors import BondedError, Unavailable
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
@@ -60,7 +63,10 @@ from bonded.server.web.v1.repositories import RepositoriesApi
 ADMIN_KEY = "admin-key.json"
 SIGNING_KEYS = "signing-keys.json"
 DATABASE = "bonded.sqlite3"
+LOCK = "lock"
 CONNECTIONS_WAITING_MAX = 1024
+REQUESTS_AT_ONCE_MAX = 16_384
+"""Beyond, connections wait; far above what clients that trickle can hold for a minute."""
 STOP_MAX_S = 5
 """How long requests that are under way may take when the server is told to stop."""
 
@@ -76,11 +82,28 @@ class Registry:
     metadata: SqlMetadataStore
     blobs: BlobStore
     collector: Collector
+    lock: int
+    """Descriptor of the lock on the data directory."""
     is_first_start: bool
 
     async def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and of the data directory."""
         await self.metadata.close()
+        os.close(self.lock)
+
+
+def _lock(data_dir: Path) -> int:
+    # A second server would clear the first one's stage, and collect behind its back.
+    descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Unavailable(
+            f"Another server uses {data_dir.resolve()}",
+            hint="Stop it, or give this one a --data-dir of its own.",
+        ) from None
+    return descriptor
 
 
 async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
@@ -90,7 +113,16 @@ async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
         BondedError: a store cannot be opened.
         OSError: the data directory cannot be written.
     """
-    settings.data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _lock(settings.data_dir)
+    try:
+        return await _assemble(settings, clock, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     metadata = await _open_metadata(settings)
     blobs = _open_blobs(settings)
 
@@ -132,7 +164,7 @@ async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
     )
     application = Application(routes, access, settings.default_location)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
-    return Registry(application, routes, metadata, blobs, collector, is_first_start)
+    return Registry(application, routes, metadata, blobs, collector, lock, is_first_start)
 
 
 async def _open_metadata(settings: Settings) -> SqlMetadataStore:
@@ -167,6 +199,9 @@ def serve(options: Mapping[str, str], config: Path | None = None) -> None:
     """
     try:
         settings = configuration.load(options, config)
+        # Metadata, private packages and keys: nobody else on this machine reads them.
+        os.umask(0o077)
+        _check_address(settings)
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -176,7 +211,19 @@ def serve(options: Mapping[str, str], config: Path | None = None) -> None:
     except (SettingsError, BondedError) as error:
         sys.exit(f"bonded: {error}")
     except OSError as error:
-        sys.exit(f"bonded: cannot start: {error}")
+        sys.exit(f"bonded: cannot start: {error.strerror}: {error.filename}")
+
+
+def _check_address(settings: Settings) -> None:
+    # Granian binds with SO_REUSEPORT: two servers could share a port, and the kernel
+    # would deal connections to both.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.listen}: {error.strerror}. Choose another with --listen."
+        ) from error
 
 
 async def _serve(settings: Settings) -> None:
@@ -189,6 +236,7 @@ async def _serve(settings: Settings) -> None:
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=CONNECTIONS_WAITING_MAX,
+        backpressure=REQUESTS_AT_ONCE_MAX,
         log_enabled=False,
     )
     sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from bonded.server.blobs.staging import StagedFile, clear, disk_errors
@@ -28,6 +30,10 @@ IN_MEMORY_MAX_BYTES = 256 * 1024
 """Up to here, reading the file on the loop and sending it costs less than handing it over."""
 
 
+ARRIVALS_AT_ONCE_MAX = 4
+LISTED_AT_ONCE = 500
+
+
 class DirectoryBlobStore:
     """Blobs as files of one directory, which one machine writes."""
 
@@ -36,6 +42,9 @@ class DirectoryBlobStore:
         self._staging = root / "staging"
         self._small = ByteCache(cache_bytes)
         self._moving = threading.Lock()
+        # Threads of their own: inspecting a large sdist may take minutes, and commits and
+        # downloads must not wait for it.
+        self._arrivals = ThreadPoolExecutor(ARRIVALS_AT_ONCE_MAX, "arrivals")
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
         # Made once, so that no upload has to make a directory durable before its file.
@@ -72,14 +81,14 @@ class DirectoryBlobStore:
             self._small.add(digest, data)
         return InMemory(data)
 
-    async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+    async def list_older(self, before: datetime) -> AsyncIterator[Sequence[Sha256]]:
         """Name every blob that was last kept before *before*, a directory at a time."""
         for prefix in range(256):
             directory = self._blobs / f"{prefix:02x}"
             with disk_errors("listing blobs"):
                 older = await asyncio.to_thread(_older_in, directory, before.timestamp())
-            for digest in older:
-                yield digest
+            for start in range(0, len(older), LISTED_AT_ONCE):
+                yield older[start : start + LISTED_AT_ONCE]
 
     async def remove_older(self, digest: Sha256, before: datetime) -> bool:
         """Forget a blob, unless it was kept again since *before*; say whether it went."""
@@ -100,7 +109,8 @@ class DirectoryBlobStore:
             raise Unavailable("The blob directory cannot be written")
 
     async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
-        await asyncio.to_thread(self._check_and_move, staged, check)
+        work = partial(self._check_and_move, staged, check)
+        await asyncio.get_running_loop().run_in_executor(self._arrivals, work)
 
     def _check_and_move(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
         # One thread for all that waits for the disk: each change of threads costs as

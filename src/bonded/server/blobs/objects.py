@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,8 @@ from bonded.server.core.files import Content, Streamed
 
 CHUNK_SIZE_BYTES = 1024 * 1024
 PROBE = "bonded-probe"
+CHECK_EVERY_S = 10.0
+"""Anybody may ask whether the server is ready; the bucket is not written to for each."""
 
 
 class ObjectBlobStore:
@@ -29,6 +31,7 @@ class ObjectBlobStore:
     def __init__(self, store: ObjectStore, staging: Path) -> None:
         self._store = store
         self._staging = staging
+        self._checked_at = -CHECK_EVERY_S
         staging.mkdir(parents=True, exist_ok=True)
         clear(staging)
 
@@ -51,13 +54,15 @@ class ObjectBlobStore:
         check_size(digest, found["size"], size_bytes)
         return Streamed(size_bytes, partial(self._read, _key(digest)))
 
-    async def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
+    async def list_older(self, before: datetime) -> AsyncIterator[Sequence[Sha256]]:
         """Name every blob that was last kept before *before*."""
         try:
             async for batch in obstore.list(self._store, prefix="blobs"):
-                for found in batch:
-                    if found["last_modified"] < before:
-                        yield Sha256(found["path"].rpartition("/")[2])
+                yield [
+                    Sha256(found["path"].rpartition("/")[2])
+                    for found in batch
+                    if found["last_modified"] < before
+                ]
         except BaseError as error:
             raise Unavailable(f"The object store failed: {error}") from error
 
@@ -80,8 +85,11 @@ class ObjectBlobStore:
         return True
 
     async def check(self) -> None:
-        """Raise Unavailable unless blobs can be written."""
-        await self._put(PROBE, b"")
+        """Raise Unavailable unless blobs can be written; a success is good for some seconds."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at > CHECK_EVERY_S:
+            await self._put(PROBE, b"")
+            self._checked_at = now
 
     async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
         arrived = await asyncio.to_thread(staged.path)

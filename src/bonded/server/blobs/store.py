@@ -6,7 +6,7 @@ under their digest; leaving the stage without it forgets them, whatever happened
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -78,8 +78,8 @@ class BlobStore(Protocol):
         """
         ...
 
-    def list_older(self, before: datetime) -> AsyncIterator[Sha256]:
-        """Name every blob that was last kept before *before*."""
+    def list_older(self, before: datetime) -> AsyncIterator[Sequence[Sha256]]:
+        """Name every blob that was last kept before *before*, some at a time."""
         ...
 
     async def remove_older(self, digest: Sha256, before: datetime) -> bool:

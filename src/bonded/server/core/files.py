@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
+    canonicalize_version,
     parse_sdist_filename,
     parse_wheel_filename,
 )
@@ -47,9 +48,17 @@ class Filename:
     name: PackageName
     version: Version
 
+    @property
+    def canonical(self) -> str:
+        """The one spelling of this filename, however name and version are spelled in it."""
+        start = f"{self.name.normalized.replace('-', '_')}-{canonicalize_version(self.version)}"
+        if self.kind is FileKind.SDIST:
+            return f"{start}.tar.gz"
+        return "-".join([start, *self.text.lower().split("-")[2:]])
+
     @classmethod
     def parse(cls, text: str) -> Filename:
-        """Parse *text*, which must spell name and version the one way the specifications allow.
+        """Parse *text*, whose name and version may be spelled as older tools did.
 
         Raises:
             Rejected: not a wheel or a .tar.gz sdist, or name, version or tags are malformed.
@@ -113,7 +122,7 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package with all its files, oldest upload first, and the serial they were read at."""
+    """A package with all its files, oldest upload first."""
 
     name: PackageName
     files: tuple[File, ...]

@@ -22,6 +22,10 @@ MEMBERS_MAX = 1500
 ORGANIZATION = "organizations/bonded"
 """The server itself, the root of every resource."""
 
+OWNER = "roles/owner"
+_SIGN_IN = ("user:", "serviceAccount:")
+"""Kinds of members that stand for somebody who can sign in."""
+
 ALL_USERS = "allUsers"
 ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
 
@@ -89,7 +93,7 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         # repoAdmin is writer plus the deletions, which have no routes yet.
         "roles/artifactregistry.repoAdmin": _WRITER,
         "roles/artifactregistry.admin": _ADMIN,
-        "roles/owner": frozenset(Permission),
+        OWNER: frozenset(Permission),
     }
 )
 """Predefined roles; their names and contents are Artifact Registry's (gar.md §3.1)."""
@@ -179,6 +183,14 @@ class Policy:
                 f"A policy may hold {BINDINGS_MAX} bindings and {MEMBERS_MAX} members; "
                 f"this one has {len(self.bindings)} and {members}"
             )
+
+
+def has_owner(policy: Policy | None) -> bool:
+    """Say whether *policy*, which is the server's, leaves somebody who can do everything."""
+    return policy is not None and any(
+        binding.role == OWNER and any(member.startswith(_SIGN_IN) for member in binding.members)
+        for binding in policy.bindings
+    )
 
 
 @dataclass(frozen=True, slots=True)

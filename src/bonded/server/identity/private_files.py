@@ -28,3 +28,9 @@ def write_private(path: Path, text: str, *, replace: bool = True) -> None:
         return
     finally:
         temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # The name too must survive a power cut.
+        os.fsync(directory)
+    finally:
+        os.close(directory)

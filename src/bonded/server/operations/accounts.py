@@ -12,6 +12,7 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.names import account_email, parse_account_id
 from bonded.server.metadata.store import AccountKey, MetadataStore, ServiceAccount
+from bonded.server.operations.granting import keep_owner
 
 KEYS_MAX = 10
 """Keys of one account, as Google has it."""
@@ -96,12 +97,18 @@ class Accounts:
             return await tx.accounts.list(project, after, limit)
 
     async def delete(self, project: str, account: str) -> None:
-        """Delete an account with its keys; its tokens stop at once. Raises NotFound."""
+        """Delete an account with its keys; its tokens stop at once.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it is the server's last owner.
+        """
         found = await self.get(project, account)
         async with self._metadata.transaction() as tx:
             await tx.accounts.remove(found.email)
             # Or an account made later under the same address would inherit its grants.
-            await tx.policies.forget_member(f"serviceAccount:{found.email}")
+            await tx.policies.forget_members(f"serviceAccount:{found.email}".__eq__)
+            await keep_owner(tx)
 
     async def create_key(self, project: str, account: str) -> IssuedKey:
         """Make a key. Raises NotFound, and Rejected when the account has as many as it may."""

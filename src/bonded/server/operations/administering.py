@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, NotFound, Rejected
-from bonded.server.core.names import RepositoryName, parse_project_id
+from bonded.server.core.names import ACCOUNT_DOMAIN, RepositoryName, parse_project_id
 from bonded.server.metadata.store import MetadataStore, Project, RepositoryRecord
+from bonded.server.operations.granting import keep_owner
 
 PAGE_SIZE_MAX = 1000
 DESCRIPTION_LENGTH_MAX = 1024
@@ -57,16 +58,20 @@ class Administration:
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it still holds repositories.
+            Conflict: it still holds repositories, or the account of the server's last owner.
         """
         async with self._metadata.transaction() as tx:
-            if await tx.projects.find(project_id) is None:
-                raise NotFound(f"Project {project_id} does not exist")
+            # Takes the lock on access: what is asked after it stays true until the commit.
+            await tx.policies.remove(f"projects/{project_id}")
+            await tx.projects.hold(project_id)
             if not await tx.projects.is_empty(project_id):
                 raise Conflict(
                     f"Project {project_id} is not empty", hint="Delete its repositories first."
                 )
-            await tx.policies.remove(f"projects/{project_id}")
+            # Or accounts made later, in a project of this name, would inherit the grants.
+            own = f"@{project_id}.{ACCOUNT_DOMAIN}"
+            await tx.policies.forget_members(lambda member: member.endswith(own))
+            await keep_owner(tx)
             await tx.projects.remove(project_id)
 
     async def create_repository(
@@ -126,9 +131,10 @@ class Administration:
             NotFound: the repository does not exist.
         """
         async with self._metadata.transaction() as tx:
+            # Held while it is read and written, or of two changes at once one would be lost.
+            await tx.repositories.hold(name)
             record = await tx.repositories.find(name)
-            if record is None:
-                raise NotFound(f"Repository {name} does not exist")
+            assert record is not None
             description, labels = record.description, record.labels
             if "description" in changes:
                 description = parse_description(changes["description"])
@@ -140,8 +146,8 @@ class Administration:
     async def delete_repository(self, name: RepositoryName) -> None:
         """Delete a repository with everything in it, and its policy. Raises NotFound."""
         async with self._metadata.transaction() as tx:
-            await tx.repositories.remove(name)
             await tx.policies.remove(str(name))
+            await tx.repositories.remove(name)
 
 
 def parse_description(value: object) -> str:

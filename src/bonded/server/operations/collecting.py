@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from datetime import timedelta
 
 from bonded.server.blobs.store import BlobStore
@@ -38,10 +39,10 @@ class Collector:
         """
         before = self._clock() - self._grace
         removed = await self._collect_core_metadata()
-        async for digest in self._blobs.list_older(before):
+        async for digests in self._blobs.list_older(before):
             async with self._metadata.read() as tx:
-                is_named = await tx.files.is_named(digest)
-            if not is_named:
+                named = await tx.files.find_named(digests)
+            for digest in set(digests) - named:
                 removed += await self._blobs.remove_older(digest, before)
         return removed
 
@@ -56,10 +57,15 @@ class Collector:
     async def run(self, every: timedelta) -> None:
         """Collect again and again, until cancelled."""
         while True:
-            await asyncio.sleep(every.total_seconds())
+            # Before the first time too, so that a start is not slowed; but not for so long
+            # that a server which is restarted often would never collect.
+            await asyncio.sleep(every.total_seconds() * random.uniform(0.05, 1))  # noqa: S311
             try:
                 removed = await self.collect()
             except Unavailable as error:
                 _log.warning("Collecting orphans stopped: %s", error)
+            except Exception:  # noqa: BLE001
+                # The boundary of a task that nobody waits for: it must go on tomorrow.
+                _log.exception("Collecting orphans failed")
             else:
                 _log.info("Collected %d orphans", removed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bonded.server.core.errors import NotFound
-from bonded.server.core.iam import ORGANIZATION, Policy
+from bonded.server.core.errors import Conflict, NotFound
+from bonded.server.core.iam import ORGANIZATION, OWNER, Policy, has_owner
 from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.store import MetadataStore, Transaction
 
@@ -31,11 +31,25 @@ class Granting:
 
         Raises:
             NotFound: the resource does not exist.
+            Conflict: the server would be left without an owner.
             Aborted: the policy carries an etag and has been changed since it was read.
         """
         async with self._metadata.transaction() as tx:
-            await _require(tx, resource)
-            return await tx.policies.set(policy)
+            # Written first, because that takes the lock on access: what is asked after
+            # it stays true until the commit.
+            written = await tx.policies.set(policy)
+            await _hold(tx, resource)
+            await keep_owner(tx)
+        return written
+
+
+async def keep_owner(tx: Transaction) -> None:
+    """Refuse a change that would leave the server to nobody. Raises Conflict."""
+    if not has_owner(await tx.policies.find(ORGANIZATION)):
+        raise Conflict(
+            f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
+            hint="Grant that role to another account first.",
+        )
 
 
 async def _require(tx: Transaction, resource: Resource) -> None:
@@ -46,3 +60,10 @@ async def _require(tx: Transaction, resource: Resource) -> None:
         project = resource.removeprefix("projects/")
         if await tx.projects.find(project) is None:
             raise NotFound(f"Project {project} does not exist")
+
+
+async def _hold(tx: Transaction, resource: Resource) -> None:
+    if isinstance(resource, RepositoryName):
+        await tx.repositories.hold(resource)
+    elif resource != ORGANIZATION:
+        await tx.projects.hold(resource.removeprefix("projects/"))

@@ -11,7 +11,6 @@ from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
 
-
 NOWHERE = "-"
 """Stands for every name that no project can have."""
 NO_REPOSITORY = RepositoryName(NOWHERE, NOWHERE, NOWHERE)

@@ -60,7 +60,7 @@ class Application:
             return
         except BondedError as error:
             # The head has gone out: all that is left is to break off, and to say so here.
-            _log.error("%s %s broke off: %s", scope["method"], scope["path"], error)  # noqa: TRY400
+            _log.error("%s %s broke off: %s", scope["method"], scope["path"], error)
             raise
 
     async def _answer(

@@ -58,7 +58,8 @@ def _reply(call: Call, stored: StoredFile, content_type: bytes) -> Answer:
         return Reply(304, b"", headers)
     headers.append((b"content-type", content_type))
     wanted = call.headers.get(b"range")
-    if wanted is not None and call.headers.get(b"if-range", etag) == etag:
+    # Range is defined for GET alone (RFC 9110 §14.2).
+    if wanted is not None and call.method == "GET" and call.headers.get(b"if-range", etag) == etag:
         return _ranged(stored, wanted, headers, size)
     return ContentReply(200, stored.content, (*headers, _length(size)), 0, size)
 

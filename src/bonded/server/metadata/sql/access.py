@@ -1,9 +1,13 @@
-"""Policies, service accounts and their keys, as rows. Every change advances the access serial."""
+"""Policies, service accounts and their keys, as rows.
+
+Every change advances the access serial, and does so first: the serial's row is
+the lock under which changes of access follow one another, here and in projects.py.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -64,12 +68,14 @@ class SqlPolicies:
             )
         return Policy(policy.resource, policy.bindings, _etag(revision))
 
-    async def forget_member(self, member: str) -> None:
-        """Take *member* out of every binding of every policy."""
+    async def forget_members(self, is_gone: Callable[[str], bool]) -> None:
+        """Take the members that *is_gone* names out of every binding of every policy."""
         revision = await advance(self._connection, ACCESS)
         rows = (await self._connection.execute(select(_policies).with_for_update())).all()
         for row in rows:
-            left = [[role, [one for one in those if one != member]] for role, those in row.bindings]
+            left = [
+                [role, [one for one in those if not is_gone(one)]] for role, those in row.bindings
+            ]
             if left != row.bindings:
                 await self._connection.execute(
                     update(_policies)
@@ -79,8 +85,8 @@ class SqlPolicies:
 
     async def remove(self, resource: str) -> None:
         """Forget the policy of a resource that is gone."""
-        await self._connection.execute(delete(_policies).where(_policies.c.resource == resource))
         await advance(self._connection, ACCESS)
+        await self._connection.execute(delete(_policies).where(_policies.c.resource == resource))
 
 
 def _policy(row: Row[tuple[object, ...]]) -> Policy:
@@ -100,6 +106,7 @@ class SqlAccounts:
 
     async def add(self, account: ServiceAccount) -> None:
         """Add *account*. Raises Conflict if its address is taken, NotFound without its project."""
+        await advance(self._connection, ACCESS)
         await SqlProjects(self._connection).hold(account.project)
         try:
             await self._connection.execute(
@@ -115,7 +122,6 @@ class SqlAccounts:
             )
         except IntegrityError as error:
             raise Conflict(f"Service account {account.email} already exists") from error
-        await advance(self._connection, ACCESS)
 
     async def find(self, email: str) -> ServiceAccount | None:
         """Return the account, or None."""
@@ -135,15 +141,16 @@ class SqlAccounts:
 
     async def remove(self, email: str) -> None:
         """Remove the account and its keys. Raises NotFound."""
+        await advance(self._connection, ACCESS)
         removed = await self._connection.execute(
             delete(_accounts).where(_accounts.c.email == email)
         )
         if not removed.rowcount:
             raise NotFound(f"Service account {email} does not exist")
-        await advance(self._connection, ACCESS)
 
     async def add_key(self, key: AccountKey) -> None:
         """Add the public half of a key pair. Raises NotFound without its account."""
+        await advance(self._connection, ACCESS)
         try:
             await self._connection.execute(
                 insert(_keys).values(
@@ -157,7 +164,6 @@ class SqlAccounts:
             )
         except IntegrityError as error:
             raise NotFound(f"Service account {key.email} does not exist") from error
-        await advance(self._connection, ACCESS)
 
     async def find_key(self, key_id: str) -> AccountKey | None:
         """Return the key, or None."""
@@ -173,12 +179,12 @@ class SqlAccounts:
 
     async def remove_key(self, email: str, key_id: str) -> None:
         """Remove one key. Raises NotFound."""
+        await advance(self._connection, ACCESS)
         removed = await self._connection.execute(
             delete(_keys).where(_keys.c.email == email, _keys.c.id == key_id)
         )
         if not removed.rowcount:
             raise NotFound(f"Key {key_id} of {email} does not exist")
-        await advance(self._connection, ACCESS)
 
 
 def _account(row: Row[tuple[object, ...]]) -> ServiceAccount:

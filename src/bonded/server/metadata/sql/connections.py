@@ -35,6 +35,10 @@ class Connection(Protocol):
         """Run a statement that returns few rows."""
         ...
 
+    async def execute_long(self, statement: Executable) -> CursorResult[Any]:
+        """Run a statement that may change many rows."""
+        ...
+
     async def collect(
         self,
         statement: Executable,
@@ -57,6 +61,10 @@ class LocalConnection:
     ) -> CursorResult[Any]:
         """Run a statement on the event loop."""
         return self._connection.execute(statement, parameters)
+
+    async def execute_long(self, statement: Executable) -> CursorResult[Any]:
+        """Run a statement in a thread."""
+        return await in_thread(lambda: self._connection.execute(statement))
 
     async def collect(
         self,
@@ -82,6 +90,10 @@ class NetworkConnection:
     ) -> CursorResult[Any]:
         """Run a statement."""
         return await self._connection.execute(statement, parameters)
+
+    async def execute_long(self, statement: Executable) -> CursorResult[Any]:
+        """Run a statement."""
+        return await self._connection.execute(statement)
 
     async def collect(
         self,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import zstandard
-from sqlalchemy import Row, and_, bindparam, delete, exists, insert, literal, select, update
+from sqlalchemy import Row, and_, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import Conflict, NotFound
-from bonded.server.core.files import File, Package, Status
+from bonded.server.core.files import File, Filename, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
@@ -139,7 +140,10 @@ class SqlFiles:
         try:
             await self._connection.execute(_ADD_FILE, {"package": package, **_row(file)})
         except IntegrityError as error:
-            raise Conflict(f"File already exists: {file.filename}") from error
+            raise Conflict(
+                f"File already exists: {file.filename}",
+                hint="It, or the same file under another spelling of its name, is published.",
+            ) from error
         if file.core_metadata_sha256 is not None:
             content = zstandard.ZstdCompressor().compress(core_metadata)
             kept = {"sha256": file.core_metadata_sha256, "content": content}
@@ -150,10 +154,10 @@ class SqlFiles:
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
 
-    async def is_named(self, digest: Sha256) -> bool:
-        """Say whether any file is the blob *digest*."""
-        query = select(literal(1)).where(exists().where(_files.c.sha256 == digest))
-        return (await self._connection.execute(query)).first() is not None
+    async def find_named(self, digests: Collection[Sha256]) -> frozenset[Sha256]:
+        """Return those of *digests* that are the blob of a file."""
+        query = select(_files.c.sha256).where(_files.c.sha256.in_(digests)).distinct()
+        return frozenset(await self._connection.collect(query, lambda row: Sha256(row.sha256)))
 
     async def forget_core_metadata(self, prefix: str) -> int:
         """Forget core metadata of no file, among those whose digest starts with *prefix*.
@@ -162,7 +166,9 @@ class SqlFiles:
         """
         is_used = exists().where(_files.c.core_metadata_sha256 == _core_metadata.c.sha256)
         in_part = _core_metadata.c.sha256.between(prefix, f"{prefix}g")
-        removed = await self._connection.execute(delete(_core_metadata).where(in_part, ~is_used))
+        removed = await self._connection.execute_long(
+            delete(_core_metadata).where(in_part, ~is_used)
+        )
         return removed.rowcount
 
     async def _add_package(self, repository: int, name: PackageName, at: datetime) -> int:
@@ -187,6 +193,7 @@ class SqlFiles:
 def _row(file: File) -> dict[str, object]:
     return {
         "filename": file.filename,
+        "canonical": Filename.parse(file.filename).canonical,
         "version": file.version,
         "size_bytes": file.size_bytes,
         "sha256": file.sha256,

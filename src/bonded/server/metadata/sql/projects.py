@@ -37,6 +37,7 @@ class SqlProjects:
 
     async def add(self, project: Project) -> None:
         """Add *project*. Raises Conflict if its id is taken."""
+        await advance(self._connection, ACCESS)
         try:
             await self._connection.execute(
                 insert(_projects).values(
@@ -49,7 +50,6 @@ class SqlProjects:
             )
         except IntegrityError as error:
             raise Conflict(f"Project {project.id} already exists") from error
-        await advance(self._connection, ACCESS)
 
     async def find(self, project: str) -> Project | None:
         """Return the project, or None."""
@@ -71,13 +71,13 @@ class SqlProjects:
 
     async def remove(self, project: str) -> None:
         """Remove the project with its service accounts. Raises Conflict if it is not empty."""
+        await advance(self._connection, ACCESS)
         owned = delete(schema.accounts).where(schema.accounts.c.project == project)
         await self._connection.execute(owned)
         try:
             await self._connection.execute(delete(_projects).where(_projects.c.id == project))
         except IntegrityError as error:
             raise Conflict(f"Project {project} is not empty") from error
-        await advance(self._connection, ACCESS)
 
     async def is_empty(self, project: str) -> bool:
         """Say whether no repository belongs to the project."""
@@ -142,6 +142,10 @@ class SqlRepositories:
         rows = await self._connection.execute(query.order_by(place).limit(limit))
         return tuple(_repository(row) for row in rows)
 
+    async def hold(self, name: RepositoryName) -> None:
+        """Let nobody else change the repository until the commit. Raises NotFound."""
+        await hold_repository(self._connection, name)
+
     async def list_locations(self, project: str) -> tuple[str, ...]:
         """Return the locations where the project has repositories, in order."""
         place = _repositories.c.location
@@ -163,12 +167,14 @@ class SqlRepositories:
 
     async def remove(self, name: RepositoryName) -> None:
         """Remove the repository and every row in it; its blobs become orphans. Raises NotFound."""
-        # Locked first, or a package published meanwhile would disappear without its
-        # serial moving.
+        await advance(self._connection, ACCESS)
+        # Held before anything goes, or a package published meanwhile would disappear
+        # without its serial moving.
         key = await hold_repository(self._connection, name)
-        await self._connection.execute(delete(_repositories).where(_repositories.c.key == key))
+        removal = delete(_repositories).where(_repositories.c.key == key)
+        await self._connection.execute_long(removal)
         await advance_below(self._connection, listing_scope(name))
-        await advance(self._connection, listing_scope(name), ACCESS)
+        await advance(self._connection, listing_scope(name))
 
 
 def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:

@@ -98,6 +98,7 @@ files = Table(
     Column("key", _Key, primary_key=True),
     Column("package", ForeignKey("packages.key", ondelete="CASCADE"), nullable=False),
     Column("filename", String(255), nullable=False),
+    Column("canonical", String(320), nullable=False),
     Column("version", String(255), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -106,6 +107,8 @@ files = Table(
     Column("core_metadata_sha256", String(64)),
     Column("yanked", Text),
     UniqueConstraint("package", "filename"),
+    # One file, however its name is spelled: otherwise `Foo-1.0` would replace `foo-1.0`.
+    UniqueConstraint("package", "canonical"),
     # Garbage collection asks whether anything still names a blob.
     Index(None, "sha256"),
     Index(None, "core_metadata_sha256"),

@@ -45,7 +45,9 @@ async def advance(connection: Connection, *scopes: str) -> int:
 async def advance_below(connection: Connection, scope: str) -> None:
     """Advance every serial whose scope is below *scope*, in this transaction."""
     below = _serials.c.scope.startswith(f"{scope}/", autoescape=True)
-    await connection.execute(update(_serials).where(below).values(serial=_serials.c.serial + 1))
+    await connection.execute_long(
+        update(_serials).where(below).values(serial=_serials.c.serial + 1)
+    )
 
 
 class SqliteSerials:

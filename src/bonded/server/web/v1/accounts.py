@@ -50,7 +50,7 @@ class AccountsApi:
     async def create_key(self, call: Call) -> Answer:
         """Make a key; the answer holds the only copy of its key file."""
         body = await call.json()
-        if body.get("privateKeyType", KEY_FILE) not in (KEY_FILE, 2):
+        if body.get("privateKeyType", KEY_FILE) not in (KEY_FILE, "TYPE_UNSPECIFIED", 0, 2):
             raise Rejected(f"privateKeyType must be {KEY_FILE}")
         issued = await self._accounts.create_key(*_account(call))
         view = _key_view(issued.key, call.params["project"])

@@ -114,6 +114,12 @@ class RepositoriesApi:
         await self._administration.delete_repository(call.target)
         return json_reply(wire.done(_operations(call.target), _METADATA, wire.EMPTY, {}))
 
+    def _host_of(self, name: RepositoryName) -> str:
+        if name.location == self._default_location:
+            return self._server_host
+        # The path names no location: the host does (gar.md §1.1).
+        return f"{name.location}-python.{self._server_host}"
+
     def _view(self, record: RepositoryRecord) -> dict[str, Any]:
         name = record.name
         view = {
@@ -125,7 +131,7 @@ class RepositoriesApi:
             "createTime": wire.timestamp(record.created_at),
             "updateTime": wire.timestamp(record.updated_at),
             "sizeBytes": str(record.size_bytes),
-            "registryUri": f"{self._server_host}/{name.project}/{name.repository}",
+            "registryUri": f"{self._host_of(name)}/{name.project}/{name.repository}",
         }
         # proto3 JSON leaves out what is empty.
         return {key: value for key, value in view.items() if value not in ("", {})}

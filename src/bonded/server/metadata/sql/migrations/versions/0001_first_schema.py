@@ -125,6 +125,7 @@ def upgrade() -> None:
         sa.Column("key", KEY, nullable=False),
         sa.Column("package", KEY, nullable=False),
         sa.Column("filename", sa.String(length=255), nullable=False),
+        sa.Column("canonical", sa.String(length=320), nullable=False),
         sa.Column("version", sa.String(length=255), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -137,6 +138,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_files")),
         sa.UniqueConstraint("package", "filename", name=op.f("uq_files_package_filename")),
+        sa.UniqueConstraint("package", "canonical", name=op.f("uq_files_package_canonical")),
     )
     op.create_index(
         op.f("ix_files_core_metadata_sha256"), "files", ["core_metadata_sha256"], unique=False

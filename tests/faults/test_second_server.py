@@ -1,0 +1,53 @@
+"""Two servers that would be in each other's way: the second one says so and goes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from support.server import free_port, running_server
+
+
+def _start(data_dir: Path, port: int) -> subprocess.CompletedProcess[str]:
+    options = ["--data-dir", str(data_dir), "--listen", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "bonded", "serve", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_second_server_on_a_data_directory_is_refused_and_leaves_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    with running_server(tmp_path / "data") as server:
+        key = server.admin_key
+        arriving = server.data_dir / "staging" / "stage-of-the-first"
+        arriving.write_bytes(b"half an upload")
+
+        second = _start(tmp_path / "data", free_port())
+
+        assert second.returncode == 1
+        assert "Another server uses" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert arriving.exists()
+        assert server.admin_key == key
+        assert server.is_ready()
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        second = _start(tmp_path / "other", server.port)
+
+        assert second.returncode == 1
+        assert f"cannot listen on 127.0.0.1:{server.port}: Address already in use" in second.stderr
+        assert second.stdout == ""
+        assert not (tmp_path / "other").exists()
+
+
+def test_what_the_server_writes_only_its_user_can_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+
+    with running_server(tmp_path / "data") as server:
+        made = [path for path in server.data_dir.rglob("*") if path.name != "data"]
+
+        assert made
+        assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
