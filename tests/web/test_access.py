@@ -340,9 +340,11 @@ async def test_the_last_owner_of_the_server_cannot_be_lost(site: Site) -> None:
     by_policy = await site.call(
         "POST", f"{ORGANIZATION}:setIamPolicy", {"policy": policy | {"bindings": []}}
     )
-    by_account = await site.call("DELETE", f"/v1/projects/my-project/serviceAccounts/{admin}")
+    account = f"/v1/projects/my-project/serviceAccounts/{admin}"
+    by_account = await site.call("DELETE", account)
+    by_key = await site.call("DELETE", f"{account}/keys/{site.admin_key['private_key_id']}")
 
-    for refused in (by_policy, by_account):
+    for refused in (by_policy, by_account, by_key):
         assert refused.status_code == 409
         assert "without an owner" in refused.json()["error"]["message"]
     assert (await site.get(f"{ORGANIZATION}:getIamPolicy")).json() == policy

@@ -185,11 +185,13 @@ class Policy:
             )
 
 
-def has_owner(policy: Policy | None) -> bool:
-    """Say whether *policy*, which is the server's, leaves somebody who can do everything."""
+def has_owner(policy: Policy | None, *, besides: str = "") -> bool:
+    """Say whether *policy*, the server's, lets somebody do everything, *besides* one member."""
     return policy is not None and any(
-        binding.role == OWNER and any(member.startswith(_SIGN_IN) for member in binding.members)
+        member.startswith(_SIGN_IN) and member != besides
         for binding in policy.bindings
+        if binding.role == OWNER
+        for member in binding.members
     )
 
 

@@ -129,7 +129,15 @@ class Accounts:
             return await tx.accounts.list_keys(found.email)
 
     async def delete_key(self, project: str, account: str, key_id: str) -> None:
-        """Delete a key; its tokens stop at once. Raises NotFound."""
+        """Delete a key; its tokens stop at once.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it is the last key of the server's last owner.
+        """
         found = await self.get(project, account)
         async with self._metadata.transaction() as tx:
             await tx.accounts.remove_key(found.email, key_id)
+            if not await tx.accounts.list_keys(found.email):
+                # Without a key it cannot sign in: the same as if it had lost its role.
+                await keep_owner(tx, besides=f"serviceAccount:{found.email}")

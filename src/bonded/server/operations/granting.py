@@ -43,9 +43,13 @@ class Granting:
         return written
 
 
-async def keep_owner(tx: Transaction) -> None:
-    """Refuse a change that would leave the server to nobody. Raises Conflict."""
-    if not has_owner(await tx.policies.find(ORGANIZATION)):
+async def keep_owner(tx: Transaction, *, besides: str = "") -> None:
+    """Refuse a change that would leave the server to nobody, *besides* one member's leaving.
+
+    Raises:
+        Conflict: nobody would own the server.
+    """
+    if not has_owner(await tx.policies.find(ORGANIZATION), besides=besides):
         raise Conflict(
             f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
             hint="Grant that role to another account first.",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 
-from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut
+from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
 from bonded.server.core.iam import ANONYMOUS
 from bonded.server.web import problems
 from bonded.server.web.access import NO_REPOSITORY, Access, resource_of
@@ -75,6 +75,9 @@ class Application:
             call = await self._admit(match, scope, incoming, headers)
             return await match.endpoint.handler(call)
         except BondedError as error:
+            if isinstance(error, Unavailable):
+                # The client can do nothing about it; the operator reads the cause here.
+                _log.warning("%s %s: %s (%s)", scope["method"], path, error, error.__cause__)
             await incoming.drain()
             return problems.problem_reply(error, path, headers.get(b"accept", b""))
         except ClientGone:
