@@ -24,7 +24,7 @@ def staged(site: Site) -> list[str]:
     return [path.name for path in (site.data_dir / "staging").iterdir()]
 
 
-@pytest.mark.parametrize("path", ["/", "", "/simple/", "/legacy/"])
+@pytest.mark.parametrize("path", ["/", "", "/simple/", "/simple", "/legacy/", "/legacy"])
 async def test_uploads_are_taken_at_the_right_and_the_usual_wrong_addresses(
     site: Site, path: str
 ) -> None:

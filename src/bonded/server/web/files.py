@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.files import InMemory
 from bonded.server.core.names import PackageName
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.protocol import StoredFile
@@ -61,7 +62,14 @@ def _reply(call: Call, stored: StoredFile, content_type: bytes) -> Answer:
     # Range is defined for GET alone (RFC 9110 §14.2).
     if wanted is not None and call.method == "GET" and call.headers.get(b"if-range", etag) == etag:
         return _ranged(stored, wanted, headers, size)
-    return ContentReply(200, stored.content, (*headers, _length(size)), 0, size)
+    return _whole(stored, headers, size)
+
+
+def _whole(stored: StoredFile, headers: list[tuple[bytes, bytes]], size: int) -> Answer:
+    headers.append((b"content-length", str(size).encode()))
+    if isinstance(stored.content, InMemory):
+        return Reply(200, stored.content.data, headers)
+    return ContentReply(200, stored.content, headers, 0, size)
 
 
 def _ranged(
@@ -70,12 +78,12 @@ def _ranged(
     match = _RANGE.fullmatch(wanted.replace(b" ", b""))
     if match is None or match[0] == b"bytes=-":
         # Several ranges or another unit: a server may answer with the whole (§14.2).
-        return ContentReply(200, stored.content, (*headers, _length(size)), 0, size)
+        return _whole(stored, headers, size)
     first, last = match[1], match[2]
     if first:
         start, stop = int(first), min(int(last) + 1, size) if last else size
         if last and int(last) < int(first):
-            return ContentReply(200, stored.content, (*headers, _length(size)), 0, size)
+            return _whole(stored, headers, size)
     else:
         # The last N bytes; more than there are means all of them.
         start, stop = max(size - int(last), 0), size

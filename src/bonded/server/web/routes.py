@@ -52,7 +52,9 @@ def route_table(
             Endpoint("POST", "/{project}/{repository}", uploads.publish, P.REPOSITORY_UPLOAD),
             # The two addresses that people upload to by mistake (gar.md §1.1).
             Endpoint("POST", "/{project}/{repository}/simple/", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("POST", "/{project}/{repository}/simple", uploads.publish, P.REPOSITORY_UPLOAD),
             Endpoint("POST", "/{project}/{repository}/legacy/", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("POST", "/{project}/{repository}/legacy", uploads.publish, P.REPOSITORY_UPLOAD),
             # Resource Manager: projects, and policies on them and on the server.
             Endpoint("POST", "/v1/projects", projects.create, P.PROJECT_CREATE),
             Endpoint("GET", "/v1/projects", projects.list, P.PROJECT_LIST),

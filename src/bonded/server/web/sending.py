@@ -23,11 +23,13 @@ async def send_answer(answer: Answer, scope: Scope, receive: Receive, send: Send
     await send(
         {"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)}
     )
-    if scope["method"] == "HEAD" or isinstance(answer, Reply):
-        body = b"" if scope["method"] == "HEAD" or not isinstance(answer, Reply) else answer.body
+    if isinstance(answer, Reply):
+        body = b"" if scope["method"] == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": body})
-        return
-    await _send_content(answer, scope, receive, send)
+    elif scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await _send_content(answer, scope, receive, send)
 
 
 async def _send_content(reply: ContentReply, scope: Scope, receive: Receive, send: Send) -> None:
