@@ -24,7 +24,7 @@ from bonded.server.web.routing import Match, Open, RouteTable
 from bonded.server.web.sending import send_answer
 
 LOCATION_SUFFIX = "-python"
-"""A host `LOCATION-python.ANYTHING` selects that location (DESIGN: wire contract)."""
+"""A host `LOCATION-python.ANYTHING` selects that location (gar.md §1.1)."""
 DRAIN_MAX_BYTES = 16 * 1024 * 1024
 """How much of a refused upload is still read, so that the client sees why and not a reset."""
 PART_WAIT_MAX_S = 30
