@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 
-from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.files import InMemory
-from bonded.server.core.names import PackageName
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.protocol import StoredFile
-from bonded.server.web.messages import Answer, Call, ContentReply, Headers, Reply, moved
+from bonded.server.web.messages import (
+    Answer,
+    Call,
+    ContentReply,
+    Headers,
+    Reply,
+    moved,
+    package_named,
+)
 
 METADATA_SUFFIX = ".metadata"
 _FILE_SUFFIXES = (".whl", ".tar.gz", METADATA_SUFFIX)
@@ -28,8 +34,8 @@ class FilesApi:
         filename = call.params["filename"]
         if call.params["package"] == "simple" and not filename.endswith(_FILE_SUFFIXES):
             # A page without its slash; only a package called "simple" has files here.
-            return moved(f"{_name(filename)}/", call)
-        name = _name(call.params["package"])
+            return moved(f"{package_named(filename)}/", call)
+        name = package_named(call.params["package"])
         repository = await self._catalog.open(call.target)
         if filename.endswith(METADATA_SUFFIX):
             wheel = filename.removesuffix(METADATA_SUFFIX)
@@ -37,13 +43,6 @@ class FilesApi:
             return _reply(call, stored, b"text/plain; charset=utf-8")
         stored = await repository.open_file(name, filename)
         return _reply(call, stored, b"application/octet-stream")
-
-
-def _name(spelled: str) -> PackageName:
-    try:
-        return PackageName.parse(spelled)
-    except Rejected as error:
-        raise NotFound(error.message) from error
 
 
 def _reply(call: Call, stored: StoredFile, content_type: bytes) -> Answer:

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from bonded.server.core.errors import Rejected, TooLarge
+from bonded.server.core.errors import NotFound, Rejected, TooLarge
 from bonded.server.core.files import Content
 from bonded.server.core.iam import ANONYMOUS, Principal
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import PackageName, RepositoryName
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -135,6 +135,18 @@ def text_reply(text: str, status: int = 200, headers: Headers = ()) -> Reply:
     """Return *text* as plain text, with a newline."""
     body = f"{text}\n".encode()
     return Reply(status, body, (*_described(b"text/plain; charset=utf-8", body), *headers))
+
+
+def package_named(spelled: str) -> PackageName:
+    """Return the package that a path names.
+
+    Raises:
+        NotFound: no package can have such a name; installers go on only after 404.
+    """
+    try:
+        return PackageName.parse(spelled)
+    except Rejected as error:
+        raise NotFound(error.message) from error
 
 
 def moved(relative: str, call: Call) -> Reply:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.names import PackageName
 from bonded.server.pages.negotiation import Media, choose_coding, choose_media
 from bonded.server.pages.store import Page, Pages
 from bonded.server.repositories.catalog import Catalog
-from bonded.server.web.messages import Answer, Call, Reply, moved
+from bonded.server.web.messages import Answer, Call, Reply, moved, package_named
 
 _FORMATS = {media.value: media for media in Media}
 
@@ -26,7 +25,7 @@ class SimpleApi:
     async def show_package(self, call: Call) -> Answer:
         """Answer with one package; a name spelled otherwise is sent to its one page."""
         spelled = call.params["package"]
-        name = _name(spelled)
+        name = package_named(spelled)
         if spelled != name.normalized:
             return moved(f"../{name.normalized}/", call)
         return await self._page(call, name)
@@ -44,14 +43,6 @@ class SimpleApi:
         if call.has_already(page.etag):
             return Reply(304, b"", _validators(page))
         return Reply(200, page.body, page.headers)
-
-
-def _name(spelled: str) -> PackageName:
-    try:
-        return PackageName.parse(spelled)
-    except Rejected as error:
-        # No package can have such a name, and installers go on only after 404.
-        raise NotFound(error.message) from error
 
 
 def _asked_format(call: Call) -> Media | None:
