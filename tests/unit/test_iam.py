@@ -19,6 +19,8 @@ from bonded.server.core.iam import (
     Permission,
     Policy,
     Principal,
+    TokenLimits,
+    is_reading,
     parse_member,
 )
 
@@ -91,6 +93,56 @@ def test_a_decision_names_the_grant_that_allowed_it() -> None:
         is_allowed=True, resource="projects/p", role=READER, member=ADA.member
     )
     assert denied == DENIED
+
+
+GROUP = "group:team@example.com"
+HERE = "projects/p/locations/l/repositories/r"
+
+
+def test_what_a_principal_is_also_called_counts_as_it() -> None:
+    member = Principal(ADA.member, also=(GROUP,))
+    policy = Policy(HERE, (Binding(READER, (GROUP,)),))
+
+    allowed = Grants([policy]).decide(member, Permission.REPOSITORY_DOWNLOAD)
+
+    assert allowed.member == GROUP
+    assert Grants([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD) == DENIED
+
+
+def test_a_federated_identity_is_not_among_all_authenticated_users() -> None:
+    federated = Principal("principal://iam.example/pools/p/subject/s", also=("principalSet://p",))
+
+    assert federated.counts_as == (federated.member, "principalSet://p", "allUsers")
+
+
+LIMITS = st.builds(
+    TokenLimits, st.lists(st.sampled_from("abc"), max_size=2).map(tuple), st.booleans()
+)
+
+
+@given(POLICIES, PERMISSIONS, LIMITS)
+def test_limits_only_take_away(
+    policies: list[Policy], permission: Permission, limits: TokenLimits
+) -> None:
+    limited = Principal(ADA.member, limits=limits)
+
+    decision = Grants(policies, "a").decide(limited, permission)
+
+    free = is_allowed(policies, ADA, permission)
+    is_here = not limits.repositories or "a" in limits.repositories
+    is_within = is_here and (not limits.read_only or is_reading(permission))
+    assert decision.is_allowed == (free and is_within)
+
+
+def test_reading_changes_nothing_and_hands_out_no_credential() -> None:
+    reading = {one for one in Permission if is_reading(one)}
+
+    assert Permission.REPOSITORY_DOWNLOAD in reading
+    assert not any(
+        word in one.rpartition(".")[2].lower()
+        for one in reading
+        for word in ("create", "update", "delete", "upload", "set", "token", "sign", "able")
+    )
 
 
 def test_roles_grow_from_reader_to_owner() -> None:

@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[Callable[[Site], str], str]] = {
     ),
     "a key file that nobody knows": (
         lambda site: basic("_json_key", json.dumps(dict(site.admin_key) | OTHER_ID)),
-        "The service-account key does not exist or is disabled.",
+        "The service-account key does not exist any more.",
     ),
     "a self-signed JWT for the token endpoint": (
         lambda site: f"Bearer {sign_assertion(site.admin_key, site.clock)}",

@@ -32,6 +32,7 @@ from bonded.server.core.names import RepositoryName
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
 from bonded.server.identity.tokens import TokenIssuer, load_signing_keys
@@ -129,7 +130,9 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     signing_keys = load_signing_keys(settings.data_dir / SIGNING_KEYS)
     tokens = TokenIssuer(signing_keys, clock, timedelta(seconds=settings.token_life_s))
     assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
-    authenticator = Authenticator(metadata, tokens, assertions, clock)
+    of_accounts = AccountOrigins(metadata, clock)
+    origins = Origins({"key": of_accounts.check_key, "account": of_accounts.check_account})
+    authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
 
     accounts = Accounts(metadata, clock, partial(_make_key, settings.url))

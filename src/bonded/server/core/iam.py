@@ -99,16 +99,53 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
 """Predefined roles; their names and contents are Artifact Registry's (gar.md §3.1)."""
 
 
+_READING = frozenset({"get", "list", "getIamPolicy", "downloadArtifacts"})
+"""Last words of permissions that change nothing and hand out no credential."""
+
+
+def is_reading(permission: Permission) -> bool:
+    """Say whether *permission* only reads. What has no known reading word does not."""
+    return permission.rpartition(".")[2] in _READING
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """What narrows a token below what its principal may; it never widens anything."""
+
+    repositories: tuple[str, ...] = ()
+    """Full resource names; empty for no such limit."""
+    read_only: bool = False
+
+    def allow(self, permission: Permission, resource: str) -> bool:
+        """Say whether a token with these limits may be used for *permission* on *resource*.
+
+        One that names repositories is good for nothing else, not even for their
+        project; one that is read-only is good for what reads.
+        """
+        if self.repositories and resource not in self.repositories:
+            return False
+        return not self.read_only or is_reading(permission)
+
+    def __str__(self) -> str:
+        """What the token is good for, for a refusal."""
+        what = "reading" if self.read_only else "anything"
+        return f"{what} in {', '.join(self.repositories)}" if self.repositories else what
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Whoever is authenticated, or nobody.
 
     *member* is how a policy names them; *credential* says by what they proved
-    it, for logs (`key 3f2a…`, `token …`), and never holds a secret.
+    it, for logs (`key:3f2a…`, `session:…`), and never holds a secret. *also* are
+    further members of policies that mean this principal, such as its groups;
+    *limits* are those of the token it came with.
     """
 
     member: str
     credential: str = ""
+    also: tuple[str, ...] = ()
+    limits: TokenLimits | None = None
 
     @property
     def is_anonymous(self) -> bool:
@@ -120,7 +157,10 @@ class Principal:
         """Every member of a policy that means this principal."""
         if self.is_anonymous:
             return (ALL_USERS,)
-        return (self.member, ALL_AUTHENTICATED_USERS, ALL_USERS)
+        if self.member.startswith(_SIGN_IN):
+            return (self.member, *self.also, ALL_AUTHENTICATED_USERS, ALL_USERS)
+        # Federated identities are not "all authenticated users" (gar.md §3.3).
+        return (self.member, *self.also, ALL_USERS)
 
 
 ANONYMOUS = Principal(ALL_USERS)
@@ -212,12 +252,14 @@ class Grants:
     """The policies that govern one resource, arranged by member.
 
     A decision looks up the principal's own few members, so it costs the same
-    with ten bindings and with ten thousand.
+    with ten bindings and with ten thousand. *resource* is what the limits of a
+    token are compared with.
     """
 
-    __slots__ = ("_by_member",)
+    __slots__ = ("_by_member", "_resource")
 
-    def __init__(self, policies: Iterable[Policy]) -> None:
+    def __init__(self, policies: Iterable[Policy], resource: str = ORGANIZATION) -> None:
+        self._resource = resource
         self._by_member: dict[str, list[tuple[str, str]]] = {}
         for policy in policies:
             for binding in policy.bindings:
@@ -227,6 +269,9 @@ class Grants:
 
     def decide(self, principal: Principal, permission: Permission) -> Decision:
         """Say whether *principal* may use *permission*, and through which grant."""
+        limits = principal.limits
+        if limits is not None and not limits.allow(permission, self._resource):
+            return DENIED
         for member in principal.counts_as:
             for role, resource in self._by_member.get(member, ()):
                 if permission in ROLES[role]:

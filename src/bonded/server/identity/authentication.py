@@ -18,8 +18,9 @@ from bonded.server.identity.credentials import (
     parse_authorization,
 )
 from bonded.server.identity.keys import public_half
+from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.tokens import TokenIssuer
-from bonded.server.metadata.store import AccountKey, MetadataStore
+from bonded.server.metadata.store import AccountKey
 
 REMEMBERED_MAX = 16_384
 KEY_FILE_LIFE_S = 3600
@@ -45,14 +46,16 @@ class Authenticator:
 
     def __init__(
         self,
-        metadata: MetadataStore,
         tokens: TokenIssuer,
         assertions: AssertionVerifier,
+        origins: Origins,
+        accounts: AccountOrigins,
         clock: Clock,
     ) -> None:
-        self._metadata = metadata
         self._tokens = tokens
         self._assertions = assertions
+        self._origins = origins
+        self._accounts = accounts
         self._clock = clock
         self._known: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._key_files = asyncio.Semaphore(KEY_FILES_AT_ONCE_MAX)
@@ -92,15 +95,13 @@ class Authenticator:
             if not is_assertion(text):
                 raise
             assertion = await self._assertions.verify_bearer(text)
-            key = await self._live_key(assertion.key_id)
+            key = await self._accounts.live_key(assertion.key_id)
             return _principal(key), _sooner(assertion.expires_at, key)
-        key = await self._live_key(token.key_id)
-        if token.member != f"serviceAccount:{key.email}":
-            raise Unauthenticated("The access token is not valid")
-        return _principal(key), _sooner(token.expires_at, key)
+        expires_at = await self._origins.check(token)
+        return Principal(token.member, token.origin, token.also, token.limits), expires_at
 
     async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
-        key = await self._live_key(presented.key_id)
+        key = await self._accounts.live_key(presented.key_id)
         public = None
         if presented.email == key.email:
             async with self._key_files:
@@ -111,16 +112,6 @@ class Authenticator:
             raise Unauthenticated("The service-account key is not valid")
         return _principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 
-    async def _live_key(self, key_id: str) -> AccountKey:
-        async with self._metadata.read() as tx:
-            key = await tx.accounts.find_key(key_id)
-            account = None if key is None else await tx.accounts.find(key.email)
-        if key is None or account is None or key.is_disabled or account.is_disabled:
-            raise Unauthenticated("The service-account key does not exist or is disabled")
-        if key.expires_at is not None and key.expires_at <= self._clock():
-            raise Unauthenticated("The service-account key has expired")
-        return key
-
     async def exchange(self, assertion: str) -> tuple[str, int]:
         """Return an access token for an assertion, and its life in seconds (RFC 7523 §2.1).
 
@@ -128,8 +119,9 @@ class Authenticator:
             Unauthenticated: the assertion proves nobody.
         """
         verified = await self._assertions.verify_grant(assertion)
-        key = await self._live_key(verified.key_id)
-        return self._tokens.issue(_principal(key).member, key.id)
+        key = await self._accounts.live_key(verified.key_id)
+        principal = _principal(key)
+        return self._tokens.issue(principal.member, principal.credential)
 
 
 def _sooner(expires_at: float, key: AccountKey) -> float:
@@ -138,4 +130,4 @@ def _sooner(expires_at: float, key: AccountKey) -> float:
 
 
 def _principal(key: AccountKey) -> Principal:
-    return Principal(f"serviceAccount:{key.email}", credential=f"key {key.id}")
+    return Principal(f"serviceAccount:{key.email}", credential=f"key:{key.id}")

@@ -27,7 +27,8 @@ class PolicyBook:
         if known is not None and known[0] == access_serial:
             return known[1]
         async with self._metadata.read() as tx:
-            grants = Grants(await tx.policies.find_all(_lineage(resource)))
+            policies = await tx.policies.find_all(_lineage(resource))
+        grants = Grants(policies, str(resource))
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)
         if len(self._known) > REMEMBERED_MAX:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -18,6 +20,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated, Unavailable
+from bonded.server.core.iam import TokenLimits
 from bonded.server.identity.private_files import write_private
 
 ALGORITHM = "ES256"
@@ -30,10 +33,16 @@ class AccessToken:
 
     member: str
     """The principal, as a policy names it."""
-    key_id: str
-    """The service-account key that it was issued for."""
+    origin: str
+    """What must stay alive for it to be good, as `kind:name` (see `identity.origins`)."""
     expires_at: float
     """Seconds since 1970."""
+    also: tuple[str, ...] = ()
+    """Further members of policies that mean its principal, such as groups."""
+    limits: TokenLimits | None = None
+    issued_at: float = 0.0
+    id: str = ""
+    """Its `jti`, by which it alone can be revoked."""
 
 
 class TokenIssuer:
@@ -44,19 +53,34 @@ class TokenIssuer:
         self._clock = clock
         self._life = life
 
-    def issue(self, member: str, key_id: str) -> tuple[str, int]:
-        """Return a token for *member*, and its life in seconds."""
+    def issue(
+        self,
+        member: str,
+        origin: str,
+        *,
+        also: Sequence[str] = (),
+        limits: TokenLimits | None = None,
+        life: timedelta | None = None,
+    ) -> tuple[str, int]:
+        """Return a token for *member*, and its life in seconds.
+
+        *origin* says what must stay alive for it to be good, as `kind:name`.
+        """
         now = int(self._clock().timestamp())
-        life_s = int(self._life.total_seconds())
+        life_s = int((self._life if life is None else life).total_seconds())
         newest = self._keys.keys[-1]
-        claims = {
+        claims: dict[str, object] = {
             "iss": ISSUER,
             "sub": member,
-            "key": key_id,
+            "origin": origin,
             "iat": now,
             "exp": now + life_s,
             "jti": secrets.token_urlsafe(12),
         }
+        if also:
+            claims["also"] = list(also)
+        if limits is not None:
+            claims["limits"] = asdict(limits)
         header = {"alg": ALGORITHM, "typ": "at+jwt", "kid": newest.kid}
         return jwt.encode(header, claims, newest, algorithms=[ALGORITHM]), life_s
 
@@ -69,7 +93,7 @@ class TokenIssuer:
         try:
             decoded = jwt.decode(token, self._keys, algorithms=[ALGORITHM])
             claims = decoded.claims
-            found = AccessToken(str(claims["sub"]), str(claims["key"]), float(claims["exp"]))
+            found = _read(claims)
             is_ours = claims["iss"] == ISSUER and decoded.header.get("typ") == "at+jwt"
         except (JoseError, ValueError, KeyError, TypeError):
             is_ours, found = False, None
@@ -78,6 +102,22 @@ class TokenIssuer:
         if found.expires_at <= self._clock().timestamp():
             raise Unauthenticated("The access token has expired", hint="Fetch a new one.")
         return found
+
+
+def _read(claims: Mapping[str, Any]) -> AccessToken:
+    said = claims.get("limits")
+    limits = None
+    if said is not None:
+        limits = TokenLimits(tuple(said["repositories"]), bool(said["read_only"]))
+    return AccessToken(
+        member=str(claims["sub"]),
+        origin=str(claims["origin"]),
+        expires_at=float(claims["exp"]),
+        also=tuple(claims.get("also", ())),
+        limits=limits,
+        issued_at=float(claims["iat"]),
+        id=str(claims["jti"]),
+    )
 
 
 def load_signing_keys(path: Path) -> KeySet:

@@ -48,6 +48,13 @@ class Access:
                 "The request has no valid authentication credentials",
                 hint="Send an access token as password of the user oauth2accesstoken.",
             )
+        limits = principal.limits
+        if limits is not None and not limits.allow(permission, str(resource)):
+            raise Forbidden(
+                f"Permission '{permission}' denied on resource '{resource}': "
+                f"the access token is limited to {limits}",
+                hint="Use a token with other limits, or with none.",
+            )
         raise Forbidden(
             f"Permission '{permission}' denied on resource "
             f"'//{_service(resource)}/{resource}' (or it may not exist) for {principal.member}"

@@ -1,0 +1,83 @@
+"""What must stay alive for a credential to be good: a key, an account, a sign-in, a provider.
+
+A token names its origin as `kind:name`. Whoever ends an origin advances the
+access serial in the same transaction; the next request with a token that hangs
+on it is verified again, on every replica, and fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Unauthenticated
+from bonded.server.identity.tokens import AccessToken
+from bonded.server.metadata.store import AccountKey, MetadataStore
+
+FOR_EVER = float("inf")
+
+Origin = Callable[[str, AccessToken], Awaitable[float]]
+"""Given an origin's name and a token that hangs on it, says until when the token is good
+(seconds since 1970; FOR_EVER for as long as it says itself).
+
+Raises Unauthenticated when the origin is gone, disabled or expired, or is not the member's.
+"""
+
+
+class Origins:
+    """Asks the origin of a token whether it is still alive."""
+
+    def __init__(self, by_kind: Mapping[str, Origin]) -> None:
+        self._by_kind = by_kind
+
+    async def check(self, token: AccessToken) -> float:
+        """Return until when *token* is good (seconds since 1970).
+
+        Raises:
+            Unauthenticated: its origin is no more.
+        """
+        kind, _, name = token.origin.partition(":")
+        origin = self._by_kind.get(kind)
+        if origin is None:
+            raise Unauthenticated("The access token is not valid")
+        return min(token.expires_at, await origin(name, token))
+
+
+class AccountOrigins:
+    """Service accounts and their keys as origins."""
+
+    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    async def live_key(self, key_id: str) -> AccountKey:
+        """Return a key that is good now. Raises Unauthenticated."""
+        async with self._metadata.read() as tx:
+            key = await tx.accounts.find_key(key_id)
+            account = None if key is None else await tx.accounts.find(key.email)
+        if key is None or account is None:
+            raise Unauthenticated("The service-account key does not exist any more")
+        if account.is_disabled:
+            raise Unauthenticated(f"The service account {account.email} is disabled")
+        if key.is_disabled:
+            raise Unauthenticated("The service-account key is disabled")
+        if key.expires_at is not None and key.expires_at <= self._clock():
+            raise Unauthenticated("The service-account key has expired", hint="Create another.")
+        return key
+
+    async def check_key(self, key_id: str, token: AccessToken) -> float:
+        """Check a token that was issued for a key (`key:ID`)."""
+        key = await self.live_key(key_id)
+        if token.member != f"serviceAccount:{key.email}":
+            raise Unauthenticated("The access token is not valid")
+        return FOR_EVER if key.expires_at is None else key.expires_at.timestamp()
+
+    async def check_account(self, email: str, token: AccessToken) -> float:
+        """Check a token that was issued for an account without a key (`account:EMAIL`)."""
+        async with self._metadata.read() as tx:
+            account = await tx.accounts.find(email)
+        if account is None or token.member != f"serviceAccount:{email}":
+            raise Unauthenticated(f"The service account {email} does not exist any more")
+        if account.is_disabled:
+            raise Unauthenticated(f"The service account {email} is disabled")
+        return FOR_EVER
