@@ -1,0 +1,210 @@
+"""Expressions in CEL: attribute mappings and conditions that administrators write (gar.md §3.4).
+
+The evaluator is Google's own (cel-cpp): it checks names and types before anything
+runs, its regular expressions are RE2's and take linear time, and it bounds nesting
+(32) and iterations (10,000). What it does not bound is how large a value becomes;
+the rules here do, because the text comes from whoever may configure a provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel  # type: ignore[import-untyped]
+
+from bonded.server.core.errors import Rejected
+
+TEXT_LENGTH_MAX = 4096
+"""Of one expression: Google's limit for conditions."""
+COMPREHENSIONS_MAX = 2
+"""Of one expression. Each may square the size of a value, and so the time of comparing it."""
+LIST_LENGTH_MAX = 1000
+"""Of a list that an expression gives."""
+
+Value = bool | int | float | str | datetime | timedelta | tuple[str, ...] | None
+"""What an expression may give."""
+
+_POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+# A raw string ends at the first quote, any other at the first that no backslash precedes.
+_TEXT = re.compile(
+    r"""//[^\n]*"""
+    r"""|(?:[rR][bB]?|[bB][rR])(?:'''.*?'''|\"\"\".*?\"\"\"|'[^'\n]*'|"[^"\n]*")"""
+    r"""|'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\""""
+    r"""|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*\"""",
+    re.DOTALL,
+)
+_COMPREHENSION = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a condition holds, and if not, why."""
+
+    is_true: bool
+    reason: str = ""
+
+
+class Expression:
+    """A checked expression, ready to be evaluated. Build it with `parse_expression`."""
+
+    def __init__(self, text: str, program: Any) -> None:
+        self.text = text
+        self._program = program
+
+    def evaluate(self, variables: Mapping[str, object]) -> Value:
+        """Return what the expression gives for *variables*.
+
+        Raises:
+            Rejected: it gives nothing: a name is missing, or types do not fit.
+        """
+        try:
+            found = self._program.eval(data=variables)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise Rejected(f"{self._quoted} cannot be evaluated: {_cause(str(error))}") from None
+        kind = found.type()
+        if kind == cel.Type.ERROR:
+            raise Rejected(f"{self._quoted} cannot be evaluated: {_cause(str(found.value()))}")
+        if kind.name().startswith("LIST"):
+            return self._texts(found.value())
+        if kind not in _SCALARS:
+            raise Rejected(f"{self._quoted} gives a {kind.name()}, which nothing here can use")
+        value: Value = found.value()
+        return value
+
+    def verdict(self, variables: Mapping[str, object]) -> Verdict:
+        """Say whether the expression is true; what cannot be evaluated is not."""
+        try:
+            value = self.evaluate(variables)
+        except Rejected as error:
+            return Verdict(is_true=False, reason=error.message)
+        if value is True:
+            return Verdict(is_true=True)
+        return Verdict(is_true=False, reason=f"{self._quoted} is {str(value).lower()}")
+
+    def _texts(self, values: list[Any]) -> tuple[str, ...]:
+        if len(values) > LIST_LENGTH_MAX:
+            raise Rejected(f"{self._quoted} gives a list of more than {LIST_LENGTH_MAX}")
+        if not all(value.type() == cel.Type.STRING for value in values):
+            raise Rejected(f"{self._quoted} gives a list of something else than strings")
+        return tuple(value.value() for value in values)
+
+    @property
+    def _quoted(self) -> str:
+        return f"The expression {_shown(self.text)}"
+
+
+def parse_expression(
+    text: str, variables: tuple[str, ...], *, is_condition: bool = False
+) -> Expression:
+    """Check *text*, which may use *variables*; a condition must give a bool.
+
+    Raises:
+        Rejected: it is no such expression; the message says where the mistake is.
+    """
+    if len(text) > TEXT_LENGTH_MAX:
+        raise Rejected(f"The expression is longer than {TEXT_LENGTH_MAX} characters")
+    try:
+        program = _environment(variables).compile(text)
+    except (RuntimeError, ValueError) as error:
+        raise Rejected(
+            f"The expression {_shown(text)} is wrong{_where(str(error))}",
+            hint=f"It is CEL, and may use {', '.join(variables)}.",
+        ) from None
+    _bound_growth(text)
+    if is_condition and program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
+        kind = program.return_type().name()
+        raise Rejected(
+            f"The condition {_shown(text)} gives a {kind}", hint="It must be true or false."
+        )
+    return Expression(text, program)
+
+
+def _bound_growth(text: str) -> None:
+    # `.map(a, a + a)`, thirty times in a row, is a gigabyte; `.map(a, [a, a])` as many comparisons.
+    bare = _TEXT.sub("''", text)
+    comprehensions = len(_COMPREHENSION.findall(bare))
+    if comprehensions > COMPREHENSIONS_MAX:
+        raise Rejected(
+            f"The expression uses {comprehensions} of all, exists, exists_one, map and filter; "
+            f"{COMPREHENSIONS_MAX} are allowed",
+            hint="Split it, or map a claim to an attribute first.",
+        )
+    if comprehensions and "+" in bare:
+        raise Rejected(
+            "The expression uses + together with all, exists, exists_one, map or filter",
+            hint="Use one or the other.",
+        )
+
+
+def extract(text: str, template: str) -> str:
+    """Return what stands in *text* where *template* has its `{placeholder}`; "" if it fits nowhere.
+
+    IAM's own function: `"a/orders/7/x".extract("/orders/{id}/")` is `"7"`.
+
+    Raises:
+        ValueError: the template has not exactly one placeholder.
+    """
+    found = re.fullmatch(r"([^{}]*)\{[A-Za-z_][A-Za-z0-9_]*\}([^{}]*)", template)
+    if found is None:
+        raise ValueError(f"the template {template[:80]!r} must hold one {{placeholder}}")
+    before, after = found.groups()
+    start = text.find(before)
+    if start < 0:
+        return ""
+    start += len(before)
+    stop = text.find(after, start) if after else len(text)
+    return "" if stop < 0 else text[start:stop]
+
+
+_SCALARS = (
+    cel.Type.BOOL,
+    cel.Type.INT,
+    cel.Type.UINT,
+    cel.Type.DOUBLE,
+    cel.Type.STRING,
+    cel.Type.TIMESTAMP,
+    cel.Type.DURATION,
+    cel.Type.NULL,
+)
+_FUNCTIONS = (
+    cel.FunctionDecl(
+        "extract",
+        [
+            cel.Overload(
+                "string_extract_template",
+                return_type=cel.Type.STRING,
+                parameters=[cel.Type.STRING, cel.Type.STRING],
+                is_member=True,
+                impl=extract,
+            )
+        ],
+    ),
+)
+
+
+@lru_cache(maxsize=16)
+def _environment(variables: tuple[str, ...]) -> Any:
+    return cel.NewEnv(variables=dict.fromkeys(variables, cel.Type.DYN), functions=list(_FUNCTIONS))
+
+
+def _shown(text: str) -> str:
+    return f"`{' '.join(text.split())[:120]}`"
+
+
+def _where(error: str) -> str:
+    found = _POSITION.search(error)
+    if found is None:
+        return f": {_cause(error)}"
+    line, column, words = int(found[1]), int(found[2]), found[3]
+    words = words.removesuffix(" [INVALID_ARGUMENT]").removesuffix(" (in container '')")
+    return f" at line {line}, column {column}: {words}" if line > 0 else f": {words}"
+
+
+def _cause(error: str) -> str:
+    # cel-cpp writes `CODE: what happened`; the code is its own.
+    return re.sub(r"^[A-Z_]+: ", "", error.partition("\n")[0])
