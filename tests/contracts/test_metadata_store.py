@@ -177,15 +177,17 @@ async def test_a_repository_changes_its_description_labels_and_time(
 ) -> None:
     later = NOW + timedelta(hours=1)
 
+    changed = replace(RECORD, description="Theirs", labels={}, updated_at=later)
+
     async with team.transaction() as tx:
-        await tx.repositories.update(TEAM, "Theirs", {}, later)
+        await tx.repositories.update(changed)
 
     async with team.read() as tx:
         found = await tx.repositories.find(TEAM)
-    assert found == replace(RECORD, description="Theirs", labels={}, updated_at=later)
+    assert found == changed
     with pytest.raises(NotFound):
         async with team.transaction() as tx:
-            await tx.repositories.update(replace(TEAM, repository="none"), "", {}, later)
+            await tx.repositories.update(replace(changed, name=replace(TEAM, repository="none")))
 
 
 async def test_a_removed_repository_takes_its_packages_and_moves_their_serials(

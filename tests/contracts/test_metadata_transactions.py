@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import make_url, text
@@ -30,9 +32,12 @@ from bonded.server.metadata.store import (
     listing_scope,
     package_scope,
 )
-from support.databases import Database
 from support.postgresql import PostgreSql
 from support.server import free_port
+
+if TYPE_CHECKING:
+    # Not at run time: pytest must be the first to load its plugin.
+    from support.databases import Database
 
 pytest_plugins = ("support.databases",)
 
@@ -346,7 +351,7 @@ async def test_a_text_that_a_database_cannot_hold_is_the_clients_mistake_not_an_
     outcome = ""
     try:
         async with team.transaction() as tx:
-            await tx.repositories.update(TEAM, "nul \x00 byte", {}, NOW)
+            await tx.repositories.update(replace(RECORD, description="nul \x00 byte"))
     except Rejected as error:
         outcome = error.message
 

@@ -51,6 +51,9 @@ class Settings:
     )
     first_project: str = _setting("my-project", "the project that the first start creates")
     first_repository: str = _setting("python", "the repository that the first start creates")
+    public_index_url: str = _setting(
+        "", "the simple index behind remote repositories of the preset PYPI. Empty: the public PyPI"
+    )
     token_life_s: int = _setting(3600, "life of an access token, in seconds")
     file_size_max_bytes: int = _setting(10 * GIB, "largest file that may be published, in bytes")
     unpacked_size_max_bytes: int = _setting(

@@ -17,9 +17,13 @@ from bonded.server.core.digests import Sha256
 from bonded.server.core.files import File, Package, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
 
 ACCESS = "access"
 """The scope of everything that decides who may: policies, accounts, keys."""
+
+REPOSITORIES = "repositories"
+"""The scope of which repositories there are, and how they are set up."""
 
 
 def listing_scope(repository: RepositoryName) -> str:
@@ -53,7 +57,12 @@ class RepositoryRecord:
     created_at: datetime
     updated_at: datetime
     size_bytes: int = 0
-    mode: str = "STANDARD_REPOSITORY"
+    config: RepositoryConfig = None
+
+    @property
+    def mode(self) -> Mode:
+        """Where the repository gets its packages from."""
+        return mode_of(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +119,9 @@ class RepositoryTable(Protocol):
     ) -> tuple[RepositoryRecord, ...]: ...
     async def hold(self, name: RepositoryName) -> None: ...
     async def list_locations(self, project: str) -> tuple[str, ...]: ...
-    async def update(
-        self, name: RepositoryName, description: str, labels: dict[str, str], at: datetime
-    ) -> None: ...
+    async def hold_all(self) -> None: ...
+    async def list_dependents(self, name: RepositoryName) -> tuple[RepositoryName, ...]: ...
+    async def update(self, record: RepositoryRecord) -> None: ...
     async def remove(self, name: RepositoryName) -> None: ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, NotFound, Rejected
@@ -135,12 +136,12 @@ class Administration:
             await tx.repositories.hold(name)
             record = await tx.repositories.find(name)
             assert record is not None
-            description, labels = record.description, record.labels
+            record = replace(record, updated_at=self._clock())
             if "description" in changes:
-                description = parse_description(changes["description"])
+                record = replace(record, description=parse_description(changes["description"]))
             if "labels" in changes:
-                labels = parse_labels(changes["labels"])
-            await tx.repositories.update(name, description, labels, self._clock())
+                record = replace(record, labels=parse_labels(changes["labels"]))
+            await tx.repositories.update(record)
         return await self.get_repository(name)
 
     async def delete_repository(self, name: RepositoryName) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Row, bindparam, delete, exists, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.names import RepositoryName
-from bonded.server.metadata.sql import schema
+from bonded.server.core.upstreams import RepositoryConfig, upstreams_of
+from bonded.server.metadata.sql import configurations, schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.serials import advance, advance_below
-from bonded.server.metadata.store import ACCESS, Project, RepositoryRecord, listing_scope
+from bonded.server.metadata.store import (
+    ACCESS,
+    REPOSITORIES,
+    Project,
+    RepositoryRecord,
+    listing_scope,
+)
 
 _projects = schema.projects
 _repositories = schema.repositories
+_upstreams = schema.repository_upstreams
 
 NAMED = (
     _repositories.c.project == bindparam("in_project"),
@@ -102,8 +108,14 @@ class SqlRepositories:
         self._connection = connection
 
     async def add(self, record: RepositoryRecord) -> None:
-        """Add *record*. Raises Conflict if its name is taken, NotFound without its project."""
+        """Add *record*.
+
+        Raises:
+            Conflict: its name is taken.
+            NotFound: its project, or an upstream on this server, does not exist.
+        """
         name = record.name
+        await self.hold_all()
         await SqlProjects(self._connection).hold(name.project)
         try:
             await self._connection.execute(
@@ -117,10 +129,12 @@ class SqlRepositories:
                     created_at=record.created_at,
                     updated_at=record.updated_at,
                     size_bytes=record.size_bytes,
+                    config=configurations.encode(record.config),
                 )
             )
         except IntegrityError as error:
             raise Conflict(f"Repository {name} already exists") from error
+        await self._name_upstreams(name, record.config)
         await advance(self._connection, listing_scope(name))
 
     async def find(self, name: RepositoryName) -> RepositoryRecord | None:
@@ -152,40 +166,94 @@ class SqlRepositories:
         query = select(place).where(_repositories.c.project == project).distinct().order_by(place)
         return tuple((await self._connection.execute(query)).scalars().all())
 
-    async def update(
-        self, name: RepositoryName, description: str, labels: dict[str, str], at: datetime
-    ) -> None:
-        """Change what may change. Raises NotFound."""
+    async def hold_all(self) -> None:
+        """Let nobody else add, set up or remove a repository until the commit.
+
+        What is decided by looking at several of them, that none is its own upstream, then
+        stays true.
+        """
+        await advance(self._connection, REPOSITORIES)
+
+    async def list_dependents(self, name: RepositoryName) -> tuple[RepositoryName, ...]:
+        """Return the repositories that have *name* as an upstream, in order."""
+        named = select(_repositories.c.key).where(*NAMED).scalar_subquery()
+        query = (
+            select(_repositories)
+            .join(_upstreams, _upstreams.c.repository == _repositories.c.key)
+            .where(_upstreams.c.upstream == named)
+        )
+        rows = await self._connection.execute(query, parts_of(name))
+        return tuple(sorted(_repository(row).name for row in rows))
+
+    async def update(self, record: RepositoryRecord) -> None:
+        """Change description, labels and configuration to those of *record*.
+
+        A configuration other than before is for whoever has called `hold_all`.
+
+        Raises:
+            NotFound: it, or an upstream on this server, does not exist.
+        """
         changed = await self._connection.execute(
             update(_repositories)
             .where(*NAMED)
-            .values(description=description, labels=labels, updated_at=at),
-            parts_of(name),
+            .values(
+                description=record.description,
+                labels=record.labels,
+                updated_at=record.updated_at,
+                config=configurations.encode(record.config),
+            ),
+            parts_of(record.name),
         )
         if not changed.rowcount:
-            raise NotFound(f"Repository {name} does not exist")
+            raise NotFound(f"Repository {record.name} does not exist")
+        await self._name_upstreams(record.name, record.config)
 
     async def remove(self, name: RepositoryName) -> None:
-        """Remove the repository and every row in it; its blobs become orphans. Raises NotFound."""
+        """Remove the repository and every row in it; its blobs become orphans.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it is an upstream of another.
+        """
         await advance(self._connection, ACCESS)
+        await self.hold_all()
         # Held before anything goes, or a package published meanwhile would disappear
         # without its serial moving.
         key = await hold_repository(self._connection, name)
+        if dependents := await self.list_dependents(name):
+            raise Conflict(
+                f"Repository {name} is an upstream of {', '.join(map(str, dependents))}",
+                hint="Take it out of there first.",
+            )
         removal = delete(_repositories).where(_repositories.c.key == key)
         await self._connection.execute_long(removal)
         await advance_below(self._connection, listing_scope(name))
         await advance(self._connection, listing_scope(name))
 
+    async def _name_upstreams(self, name: RepositoryName, config: RepositoryConfig) -> None:
+        key = await hold_repository(self._connection, name)
+        before = delete(_upstreams).where(_upstreams.c.repository == key)
+        await self._connection.execute(before)
+        for upstream in upstreams_of(config):
+            found = await self._connection.execute(_FIND_REPOSITORY, parts_of(upstream))
+            row = found.one_or_none()
+            if row is None:
+                raise NotFound(f"Repository {upstream} does not exist")
+            await self._connection.execute(
+                insert(_upstreams).values(repository=key, upstream=row.key)
+            )
+
 
 def _repository(row: Row[tuple[object, ...]]) -> RepositoryRecord:
+    name = RepositoryName(row.project, row.location, row.repository)
     return RepositoryRecord(
-        name=RepositoryName(row.project, row.location, row.repository),
+        name=name,
         description=row.description,
         labels=dict(row.labels),
         created_at=row.created_at,
         updated_at=row.updated_at,
         size_bytes=row.size_bytes,
-        mode=row.mode,
+        config=configurations.decode(row.config, name),
     )
 
 

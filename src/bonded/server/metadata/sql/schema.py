@@ -76,7 +76,16 @@ repositories = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("config", JSON(none_as_null=True)),
     UniqueConstraint("project", "location", "repository"),
+)
+
+# What `config` names as upstreams, where the database can see to it that they stay.
+repository_upstreams = Table(
+    "repository_upstreams",
+    metadata,
+    Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), primary_key=True),
+    Column("upstream", ForeignKey("repositories.key"), primary_key=True, index=True),
 )
 
 packages = Table(
