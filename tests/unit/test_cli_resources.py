@@ -637,6 +637,29 @@ def test_a_key_is_not_made_where_it_could_not_be_kept(
     assert not any(request.endswith("/keys") for request in registry.requests)
 
 
+def test_a_file_that_is_there_is_replaced_only_when_asked(
+    registry: Registry, bonded: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "ci.json"
+    path.write_text("precious")
+    line = ("iam", "service-accounts", "keys", "create", str(path), f"--iam-account={EMAIL}")
+
+    assert bonded(*line) == snapshot(
+        Said(
+            out="",
+            err="""\
+ERROR: (bonded.iam.service-accounts.keys.create) DIR/ci.json is there already.
+Choose another name. With --overwrite it is replaced: a key in it that is kept nowhere else is lost, though it still works.
+""",
+            status=1,
+        )
+    )
+    assert path.read_text() == "precious"
+    assert not any(request.endswith("/keys") for request in registry.requests)
+    assert bonded(*line, "--overwrite").status == 0
+    assert "private_key" in path.read_text()
+
+
 def test_a_name_cannot_reach_another_resource(registry: Registry, bonded: Terminal) -> None:
     said = bonded("projects", "describe", "x/../../operations?y#z:getIamPolicy")
     assert said.status == 1

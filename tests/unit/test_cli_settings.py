@@ -38,7 +38,7 @@ def test_settings_of_pip(registry: Registry, bonded: Terminal) -> None:
     assert said.err == ""
     assert said.out == snapshot("""\
 # Insert the following snippet into your pip.conf
-# Credentials: (umask 077; printf 'machine 127.0.0.1 login oauth2accesstoken password %s\\n' "$(bonded auth print-access-token)" >> ~/.netrc)
+# Credentials: bonded auth configure-netrc --project=my-project --location=local --repository=my-repo
 
 [global]
 index-url = http://127.0.0.1:PORT/my-project/my-repo/simple/
@@ -126,7 +126,7 @@ index-servers =
 repository: http://127.0.0.1:PORT/my-project/python/
 
 # Insert the following snippet into your pip.conf
-# Credentials: (umask 077; printf 'machine 127.0.0.1 login oauth2accesstoken password %s\\n' "$(bonded auth print-access-token)" >> ~/.netrc)
+# Credentials: bonded auth configure-netrc --project=my-project --location=local --repository=python
 
 [global]
 index-url = http://127.0.0.1:PORT/my-project/python/simple/
@@ -148,7 +148,7 @@ def test_a_key_shows_nowhere_but_in_pypirc(registry: Registry, bonded: Terminal)
         )
         assert said.status == 0
         assert password[:20] not in said.out
-        assert "_json_key_base64" in said.out
+        assert ("--json-key=DIR/key.json" if tool == "pip" else "_json_key_base64") in said.out
     said = bonded(
         "artifacts",
         "print-settings",
@@ -170,7 +170,7 @@ username: _json_key_base64
 password: SECRET
 
 # Insert the following snippet into your pip.conf
-# Credentials: (umask 077; printf 'machine 127.0.0.1 login _json_key_base64 password %s\\n' "$(base64 < DIR/key.json | tr -d '\\n')" >> ~/.netrc)
+# Credentials: bonded auth configure-netrc --project=my-project --location=local --repository=python --json-key=DIR/key.json
 
 [global]
 index-url = http://127.0.0.1:PORT/my-project/python/simple/
@@ -201,6 +201,28 @@ publish-url = "http://127.0.0.1:PORT/my-project/python/"
 default = true
 authenticate = "always"
 """)
+
+
+def test_an_explicit_index_is_for_those_who_name_it(registry: Registry, bonded: Terminal) -> None:
+    registry.add_repository()
+    line = ("artifacts", "print-settings", "python", "--repository=python", "--explicit")
+
+    of_uv, of_poetry = bonded(*line, "--tool=uv").out, bonded(*line, "--tool=poetry").out
+
+    assert "\nexplicit = true\n" in of_uv
+    assert "default" not in of_uv
+    assert '\npriority = "explicit"\n' in of_poetry
+    for tool in ((), ("--tool=pip",)):
+        assert bonded(*line, *tool) == snapshot(
+            Said(
+                out="",
+                err="""\
+ERROR: (bonded.artifacts.print-settings.python) [--explicit] is for --tool=uv and --tool=poetry.
+Other tools cannot say that an index is for some packages only.
+""",
+                status=1,
+            )
+        )
 
 
 def test_a_repository_must_be_named_and_hold_packages_of_python(
@@ -256,7 +278,7 @@ def test_a_location_with_a_host_of_its_own_is_printed(registry: Registry, bonded
     ],
 )
 def test_plain_http_to_another_machine_needs_trust(server: str, is_insecure: bool) -> None:  # noqa: FBT001
-    target = Target(server, "p", "r")
+    target = Target(server, "p", "local", "r")
 
     assert ("trusted-host = " in TOOLS["pip"](target)) is is_insecure
     assert ("verify_ssl = false" in TOOLS["pdm"](target)) is is_insecure

@@ -17,6 +17,7 @@ PLACES = {
     "components": "bonded.cli.components:components",
     "config": "bonded.cli.config:config",
     "iam": "bonded.cli.iam:iam",
+    "metadata-server": "bonded.cli.metadata_server:metadata_server",
     "organizations": "bonded.cli.organizations:organizations",
     "projects": "bonded.cli.projects:projects",
     "serve": "bonded.cli.serve:serve",

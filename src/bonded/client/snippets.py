@@ -32,8 +32,11 @@ class Target:
 
     server: str
     project: str
+    location: str
     repository: str
     key_file: KeyFile | None = None
+    is_explicit: bool = False
+    """Whether the settings are for the packages that name the repository, and for no others."""
 
     @property
     def upload_url(self) -> str:
@@ -85,9 +88,12 @@ class Target:
 
 def pip(target: Target) -> str:
     """Return a pip.conf. With `extra-index-url` public packages could shadow ours: `index-url`."""
-    # printf is built into shells, so no list of processes shows the password; netrc knows no ports.
-    netrc = f"machine {target.host} login {target.user} password %s\\n"
-    command = f"(umask 077; printf '{netrc}' \"{target.password_command}\" >> ~/.netrc)"
+    command = (
+        f"bonded auth configure-netrc --project={target.project} --location={target.location} "
+        f"--repository={target.repository}"
+    )
+    if target.key_file:
+        command += f" --json-key={shlex.quote(target.key_file.path)}"
     trusted = f"trusted-host = {urlsplit(target.server).netloc}\n" if target.is_insecure else ""
     return (
         "# Insert the following snippet into your pip.conf\n"
@@ -132,6 +138,7 @@ def uv(target: Target) -> str:
     The user name stays out of the URL: uv would first try it with an empty password, on every
     file. `authenticate` makes uv say what is missing instead of trying without (standards.md §3.1).
     """
+    scope = "explicit" if target.is_explicit else "default"
     return (
         "# Insert the following snippet into your pyproject.toml\n"
         f"# Credentials: {target.exports(f'UV_INDEX_{target.variable}')}\n"
@@ -141,7 +148,7 @@ def uv(target: Target) -> str:
         f'name = "{target.repository}"\n'
         f'url = "{target.index_url}"\n'
         f'publish-url = "{target.upload_url}"\n'
-        "default = true\n"
+        f"{scope} = true\n"
         'authenticate = "always"\n'
     )
 
@@ -149,6 +156,7 @@ def uv(target: Target) -> str:
 def poetry(target: Target) -> str:
     """Return a source for pyproject.toml. By the environment: `poetry config` shows in `ps`."""
     publish = f"POETRY_REPOSITORIES_{target.variable}_URL={target.upload_url}"
+    priority = "explicit" if target.is_explicit else "primary"
     return (
         "# Insert the following snippet into your pyproject.toml\n"
         f"# Credentials: {target.exports(f'POETRY_HTTP_BASIC_{target.variable}')}\n"
@@ -157,7 +165,7 @@ def poetry(target: Target) -> str:
         "[[tool.poetry.source]]\n"
         f'name = "{target.repository}"\n'
         f'url = "{target.index_url}"\n'
-        'priority = "primary"\n'
+        f'priority = "{priority}"\n'
     )
 
 
@@ -183,3 +191,5 @@ TOOLS: Mapping[str, Callable[[Target], str]] = {
     "pdm": pdm,
     "twine": twine,
 }
+# The tools whose sources can be for packages that name them, and for no others.
+EXPLICIT_TOOLS = ("uv", "poetry")

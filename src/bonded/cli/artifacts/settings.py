@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,12 @@ def print_settings() -> None:
     type=click.Choice(list(snippets.TOOLS)),
     help="The client; by default .pypirc and pip.conf.",
 )
+@click.option(
+    "--explicit",
+    is_flag=True,
+    help="Only for packages whose source names this repository; all others stay with the public "
+    "index (uv and Poetry).",
+)
 @pass_session
 def python(
     session: Session,
@@ -42,9 +49,17 @@ def python(
     location: str | None,
     json_key: Path | None,
     tool: str | None,
+    *,
+    explicit: bool,
 ) -> None:
     """Print settings for pip, uv, Poetry, PDM or twine."""
+    if explicit and tool not in snippets.EXPLICIT_TOOLS:
+        raise Misconfigured(
+            f"[--explicit] is for --tool={' and --tool='.join(snippets.EXPLICIT_TOOLS)}.",
+            hint="Other tools cannot say that an index is for some packages only.",
+        )
     target = find_target(session, repository, location, json_key)
+    target = replace(target, is_explicit=explicit)
     write = snippets.TOOLS[tool] if tool else snippets.pypirc_and_pip
     click.echo(write(target), nl=False)
 
@@ -69,7 +84,7 @@ def find_target(
     if found.get("format") != "PYTHON":
         raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
     server = _server_of(session.server, place, found)
-    return snippets.Target(server, place.project, place.repository, key_file)
+    return snippets.Target(server, place.project, place.location, place.repository, key_file)
 
 
 def _server_of(server: str, place: RepositoryPlace, repository: Message) -> str:

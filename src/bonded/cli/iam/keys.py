@@ -35,11 +35,18 @@ def keys() -> None:
 @keys.command()
 @click.argument("output_file", type=click.Path(path_type=Path, allow_dash=True))
 @IAM_ACCOUNT
+@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
 @pass_session
-def create(session: Session, output_file: Path, iam_account: str) -> None:
+def create(session: Session, output_file: Path, iam_account: str, *, overwrite: bool) -> None:
     """Create a key and write it to a file that only you may read; `-` prints it."""
     is_printed = str(output_file) == "-"
     if not is_printed:
+        if output_file.is_file() and not overwrite:
+            raise Misconfigured(
+                f"{output_file} is there already.",
+                hint="Choose another name. With --overwrite it is replaced: a key in it that is "
+                "kept nowhere else is lost, though it still works.",
+            )
         # Before the server makes a key that we then could not keep.
         check_writable(output_file)
     key = session.api.post(

@@ -1,0 +1,132 @@
+"""`bonded metadata-server`: an identity for machines and containers that hold no key file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from bonded.cli.grammar import Command
+from bonded.cli.session import Session, pass_session
+from bonded.client.accounts import ServiceAccountKey, read_key_file
+from bonded.client.errors import Misconfigured
+from bonded.client.metadata_server import LOOPBACK_HOSTS, Identity, MetadataServer
+
+DEFAULT_LISTEN = "127.0.0.1:8091"
+
+
+@click.command("metadata-server", cls=Command)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Where it answers; port 0 takes any that is free.",
+)
+@click.option(
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which clients call it, beside those of loopback and metadata.google.internal.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The service account to be; by default the active account.",
+)
+@click.option(
+    "--universe-domain",
+    metavar="DOMAIN",
+    help="The universe that clients are told; by default the registry's host, so that Google's "
+    "libraries ask nobody at Google about the token.",
+)
+@pass_session
+def metadata_server(
+    session: Session,
+    listen: str,
+    hosts: tuple[str, ...],
+    key_file: Path | None,
+    universe_domain: str | None,
+) -> None:
+    """Answer on loopback as the metadata server of a machine of Google's does.
+
+    Everything that reaches it can act as the account.
+    """
+    host, port = parse_listen(listen)
+    key = read_key_file(key_file) if key_file else session.key
+    identity = _find_identity(session, key, universe_domain)
+    # A credential that is refused is told now, not to the first client.
+    identity.tokens.get_token()
+    names = frozenset(name.lower() for name in hosts)
+    with MetadataServer((host, port), identity, names, session.say) as server:
+        if host not in LOOPBACK_HOSTS:
+            session.say(
+                f"WARNING: whoever reaches {host} gets tokens of [{identity.email}]. "
+                "Let a firewall see to it that only those do who should."
+            )
+        address = f"[{host}]" if ":" in host else host
+        address = f"{address}:{server.server_address[1]}"
+        session.say(
+            f"This machine is [{identity.email}] to what finds these variables:\n\n"
+            f"export GCE_METADATA_HOST={address} GCE_METADATA_IP={address} \\\n"
+            f"  BONDED_ATTACHED_IDENTITY_HOSTS={_netloc(session.find_server() or key.server)}\n"
+        )
+        _serve(server)
+
+
+def _serve(server: MetadataServer) -> None:
+    """Serve until the person at the keyboard or the system says to stop."""
+    from signal import SIGTERM, signal  # noqa: PLC0415 - no other command needs it
+
+    # shutdown() waits for the loop to end, so the loop's own thread must not call it.
+    signal(SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    try:
+        server.serve_forever(0.5)
+    except KeyboardInterrupt:
+        return
+
+
+def _find_identity(session: Session, key: ServiceAccountKey, universe: str | None) -> Identity:
+    """Return who the machine is to be.
+
+    Raises:
+        Misconfigured: nothing says in which project.
+    """
+    project = session.flags.project or key.project
+    if not project:
+        raise Misconfigured(
+            f"The key of [{key.email}] does not say its project.",
+            hint="Name it with --project.",
+        )
+    universe = universe or urlsplit(key.server).hostname or ""
+    return Identity(key.email, project, universe, session.tokens_of(key))
+
+
+def _netloc(server: str) -> str:
+    """Return *server* as the property of hosts that are shown the identity spells it."""
+    url = urlsplit(server)
+    # Without a port, a host is one of https.
+    return f"{url.netloc}:80" if url.scheme == "http" and url.port is None else url.netloc
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port.
+
+    Raises:
+        Misconfigured: it is not `HOST:PORT`.
+    """
+    wrong = Misconfigured(
+        f"[{text}] is no address to listen on.", hint=f"Write it as {DEFAULT_LISTEN}."
+    )
+    try:
+        url = urlsplit(f"//{text}")
+        host, port = url.hostname, url.port
+    except ValueError as error:
+        raise wrong from error
+    if not host or port is None or url.netloc != text or "@" in text:
+        raise wrong
+    return host, port

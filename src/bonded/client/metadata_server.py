@@ -1,0 +1,218 @@
+"""The metadata server that google-auth asks who a machine is, for machines that are not Google's.
+
+It answers the part of the instance metadata protocol that leads to an access token (gar.md §5.8).
+Whoever reaches it gets one. So it listens on loopback unless told otherwise, and refuses what a
+browser or a proxy could be talked into sending: a request without `Metadata-Flavor`, one that was
+forwarded, and one for a host it is not called (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6, socket
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from bonded.client.errors import ClientError, Misconfigured, Unreachable
+from bonded.client.tokens import SCOPE, TokenSource
+
+REQUEST_TIMEOUT_S = 10.0
+CONNECTIONS_MAX = 64
+FLAVOR = "Google"
+ROOT = "/computeMetadata/v1"
+# The names by which Google's machines and their libraries call it.
+WELL_KNOWN_HOSTS = frozenset({"metadata", "metadata.google.internal", "169.254.169.254"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Node = str | tuple[str, ...] | Mapping[str, "Node"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this machine is to be, and where the tokens come from that prove it."""
+
+    email: str
+    project: str
+    universe: str
+    tokens: TokenSource = field(repr=False)
+
+    def tree(self) -> Mapping[str, Node]:
+        """Return what can be asked, apart from tokens."""
+        account: Node = {"aliases": ("default",), "email": self.email, "scopes": (SCOPE,)}
+        return {
+            "instance": {"service-accounts": {"default": account, self.email: account}},
+            "project": {"project-id": self.project},
+            "universe": {"universe-domain": self.universe},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: a status, and text of a media type."""
+
+    status: HTTPStatus
+    text: str = field(repr=False)
+    media_type: str = "application/text"
+
+
+class MetadataServer(ThreadingHTTPServer):
+    """Answers as the instance metadata server does, on one address, until it is shut down."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        identity: Identity,
+        hosts: frozenset[str],
+        say: Callable[[str], None],
+    ) -> None:
+        self.identity = identity
+        self.hosts = hosts | WELL_KNOWN_HOSTS | LOOPBACK_HOSTS | {address[0]}
+        self.say = say
+        self._refreshing = threading.Lock()
+        self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        if ":" in address[0]:
+            self.address_family = AF_INET6
+        try:
+            super().__init__(address, _Handler)
+        except (OSError, OverflowError) as error:
+            raise Misconfigured(
+                f"Cannot listen on {address[0]} port {address[1]}: {error}.",
+                hint="Choose another address with --listen.",
+            ) from error
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection in a thread; more than the limit wait in the kernel's queue."""
+        self._places.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection and give its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
+        """Say nothing of a client that hung up: nobody is left to answer."""
+        del request, client_address
+
+    def answer(self, path: str, query: Mapping[str, list[str]]) -> Answer:
+        """Answer a request that is allowed to ask."""
+        if path == "/":
+            return Answer(HTTPStatus.OK, "computeMetadata/\n")
+        if path != ROOT and not path.startswith(f"{ROOT}/"):
+            return _missing(path)
+        names = [unquote(part) for part in path.removeprefix(ROOT).split("/") if part]
+        accounts = ("default", self.identity.email)
+        match names:
+            case ["instance", "service-accounts", account, "token"] if account in accounts:
+                return self._answer_token()
+            case _:
+                node = _find(self.identity.tree(), names)
+                is_recursive = query.get("recursive", [""])[0].lower() == "true"
+                return _missing(path) if node is None else _shown(node, is_recursive=is_recursive)
+
+    def _answer_token(self) -> Answer:
+        try:
+            with self._refreshing:
+                token = self.identity.tokens.get_token()
+        except Unreachable as error:
+            # google-auth asks again after this one, and after no other.
+            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except ClientError as error:
+            return Answer(HTTPStatus.FORBIDDEN, str(error))
+        fields = {
+            "access_token": token.secret,
+            "expires_in": int(token.expires_at - time.time()),
+            "token_type": "Bearer",
+        }
+        return Answer(HTTPStatus.OK, json.dumps(fields), "application/json")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request; the answer closes the connection."""
+
+    server: MetadataServer
+    server_version = "Bonded"
+    sys_version = ""
+    timeout = REQUEST_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        refusal = self._find_refusal()
+        url = urlsplit(self.path)
+        answer = refusal or self.server.answer(url.path, parse_qs(url.query))
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            # The path alone: a query may hold anything.
+            self.server.say(f"{answer.status.value} {url.path!r}: {answer.text}")
+        content = answer.text.encode()
+        self.send_response(answer.status)
+        self.send_header("Metadata-Flavor", FLAVOR)
+        self.send_header("Content-Type", answer.media_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _find_refusal(self) -> Answer | None:
+        """Say why this request gets nothing, if it gets nothing."""
+        if not self.path.startswith("/"):
+            return Answer(HTTPStatus.BAD_REQUEST, "Ask for a path: this is no proxy.")
+        if self.headers.get_all("X-Forwarded-For"):
+            return Answer(HTTPStatus.FORBIDDEN, "The request was forwarded (X-Forwarded-For).")
+        hosts = self.headers.get_all("Host") or []
+        if len(hosts) != 1 or _hostname(hosts[0]) not in self.server.hosts:
+            return Answer(
+                HTTPStatus.FORBIDDEN,
+                f"The request is for another host: {', '.join(hosts)!r}. If this server is meant, "
+                "start it with --host=NAME.",
+            )
+        if self.headers.get("Metadata-Flavor") != FLAVOR:
+            return Answer(HTTPStatus.FORBIDDEN, f"Missing header: Metadata-Flavor: {FLAVOR}.")
+        return None
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Say nothing here: refusals are said with their reason."""
+
+
+def _find(node: Node, names: list[str]) -> Node | None:
+    """Return what stands at the path *names* below *node*."""
+    for name in names:
+        if not isinstance(node, Mapping) or name not in node:
+            return None
+        node = node[name]
+    return node
+
+
+def _shown(node: Node, *, is_recursive: bool) -> Answer:
+    """Return *node* as the protocol shows it: a directory as a list, or whole as JSON."""
+    if isinstance(node, str):
+        return Answer(HTTPStatus.OK, node)
+    if isinstance(node, tuple):
+        return Answer(HTTPStatus.OK, "".join(f"{line}\n" for line in node))
+    if is_recursive:
+        return Answer(HTTPStatus.OK, json.dumps(node), "application/json")
+    names = [f"{name}/" if isinstance(each, Mapping) else name for name, each in node.items()]
+    if "email" in node:
+        names.append("token")
+    return Answer(HTTPStatus.OK, "".join(f"{name}\n" for name in names))
+
+
+def _missing(path: str) -> Answer:
+    return Answer(HTTPStatus.NOT_FOUND, f"Nothing is known here of {path!r}.")
+
+
+def _hostname(text: str) -> str | None:
+    """Return the host of a `Host` header without its port, in lower case."""
+    try:
+        return urlsplit(f"//{text}").hostname
+    except ValueError:
+        return None
