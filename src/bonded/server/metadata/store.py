@@ -18,6 +18,7 @@ from bonded.server.core.files import File, Package, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
+from bonded.server.metadata.people import SessionTable, SignInTable, UserTable
 
 ACCESS = "access"
 """The scope of everything that decides who may: policies, accounts, keys."""
@@ -179,6 +180,12 @@ class Transaction(Protocol):
     def policies(self) -> PolicyTable: ...
     @property
     def accounts(self) -> AccountTable: ...
+    @property
+    def users(self) -> UserTable: ...
+    @property
+    def sessions(self) -> SessionTable: ...
+    @property
+    def sign_ins(self) -> SignInTable: ...
 
 
 class MetadataStore(Protocol):

@@ -168,6 +168,76 @@ keys = Table(
     Column("is_disabled", Boolean, nullable=False),
 )
 
+users = Table(
+    "users",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("last_sign_in_at", Instant),
+    Column("password_hash", Text, nullable=False),
+    Column("factor_salt", String(64), nullable=False),
+    Column("factor_step", BigInteger, nullable=False),
+    Column("recovery_hashes", JSON, nullable=False),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("address", ForeignKey("users.address", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", Instant, nullable=False, index=True),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("address", ForeignKey("users.address", ondelete="CASCADE"), nullable=False, index=True),
+    Column("client", String(128), nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("last_used_at", Instant, nullable=False),
+    Column("also", JSON, nullable=False),
+    Column("client_address", String(64), nullable=False),
+)
+
+code_grants = Table(
+    "code_grants",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("client", String(128), nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    Column("challenge", String(128), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("address", ForeignKey("users.address", ondelete="CASCADE"), nullable=False, index=True),
+    Column("also", JSON, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+    Column("session", String(32), nullable=False),
+)
+
+device_grants = Table(
+    "device_grants",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("user_code_hash", String(64), nullable=False, unique=True),
+    Column("client", String(128), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("client_address", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+    Column("polled_at", Instant),
+    Column("interval_s", Integer, nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("also", JSON, nullable=False),
+    Column("is_denied", Boolean, nullable=False),
+)
+
 # Never deleted from: the serial of something that was removed and made again must not go back.
 serials = Table(
     "serials",

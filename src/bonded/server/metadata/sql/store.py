@@ -25,6 +25,7 @@ from bonded.server.metadata.sql.connections import (
 from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.files import SqlFiles
 from bonded.server.metadata.sql.migrate import upgrade
+from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
 from bonded.server.metadata.sql.projects import SqlProjects, SqlRepositories
 from bonded.server.metadata.sql.serials import SharedSerials, SqliteSerials
 
@@ -44,6 +45,9 @@ class SqlTransaction:
     files: SqlFiles
     policies: SqlPolicies
     accounts: SqlAccounts
+    users: SqlUsers
+    sessions: SqlSessions
+    sign_ins: SqlSignIns
 
     @classmethod
     def on(cls, connection: Connection) -> SqlTransaction:
@@ -54,6 +58,9 @@ class SqlTransaction:
             SqlFiles(connection),
             SqlPolicies(connection),
             SqlAccounts(connection),
+            SqlUsers(connection),
+            SqlSessions(connection),
+            SqlSignIns(connection),
         )
 
 

@@ -1,0 +1,156 @@
+"""People and their sign-ins, as the metadata store keeps them.
+
+Every secret is here as its hash only: passwords by argon2; the rest, which is
+random and long, by SHA-256. A second factor's secret is not here at all: it is
+derived from the salt and a secret outside the database (`identity.second_factor`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+DIRECTORY = "DIRECTORY"
+"""Of users whose password this server keeps."""
+PROVIDER = "PROVIDER"
+"""Of users whom an OpenID Connect provider vouches for."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person, by the address that policies name (`user:ADDRESS`)."""
+
+    address: str
+    display_name: str
+    source: str
+    created_at: datetime
+    subject: str = ""
+    """Who that is to the provider (issuer and `sub`): an address may pass to somebody else."""
+    is_disabled: bool = False
+    last_sign_in_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proof:
+    """What a person proves themselves by. Has no repr, so that it cannot be printed."""
+
+    password_hash: str = ""
+    """Argon2's own text; "" for nobody's password."""
+    factor_salt: str = ""
+    """Of the second factor; "" if there is none."""
+    factor_step: int = 0
+    """The time step of the last code that was used: none is good twice (RFC 6238 §5.2)."""
+    recovery_hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link, good once, that lets somebody set their password."""
+
+    secret_hash: str
+    address: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One sign-in of a person: what their tokens hang on."""
+
+    id: str
+    address: str
+    client: str
+    """The id of the OAuth client, or `browser`."""
+    secret_hash: str
+    """Of the refresh token, or of the browser's cookie."""
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime
+    """To the hour: not every use is written down."""
+    also: tuple[str, ...] = ()
+    """The groups that the provider named at this sign-in."""
+    client_address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeGrant:
+    """An authorization code, from the browser's answer until the client has redeemed it."""
+
+    secret_hash: str
+    client: str
+    redirect_uri: str
+    challenge: str
+    """SHA-256 of the client's verifier, base64url (RFC 7636)."""
+    scope: str
+    nonce: str
+    address: str
+    also: tuple[str, ...]
+    expires_at: datetime
+    session: str = ""
+    """The session it was redeemed for; "" until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGrant:
+    """A device that waits for somebody to sign it in elsewhere (RFC 8628)."""
+
+    secret_hash: str
+    user_code_hash: str
+    client: str
+    scope: str
+    client_address: str
+    created_at: datetime
+    expires_at: datetime
+    polled_at: datetime | None = None
+    interval_s: int = 5
+    address: str = ""
+    """Who has signed it in; "" until somebody has."""
+    also: tuple[str, ...] = ()
+    is_denied: bool = False
+
+
+class UserTable(Protocol):
+    """People, what they prove themselves by, and their invitations."""
+
+    async def add(self, user: User) -> None: ...
+    async def find(self, address: str) -> User | None: ...
+    async def list(self, after: str, limit: int) -> tuple[User, ...]: ...
+    async def update(self, user: User) -> None: ...
+    async def remove(self, address: str) -> None: ...
+    async def set_disabled(self, address: str, *, is_disabled: bool) -> None: ...
+    async def find_proof(self, address: str) -> Proof | None: ...
+    async def hold_proof(self, address: str) -> Proof | None: ...
+    async def set_proof(self, address: str, proof: Proof) -> None: ...
+    async def invite(self, invitation: Invitation) -> None: ...
+    async def find_invitation(self, secret_hash: str) -> Invitation | None: ...
+    async def take_invitation(self, secret_hash: str) -> Invitation | None: ...
+
+
+class SessionTable(Protocol):
+    """Sign-ins of people."""
+
+    async def add(self, session: Session) -> None: ...
+    async def find(self, session_id: str) -> Session | None: ...
+    async def find_by_secret(self, secret_hash: str) -> Session | None: ...
+    async def list(self, address: str) -> tuple[Session, ...]: ...
+    async def touch(self, session_id: str, at: datetime) -> None: ...
+    async def remove(self, address: str, session_id: str) -> None: ...
+    async def remove_all(self, address: str, besides: str = "") -> None: ...
+
+
+class SignInTable(Protocol):
+    """Sign-ins that are under way: authorization codes and waiting devices."""
+
+    async def add_code(self, code: CodeGrant) -> None: ...
+    async def hold_code(self, secret_hash: str) -> CodeGrant | None: ...
+    async def redeem_code(self, secret_hash: str, session_id: str) -> None: ...
+    async def add_device(self, device: DeviceGrant) -> None: ...
+    async def count_devices(self) -> int: ...
+    async def find_device(self, user_code_hash: str) -> DeviceGrant | None: ...
+    async def hold_device(self, secret_hash: str) -> DeviceGrant | None: ...
+    async def answer_device(
+        self, user_code_hash: str, address: str, also: tuple[str, ...], *, is_denied: bool
+    ) -> bool: ...
+    async def poll_device(self, secret_hash: str, at: datetime, interval_s: int) -> None: ...
+    async def remove_device(self, secret_hash: str) -> None: ...
+    async def forget_expired(self, now: datetime) -> None: ...
