@@ -1,0 +1,99 @@
+"""Fetches small JSON documents of identity providers, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import orjson
+
+from bonded.server.core.errors import Unavailable
+
+WAIT_MAX_S = 10
+"""For one document, from the look-up of the name to the last byte: a person is waiting."""
+SIZE_MAX_BYTES = 256 * 1024
+CONNECTIONS_MAX = 16
+
+
+class Documents:
+    """Asks identity providers. Follows no redirects: what an issuer says is at its own address."""
+
+    def __init__(self, wait_max_s: float = WAIT_MAX_S) -> None:
+        self._wait_max_s = wait_max_s
+        self._client: httpx2.AsyncClient | None = None
+
+    async def get(self, url: str) -> dict[str, Any]:
+        """Return the JSON object at *url*.
+
+        Raises:
+            Unavailable: it cannot be had within the bounds.
+        """
+        status, document = await self._ask("GET", url, None, None)
+        if status != 200:
+            raise Unavailable(f"{_host(url)} answered {status} for {url}")
+        return document
+
+    async def post_form(
+        self, url: str, fields: Mapping[str, str], basic: tuple[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Post a form; return the status and the JSON object that came back.
+
+        Raises:
+            Unavailable: nothing came back within the bounds, or it was no JSON object.
+        """
+        return await self._ask("POST", url, fields, basic)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str] | None,
+        basic: tuple[str, str] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        if self._client is None:
+            # Made when first needed, in a thread: it reads every certificate authority.
+            self._client = await asyncio.to_thread(_make_client)
+        host = _host(url)
+        auth = None if basic is None else httpx2.BasicAuth(*basic)
+        try:
+            async with (
+                asyncio.timeout(self._wait_max_s),
+                self._client.stream(method, url, data=fields, auth=auth) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > SIZE_MAX_BYTES:
+                        raise Unavailable(f"{host} sent more than {SIZE_MAX_BYTES} bytes")
+        except TimeoutError as error:
+            raise Unavailable(f"{host} did not answer within {self._wait_max_s:g} s") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise Unavailable(f"{host} cannot be reached: {error}") from error
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise Unavailable(f"{host} did not answer with JSON for {url}") from error
+        if not isinstance(document, dict):
+            raise Unavailable(f"{host} did not answer with a JSON object for {url}")
+        return response.status_code, document
+
+
+def _make_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        timeout=None,  # the whole exchange has one bound, above
+        follow_redirects=False,
+        limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
+        headers={"accept": "application/json", "user-agent": "bonded"},
+    )
+
+
+def _host(url: str) -> str:
+    return f"The identity provider {urlsplit(url).netloc}"

@@ -1,0 +1,205 @@
+"""Issuers of OpenID Connect: what they say about themselves, and the tokens that they sign.
+
+OpenID Connect Discovery 1.0 §4 and Core 1.0 §3.1.3.7. The keys are kept for an
+hour and fetched again when a token names one that is not among them, which is
+how issuers rotate (Core §10.1.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import JWKRegistry, Key
+from joserfc.jws import extract_compact
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Unauthenticated, Unavailable
+from bonded.server.identity.documents import Documents
+
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""Asymmetric ones only: whoever verifies must not be able to sign."""
+KEPT_S = 3600
+AGAIN_S = 10
+"""The least time between two fetches of an issuer's keys, however many unknown ones are named."""
+SKEW_S = 60
+KEYS_MAX = 50
+TOKEN_LENGTH_MAX = 64 * 1024
+YEAR_10000_S = 253_402_300_800
+
+
+class Issuer:
+    """One issuer, asked when needed."""
+
+    def __init__(self, documents: Documents, clock: Clock, url: str) -> None:
+        self.url = url
+        self._documents = documents
+        self._clock = clock
+        self._configuration: Mapping[str, Any] = {}
+        self._configured_at = 0.0
+        self._keys: tuple[Key, ...] = ()
+        self._fetched_at = 0.0
+        self._turn = asyncio.Lock()
+
+    async def configuration(self) -> Mapping[str, Any]:
+        """Return what the issuer publishes about itself.
+
+        Raises:
+            Unavailable: it cannot be had, or is about another issuer.
+        """
+        if self._clock().timestamp() >= self._configured_at + KEPT_S:
+            found = await self._documents.get(
+                f"{self.url.rstrip('/')}/.well-known/openid-configuration"
+            )
+            if found.get("issuer") != self.url:
+                raise Unavailable(
+                    f"The identity provider {self.url} calls itself {found.get('issuer')!r}",
+                    hint="The issuer in the settings must be spelled exactly so.",
+                )
+            self._configuration, self._configured_at = found, self._clock().timestamp()
+        return self._configuration
+
+    async def endpoint(self, name: str) -> str:
+        """Return the address that the issuer publishes under *name*. Raises Unavailable."""
+        url = (await self.configuration()).get(name)
+        if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+            raise Unavailable(f"The identity provider {self.url} publishes no {name}")
+        return url
+
+    async def verify(
+        self, token: str, audiences: Collection[str], nonce: str | None = None
+    ) -> dict[str, Any]:
+        """Return the claims of a token that the issuer signed for one of *audiences*.
+
+        Raises:
+            Unauthenticated: it proves nothing.
+            Unavailable: the issuer's keys cannot be had.
+        """
+        key_id = key_id_of(token)
+        keys = await self._keys_since(KEPT_S)
+        if key_id is not None and all(key.kid != key_id for key in keys):
+            keys = await self._keys_since(AGAIN_S)
+        claims = verify_signature(token, keys)
+        check_claims(claims, self.url, audiences, self._clock, nonce)
+        return claims
+
+    async def _keys_since(self, age_max_s: float) -> tuple[Key, ...]:
+        async with self._turn:
+            if self._clock().timestamp() >= self._fetched_at + age_max_s:
+                document = await self._documents.get(await self.endpoint("jwks_uri"))
+                self._keys, self._fetched_at = parse_keys(document), self._clock().timestamp()
+            return self._keys
+
+
+def parse_keys(document: Mapping[str, Any]) -> tuple[Key, ...]:
+    """Return the keys for signatures in a JSON Web Key Set, leaving out what we do not know.
+
+    Raises:
+        Unavailable: it is no key set, or an enormous one.
+    """
+    listed = document.get("keys")
+    if not isinstance(listed, list) or len(listed) > KEYS_MAX:
+        raise Unavailable(f"The key set is not a list of at most {KEYS_MAX} keys")
+    keys = []
+    for one in listed:
+        if not isinstance(one, dict) or one.get("use", "sig") != "sig":
+            continue
+        if one.get("kty") not in ("RSA", "EC", "OKP"):
+            continue
+        try:
+            keys.append(JWKRegistry.import_key(one))
+        except (JoseError, ValueError, KeyError, TypeError):
+            continue
+    return tuple(keys)
+
+
+def key_id_of(token: str) -> str | None:
+    """Return the `kid` in a token's header, if it has one.
+
+    Raises:
+        Unauthenticated: it is no token, or is signed in a way that proves nothing.
+    """
+    try:
+        if len(token) > TOKEN_LENGTH_MAX:
+            raise ValueError  # noqa: TRY301 - one sentence for all of them
+        header: object = extract_compact(token.encode()).headers()
+    except (JoseError, ValueError, AttributeError, TypeError):
+        header = None
+    if not isinstance(header, dict):
+        raise Unauthenticated("The identity token is not a signed JWT")
+    if header.get("alg") not in ALGORITHMS:
+        raise Unauthenticated("The identity token is signed with an algorithm that proves nothing")
+    key_id = header.get("kid")
+    return key_id if isinstance(key_id, str) else None
+
+
+def verify_signature(token: str, keys: Sequence[Key]) -> dict[str, Any]:
+    """Return the claims of a token that one of *keys* has signed.
+
+    Raises:
+        Unauthenticated: none has.
+    """
+    key_id = key_id_of(token)
+    for key in keys:
+        if key_id is None or key.kid == key_id:
+            try:
+                return dict(jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims)
+            except (JoseError, ValueError, TypeError):
+                continue
+    raise Unauthenticated("The identity token is not signed with a key of its issuer")
+
+
+def check_claims(
+    claims: Mapping[str, Any],
+    issuer: str,
+    audiences: Collection[str],
+    clock: Clock,
+    nonce: str | None = None,
+) -> None:
+    """Check who issued a token, for whom, when, and for which request.
+
+    Raises:
+        Unauthenticated: it is not for us, not now, or not the answer to our request.
+    """
+    if claims.get("iss") != issuer:
+        raise Unauthenticated(f"The identity token is not from {issuer}")
+    _check_audience(claims, audiences)
+    now = clock().timestamp()
+    expires, issued = claims.get("exp"), claims.get("iat", now)
+    begins = claims.get("nbf", now)
+    if not (_is_moment(expires) and _is_moment(issued) and _is_moment(begins)):
+        raise Unauthenticated("The identity token does not say when it expires")
+    if expires <= now - SKEW_S:
+        raise Unauthenticated("The identity token has expired", hint="Sign in again.")
+    if max(issued, begins) > now + SKEW_S:
+        raise Unauthenticated(
+            "The identity token is from the future", hint="Check the clocks of both servers."
+        )
+    if nonce is not None:
+        said = claims.get("nonce")
+        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+            raise Unauthenticated("The identity token answers another request (nonce)")
+
+
+def _check_audience(claims: Mapping[str, Any], audiences: Collection[str]) -> None:
+    said = claims.get("aud")
+    named = said if isinstance(said, list) else [said]
+    if not any(isinstance(one, str) and one in audiences for one in named):
+        raise Unauthenticated("The identity token is for somebody else (audience)")
+    # Core §3.1.3.7: of several audiences, the one that it was issued to is named.
+    if len(named) > 1 and claims.get("azp") not in audiences:
+        raise Unauthenticated("The identity token was issued to somebody else (azp)")
+
+
+def _is_moment(value: object) -> TypeGuard[float]:
+    # Python reads NaN and Infinity where JSON has neither, and no comparison with NaN holds.
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < YEAR_10000_S
+    )
