@@ -180,6 +180,44 @@ def test_any_other_member_is_refused(text: str) -> None:
         parse_member(text)
 
 
+POOL = "//iam.googleapis.com/projects/17/locations/global/workloadIdentityPools/ci-pool"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        f"principal:{POOL}/subject/repo:acme/Web:environment:Release candidate",
+        f"principal:{POOL}/subject/ada@example.com",
+        f"principalSet:{POOL}/group/Dev/Ops",
+        f"principalSet:{POOL}/attribute.repository/acme/Web",
+        f"principalSet:{POOL}/*",
+    ],
+)
+def test_an_outside_identity_is_named_as_google_names_it_and_keeps_its_case(member: str) -> None:
+    assert parse_member(member) == member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        f"principal:{POOL}/subject/",
+        f"principal:{POOL}/group/dev",
+        f"principalSet:{POOL}/subject/dev",
+        f"principalSet:{POOL}/attribute.Name/x",
+        f"principalSet:{POOL}/attribute.name",
+        f"principalSet:{POOL}/*/x",
+        f"principalSet:{POOL}",
+        f"principal:{POOL}/subject/a\nb",
+        f"principal:{POOL}/subject/{'x' * 1024}",
+        f"principal:{POOL}/subject/x".replace("/17/", "/my-project/"),
+        f"principal:{POOL}/subject/x".replace("googleapis", "example"),
+    ],
+)
+def test_a_wrong_name_of_an_outside_identity_is_refused_with_the_right_form(member: str) -> None:
+    with pytest.raises(Rejected, match="projects/NUMBER/locations/global/"):
+        parse_member(member)
+
+
 def test_a_binding_names_a_member_once() -> None:
     binding = Binding.parse(READER, ["user:a@b.c", "user:A@b.c", "allUsers"])
 

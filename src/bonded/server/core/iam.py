@@ -54,6 +54,17 @@ class Permission(enum.StrEnum):
     KEY_DELETE = "iam.serviceAccountKeys.delete"
     KEY_LIST = "iam.serviceAccountKeys.list"
 
+    POOL_CREATE = "iam.workloadIdentityPools.create"
+    POOL_DELETE = "iam.workloadIdentityPools.delete"
+    POOL_GET = "iam.workloadIdentityPools.get"
+    POOL_LIST = "iam.workloadIdentityPools.list"
+    POOL_UPDATE = "iam.workloadIdentityPools.update"
+    PROVIDER_CREATE = "iam.workloadIdentityPoolProviders.create"
+    PROVIDER_DELETE = "iam.workloadIdentityPoolProviders.delete"
+    PROVIDER_GET = "iam.workloadIdentityPoolProviders.get"
+    PROVIDER_LIST = "iam.workloadIdentityPoolProviders.list"
+    PROVIDER_UPDATE = "iam.workloadIdentityPoolProviders.update"
+
     LOCATION_GET = "artifactregistry.locations.get"
     LOCATION_LIST = "artifactregistry.locations.list"
     REPOSITORY_CREATE = "artifactregistry.repositories.create"
@@ -86,6 +97,24 @@ _ADMIN = _WRITER | {
     Permission.REPOSITORY_UPDATE,
 }
 
+_POOL_VIEWER = frozenset(
+    {
+        Permission.POOL_GET,
+        Permission.POOL_LIST,
+        Permission.PROJECT_GET,
+        Permission.PROVIDER_GET,
+        Permission.PROVIDER_LIST,
+    }
+)
+_POOL_ADMIN = _POOL_VIEWER | {
+    Permission.POOL_CREATE,
+    Permission.POOL_DELETE,
+    Permission.POOL_UPDATE,
+    Permission.PROVIDER_CREATE,
+    Permission.PROVIDER_DELETE,
+    Permission.PROVIDER_UPDATE,
+}
+
 ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
     {
         "roles/artifactregistry.reader": _READER,
@@ -93,6 +122,8 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         # repoAdmin is writer plus the deletions, which have no routes yet.
         "roles/artifactregistry.repoAdmin": _WRITER,
         "roles/artifactregistry.admin": _ADMIN,
+        "roles/iam.workloadIdentityPoolViewer": _POOL_VIEWER,
+        "roles/iam.workloadIdentityPoolAdmin": _POOL_ADMIN,
         OWNER: frozenset(Permission),
     }
 )
@@ -166,6 +197,15 @@ class Principal:
 ANONYMOUS = Principal(ALL_USERS)
 
 _MEMBER = re.compile(r"(user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+")
+_POOL = (
+    r"//iam\.googleapis\.com/projects/\d{1,19}"
+    r"/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
+)
+_FEDERATED = re.compile(
+    rf"principal:{_POOL}/subject/.+"
+    rf"|principalSet:{_POOL}/(?:group/.+|attribute\.[a-z0-9_]{{1,100}}/.+|\*)"
+)
+MEMBER_LENGTH_MAX = 1024
 
 
 def parse_member(text: str) -> str:
@@ -176,14 +216,30 @@ def parse_member(text: str) -> str:
     """
     if text in (ALL_USERS, ALL_AUTHENTICATED_USERS):
         return text
+    if text.startswith(("principal:", "principalSet:")):
+        return _parse_federated(text)
     if not _MEMBER.fullmatch(text):
         raise Rejected(
             f"{text[:120]!r} is not a valid member",
             hint="Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, "
-            "allUsers or allAuthenticatedUsers.",
+            "principal://…, principalSet://…, allUsers or allAuthenticatedUsers.",
         )
     kind, _, address = text.partition(":")
     return f"{kind}:{address.lower()}"
+
+
+def _parse_federated(text: str) -> str:
+    # Case counts here: subjects, groups and attributes are the issuer's own words.
+    is_long = len(text) > MEMBER_LENGTH_MAX
+    if is_long or not text.isprintable() or not _FEDERATED.fullmatch(text):
+        raise Rejected(
+            f"{text[:240]!r} is not a valid member",
+            hint="Use principal://iam.googleapis.com/projects/NUMBER/locations/global/"
+            "workloadIdentityPools/POOL/subject/SUBJECT, or principalSet:// with group/GROUP, "
+            "attribute.NAME/VALUE or * in place of subject/SUBJECT; NUMBER is the project's "
+            "number, which `bonded projects describe` shows.",
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True)
