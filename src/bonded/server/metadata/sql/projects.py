@@ -63,6 +63,12 @@ class SqlProjects:
         row = rows.one_or_none()
         return None if row is None else _project(row)
 
+    async def find_numbered(self, number: int) -> Project | None:
+        """Return the project with that number, or None."""
+        rows = await self._connection.execute(select(_projects).where(_projects.c.number == number))
+        row = rows.one_or_none()
+        return None if row is None else _project(row)
+
     async def hold(self, project: str) -> None:
         """Keep the project from being removed until the transaction ends. Raises NotFound."""
         query = select(_projects.c.id).where(_projects.c.id == project)

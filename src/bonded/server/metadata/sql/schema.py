@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -236,6 +237,67 @@ device_grants = Table(
     Column("address", String(255), nullable=False),
     Column("also", JSON, nullable=False),
     Column("is_denied", Boolean, nullable=False),
+)
+
+pools = Table(
+    "workload_identity_pools",
+    metadata,
+    Column("project", ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+providers = Table(
+    "workload_identity_providers",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("pool", String(32), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("attribute_mapping", JSON, nullable=False),
+    Column("attribute_condition", Text, nullable=False),
+    Column("allowed_audiences", JSON, nullable=False),
+    Column("jwks", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["project", "pool"],
+        ["workload_identity_pools.project", "workload_identity_pools.id"],
+        ondelete="CASCADE",
+    ),
+)
+
+publishers = Table(
+    "trusted_publishers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column(
+        "repository",
+        ForeignKey("repositories.key", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("kind", String(32), nullable=False),
+    Column("issuer", String(512), nullable=False),
+    Column("anchor", String(512), nullable=False),
+    Column("claims", JSON, nullable=False),
+    Column("packages", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # Whoever publishes is looked up by what their token says, among all publishers there are.
+    Index(None, "issuer", "anchor"),
+)
+
+# Assertions that were exchanged for a token to publish, until they expire: once each.
+spent_assertions = Table(
+    "spent_assertions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("expires_at", Instant, nullable=False, index=True),
 )
 
 # Never deleted from: the serial of something that was removed and made again must not go back.

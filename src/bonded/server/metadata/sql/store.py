@@ -23,6 +23,7 @@ from bonded.server.metadata.sql.connections import (
     in_thread,
 )
 from bonded.server.metadata.sql.failures import translated
+from bonded.server.metadata.sql.federation import SqlPools, SqlPublishers
 from bonded.server.metadata.sql.files import SqlFiles
 from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
@@ -48,6 +49,8 @@ class SqlTransaction:
     users: SqlUsers
     sessions: SqlSessions
     sign_ins: SqlSignIns
+    pools: SqlPools
+    publishers: SqlPublishers
 
     @classmethod
     def on(cls, connection: Connection) -> SqlTransaction:
@@ -61,6 +64,8 @@ class SqlTransaction:
             SqlUsers(connection),
             SqlSessions(connection),
             SqlSignIns(connection),
+            SqlPools(connection),
+            SqlPublishers(connection),
         )
 
 
