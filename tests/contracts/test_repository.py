@@ -5,8 +5,8 @@ A mode is a parameter: it says how files get into a repository and how they get 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -16,7 +16,16 @@ from bonded.server.core.digests import Sha256, sha256_of
 from bonded.server.core.errors import NotFound, Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk, Streamed
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.repositories.catalog import Catalog
+from bonded.server.core.upstreams import (
+    NamePattern,
+    RemoteConfig,
+    RepositoryConfig,
+    Reservation,
+    ServerRepository,
+    UpstreamPolicy,
+    VirtualConfig,
+)
+from bonded.server.metadata.store import RepositoryRecord
 from bonded.server.repositories.protocol import Repository
 from support.site import Site, open_site
 from support.wheels import Distribution, make_sdist, make_wheel
@@ -37,21 +46,39 @@ class World:
     """Make the bytes of a digest unreachable, as a broken disk or a dead upstream does."""
 
 
-@pytest.fixture(name="world", params=["standard"])
+PYTHON = RepositoryName("my-project", "local", "python")
+EMPTY = replace(PYTHON, repository="empty")
+CONFIGS: dict[str, RepositoryConfig] = {
+    "standard": None,
+    "remote of a standard": RemoteConfig(source=ServerRepository(PYTHON)),
+    "virtual": VirtualConfig((UpstreamPolicy("b", PYTHON, 1), UpstreamPolicy("a", EMPTY, 2))),
+    "virtual that merges": VirtualConfig(
+        (UpstreamPolicy("b", PYTHON, 1), UpstreamPolicy("a", EMPTY, 2)), (NamePattern.parse("*"),)
+    ),
+    "virtual that reserves": VirtualConfig(
+        (UpstreamPolicy("b", PYTHON, 1), UpstreamPolicy("a", EMPTY, 2)),
+        reservations=(Reservation(NamePattern.parse("*"), "b"),),
+    ),
+}
+"""Every mode that looks at what is published to the standard repository PYTHON."""
+
+
+@pytest.fixture(name="world", params=CONFIGS)
 async def _world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """An empty repository of each mode."""
-    match request.param:
-        case "standard":
-            async with open_site(tmp_path / "data") as site:
-                yield await _standard(site)
-        case mode:
-            raise NotImplementedError(mode)
+    async with open_site(tmp_path / "data") as site:
+        yield await _over_standard(site, CONFIGS[request.param])
 
 
-async def _standard(site: Site) -> World:
-    metadata, blobs = site.registry.metadata, site.registry.blobs
-    catalog = Catalog(metadata, blobs, core_metadata_cache_bytes=1000)
-    repository = await catalog.open(RepositoryName("my-project", "local", "python"))
+async def _over_standard(site: Site, config: RepositoryConfig) -> World:
+    name = PYTHON
+    if config is not None:
+        name = replace(PYTHON, repository="view")
+        now = site.clock()
+        async with site.registry.metadata.transaction() as tx:
+            await tx.repositories.add(RepositoryRecord(EMPTY, "", {}, now, now))
+            await tx.repositories.add(RepositoryRecord(name, "", {}, now, now, config=config))
+    repository = await site.registry.catalog.open(name)
 
     async def publish(distribution: Distribution) -> None:
         answer = await site.upload(distribution)
@@ -165,7 +192,7 @@ async def test_any_spelling_of_a_name_is_the_same_package(world: World) -> None:
 async def test_the_version_moves_with_every_change_and_stands_still_otherwise(
     world: World,
 ) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[Hashable, Hashable]] = []
 
     async def look() -> None:
         repository = world.repository

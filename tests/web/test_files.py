@@ -9,7 +9,6 @@ import pytest
 from bonded.server.blobs.directory import IN_MEMORY_MAX_BYTES
 from bonded.server.core.files import OnDisk
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.repositories.catalog import Catalog
 from support.site import Site, open_site
 from support.wheels import Distribution, make_sdist, make_wheel
 
@@ -34,8 +33,7 @@ def path_of(distribution: Distribution) -> str:
 
 
 async def test_the_large_file_is_served_from_the_disk(stocked: Site) -> None:
-    metadata, blobs = stocked.registry.metadata, stocked.registry.blobs
-    catalog = Catalog(metadata, blobs, core_metadata_cache_bytes=1000)
+    catalog = stocked.registry.catalog
     repository = await catalog.open(RepositoryName("my-project", "local", "python"))
 
     stored = await repository.open_file(PackageName.parse("large"), LARGE.filename)

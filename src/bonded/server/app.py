@@ -26,9 +26,11 @@ from bonded.server.archives import Limits
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
 from bonded.server.blobs.store import BlobStore
+from bonded.server.core.caches import ByteCache
 from bonded.server.core.clock import Clock, system_clock
 from bonded.server.core.errors import BondedError, Unavailable
 from bonded.server.core.names import RepositoryName
+from bonded.server.core.upstreams import RemoteConfig
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
@@ -46,6 +48,8 @@ from bonded.server.operations.granting import Granting
 from bonded.server.operations.publishing import Publisher
 from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
+from bonded.server.repositories.protocol import Repository
+from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
 from bonded.server.web.access import Access
 from bonded.server.web.application import Application
@@ -82,6 +86,7 @@ class Registry:
     routes: RouteTable
     metadata: SqlMetadataStore
     blobs: BlobStore
+    catalog: Catalog
     collector: Collector
     lock: int
     """Descriptor of the lock on the data directory."""
@@ -151,7 +156,12 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
         partial(write_private, settings.data_dir / ADMIN_KEY),
     )
 
-    catalog = Catalog(metadata, blobs, core_metadata_cache_bytes=settings.core_metadata_cache_bytes)
+    core_metadata = ByteCache(settings.core_metadata_cache_bytes)
+    catalog = Catalog(
+        metadata,
+        lambda name: StandardRepository(name, metadata, blobs, core_metadata),
+        _no_remote,
+    )
     routes = route_table(
         health=Health(metadata, blobs),
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
@@ -167,7 +177,11 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     )
     application = Application(routes, access, settings.default_location)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
-    return Registry(application, routes, metadata, blobs, collector, lock, is_first_start)
+    return Registry(application, routes, metadata, blobs, catalog, collector, lock, is_first_start)
+
+
+def _no_remote(name: RepositoryName, _config: RemoteConfig) -> Repository:
+    raise Unavailable(f"Repository {name} is remote, which this server does not serve")
 
 
 async def _open_metadata(settings: Settings) -> SqlMetadataStore:

@@ -8,6 +8,7 @@
     ├── Unauthenticated     no credential, or none that proves anybody
     ├── Forbidden           a known principal that may not
     ├── NotFound            known to be absent, to somebody allowed to know
+    │   └── Reserved        and nobody else may answer in its place
     ├── Conflict            what is there already says otherwise
     │   └── Aborted         somebody else changed it first: read again and retry
     └── Unavailable         not now; the same request may succeed later
@@ -58,6 +59,10 @@ class Forbidden(BondedError):
 
 class NotFound(BondedError):
     """Known to be absent, told to somebody who may know."""
+
+
+class Reserved(NotFound):
+    """Known to be absent where alone it may come from: nobody else is to be asked."""
 
 
 class Conflict(BondedError):

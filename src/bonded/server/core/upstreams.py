@@ -334,9 +334,17 @@ class VirtualConfig:
             default=None,
         )
 
-    def find_merge(self, name: PackageName) -> NamePattern | None:
-        """Return the pattern by which the upstreams share *name*, if they do."""
-        return next((pattern for pattern in self.merged if pattern.matches(name)), None)
+    def candidates(self, name: PackageName) -> tuple[UpstreamPolicy, ...]:
+        """Return who may answer for *name*, in the order in which they are asked."""
+        reservation = self.find_reservation(name)
+        if reservation is None:
+            return self.ordered
+        return tuple(one for one in self.policies if one.id == reservation.upstream)
+
+    def is_merged(self, name: PackageName) -> bool:
+        """Say whether the upstreams share *name*; what is reserved is never shared."""
+        is_meant = any(pattern.matches(name) for pattern in self.merged)
+        return is_meant and self.find_reservation(name) is None
 
 
 def _check_policies(policies: tuple[UpstreamPolicy, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,8 +46,8 @@ class Pages:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
-        self._pages: OrderedDict[_Key, tuple[int, Page]] = OrderedDict()
-        self._making: dict[tuple[_Key, int], asyncio.Future[Page]] = {}
+        self._pages: OrderedDict[_Key, tuple[Hashable, Page]] = OrderedDict()
+        self._making: dict[tuple[_Key, Hashable], asyncio.Future[Page]] = {}
 
     async def get(
         self,
@@ -73,7 +73,7 @@ class Pages:
         return await self._make_once(key, serial, repository, name)
 
     async def _make_once(
-        self, key: _Key, serial: int, repository: Repository, name: PackageName | None
+        self, key: _Key, serial: Hashable, repository: Repository, name: PackageName | None
     ) -> Page:
         # Everybody who asks for the same page at the same moment waits for one rendering.
         making = self._making.get((key, serial))
@@ -85,7 +85,7 @@ class Pages:
         return await asyncio.shield(making)
 
     async def _make(
-        self, key: _Key, serial: int, repository: Repository, name: PackageName | None
+        self, key: _Key, serial: Hashable, repository: Repository, name: PackageName | None
     ) -> Page:
         _, _, media, coding = key
         if name is None:
@@ -99,7 +99,7 @@ class Pages:
         self._keep(key, serial, page)
         return page
 
-    def _keep(self, key: _Key, serial: int, page: Page) -> None:
+    def _keep(self, key: _Key, serial: Hashable, page: Page) -> None:
         replaced = self._pages.pop(key, None)
         if replaced is not None:
             self._size_bytes -= len(replaced[1].body)

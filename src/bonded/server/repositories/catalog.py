@@ -1,41 +1,93 @@
-"""Every repository by its name."""
+"""Every repository by its name, opened as its mode has it."""
 
 from __future__ import annotations
 
-from bonded.server.blobs.store import BlobStore
-from bonded.server.core.caches import ByteCache
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
 from bonded.server.core.errors import NotFound
 from bonded.server.core.names import RepositoryName
-from bonded.server.metadata.store import MetadataStore
+from bonded.server.core.upstreams import (
+    RemoteConfig,
+    RepositoryConfig,
+    ServerRepository,
+    UpstreamPolicy,
+    VirtualConfig,
+)
+from bonded.server.metadata.store import REPOSITORIES, MetadataStore, RepositoryRecord
 from bonded.server.repositories.protocol import Repository
-from bonded.server.repositories.standard import StandardRepository
+from bonded.server.repositories.virtual import VirtualRepository
+
+MakeStandard = Callable[[RepositoryName], Repository]
+MakeRemote = Callable[[RepositoryName, RemoteConfig], Repository]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    serial: int
+    """Of `REPOSITORIES`, when the record was last looked at."""
+    record: RepositoryRecord
+    repository: Repository
 
 
 class Catalog:
     """Opens repositories, and keeps those that it has opened."""
 
     def __init__(
-        self, metadata: MetadataStore, blobs: BlobStore, *, core_metadata_cache_bytes: int
+        self, metadata: MetadataStore, make_standard: MakeStandard, make_remote: MakeRemote
     ) -> None:
         self._metadata = metadata
-        self._core_metadata = ByteCache(core_metadata_cache_bytes)
-        self._blobs = blobs
-        self._open: dict[RepositoryName, Repository] = {}
+        self._make_standard = make_standard
+        self._make_remote = make_remote
+        self._opened: dict[RepositoryName, _Opened] = {}
 
     async def open(self, name: RepositoryName) -> Repository:
-        """Return the repository.
-
-        One that was deleted since may still be returned; it then answers that
-        it has nothing, because its rows are gone and its serials have moved.
+        """Return the repository, as it is set up now.
 
         Raises:
             NotFound: there is no repository of this name.
         """
-        known = self._open.get(name)
-        if known is not None:
+        return (await self._look_up(name)).repository
+
+    async def find_record(self, name: RepositoryName) -> RepositoryRecord:
+        """Return how a repository is set up; its sizes and times may be old. Raises NotFound."""
+        return (await self._look_up(name)).record
+
+    async def _look_up(self, name: RepositoryName) -> _Opened:
+        # Read before the row: a change in between costs one more look, never a stale answer.
+        (serial,) = await self._metadata.serials.read(REPOSITORIES)
+        known = self._opened.get(name)
+        if known is not None and known.serial == serial:
             return known
         async with self._metadata.read() as tx:
-            if await tx.repositories.find(name) is None:
-                raise NotFound(f"Repository {name} does not exist")
-        found = StandardRepository(name, self._metadata, self._blobs, self._core_metadata)
-        return self._open.setdefault(name, found)
+            record = await tx.repositories.find(name)
+        if record is None:
+            self._opened.pop(name, None)
+            raise NotFound(f"Repository {name} does not exist")
+        if known is not None and _identity(known.record) == _identity(record):
+            # Some other repository has changed; what this one remembers is good.
+            repository = known.repository
+        else:
+            repository = self._make(name, record.config)
+        opened = self._opened[name] = _Opened(serial, record, repository)
+        return opened
+
+    def _make(self, name: RepositoryName, config: RepositoryConfig) -> Repository:
+        match config:
+            case None:
+                return self._make_standard(name)
+            case RemoteConfig(source=ServerRepository(upstream)):
+                # What is here already needs no cache: it is looked at through a window.
+                policy = UpstreamPolicy(upstream.repository, upstream, 0)
+                return VirtualRepository(name, VirtualConfig((policy,)), self.open)
+            case RemoteConfig():
+                return self._make_remote(name, config)
+            case VirtualConfig():
+                return VirtualRepository(name, config, self.open)
+            case _:
+                assert_never(config)
+
+
+def _identity(record: RepositoryRecord) -> object:
+    return record.created_at, record.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,8 +26,8 @@ class Repository(Protocol):
     cannot be known: an outage is not absence.
     """
 
-    async def version(self, name: PackageName | None) -> int:
-        """Return a number that differs whenever the answers about *name* (or the list) may."""
+    async def version(self, name: PackageName | None) -> Hashable:
+        """Return what differs whenever the answers about *name* (or the list) may."""
         ...
 
     async def list_packages(self) -> tuple[PackageName, ...]:

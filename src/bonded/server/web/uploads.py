@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bonded.server.core.errors import Gone, Rejected, TooLarge
+from bonded.server.core.upstreams import Mode
 from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, read_form
@@ -22,7 +23,13 @@ class UploadApi:
         """Take in one file. 200 once it is durable and listed, or was so before."""
         self._check_length(call)
         # Asked before the body is read: nobody should send 2 GB to a repository that is not there.
-        await self._catalog.open(call.target)
+        record = await self._catalog.find_record(call.target)
+        if record.mode is not Mode.STANDARD:
+            raise Rejected(
+                f"{call.target} is a {record.mode.noun} repository, which takes no uploads",
+                hint="Publish to a standard repository; a virtual one shows what is in those "
+                "that are its upstreams.",
+            )
         async with self._publisher.stage() as staged:
             form = await read_form(call, staged)
             offer = _offer(form, call)

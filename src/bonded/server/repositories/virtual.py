@@ -1,0 +1,229 @@
+"""An ordered view: the first upstream that has a package owns all of it.
+
+Pages are not merged across upstreams, except for packages that are set up so by name.
+Merging would let a public index add a file to a private package, which is the
+dependency-confusion attack. And an upstream that is down is not an upstream that lacks
+the package: only known absence moves on, an outage stops.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from itertools import groupby
+
+from bonded.server.core.errors import NotFound, Reserved, Unavailable
+from bonded.server.core.files import Package
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
+from bonded.server.repositories.merging import merge
+from bonded.server.repositories.protocol import Repository, StoredFile
+
+REMEMBERED_MAX = 16_384
+"""Whether an upstream has a package, kept in the process for as long as its serial stands."""
+MERGED_MAX = 256
+"""Packages put together of several upstreams, kept likewise."""
+
+Opener = Callable[[RepositoryName], Awaitable[Repository]]
+
+
+class Presence(enum.Enum):
+    """What an upstream says of a package."""
+
+    PRESENT = enum.auto()
+    ABSENT = enum.auto()
+    RESERVED = enum.auto()
+    """Absent, and by its own reservations nobody behind it may answer either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One upstream, open; what it raises when it is down says which one it is."""
+
+    policy: UpstreamPolicy
+    repository: Repository
+
+    async def version(self, name: PackageName | None) -> Hashable:
+        """See `Repository`."""
+        with self._named():
+            return await self.repository.version(name)
+
+    async def list_packages(self) -> tuple[PackageName, ...]:
+        """See `Repository`."""
+        with self._named():
+            return await self.repository.list_packages()
+
+    async def get_package(self, name: PackageName) -> Package:
+        """See `Repository`."""
+        with self._named():
+            return await self.repository.get_package(name)
+
+    async def open_file(self, name: PackageName, filename: str) -> StoredFile:
+        """See `Repository`."""
+        with self._named():
+            return await self.repository.open_file(name, filename)
+
+    async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
+        """See `Repository`."""
+        with self._named():
+            return await self.repository.open_core_metadata(name, filename)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            # A copy: the same error may be told to others, who came another way.
+            named = copy(error)
+            named.message = f"Upstream {self.policy.id} is unavailable: {error.message}"
+            raise named from error
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who answers for a package."""
+
+    asked: tuple[tuple[str, Hashable], ...]
+    """The id and serial of each upstream that was asked: the same, as long as nothing changes."""
+    holders: tuple[Upstream, ...]
+    """The owner; or, of a package that is merged, everybody who has it, in order."""
+
+
+class VirtualRepository:
+    """Answers from its upstreams; see `Repository`."""
+
+    def __init__(self, name: RepositoryName, config: VirtualConfig, opener: Opener) -> None:
+        self.name = name
+        self.config = config
+        self._opener = opener
+        self._presences: OrderedDict[tuple[str, str], tuple[Hashable, Presence]] = OrderedDict()
+        self._merged: OrderedDict[str, tuple[Decision, Package, dict[str, Upstream]]]
+        self._merged = OrderedDict()
+
+    async def version(self, name: PackageName | None) -> Hashable:
+        """Return what differs whenever the answers about *name* (or the list) may.
+
+        It holds the serials of the upstreams up to the owner, and no more: an upstream behind
+        the owner is not even asked, for the public index is not to learn of private names.
+        """
+        if name is not None:
+            return self.config, (await self._decide(name)).asked
+        upstreams = [await self.open_upstream(policy) for policy in self.config.ordered]
+        serials = [(one.policy.id, await one.version(None)) for one in upstreams]
+        return self.config, tuple(serials)
+
+    async def list_packages(self) -> tuple[PackageName, ...]:
+        """Return every package that an upstream lists and may answer for, in order."""
+        lists = []
+        for policy in self.config.ordered:
+            listed = await (await self.open_upstream(policy)).list_packages()
+            lists.append([name for name in listed if policy in self.config.candidates(name)])
+        # Stable: of several spellings, the first upstream's comes first.
+        return tuple(next(same) for _, same in groupby(heapq.merge(*lists)))
+
+    async def get_package(self, name: PackageName) -> Package:
+        """Return the owner's package."""
+        decision = await self._decide(name)
+        if not self.config.is_merged(name):
+            return await self._owner(decision, name).get_package(name)
+        package, _ = await self._merge(decision, name)
+        return package
+
+    async def open_file(self, name: PackageName, filename: str) -> StoredFile:
+        """Open one file of the owner's package, whoever else has a file of this name."""
+        return await (await self._holder(name, filename)).open_file(name, filename)
+
+    async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
+        """Open the core metadata of one file of the owner's package."""
+        return await (await self._holder(name, filename)).open_core_metadata(name, filename)
+
+    async def open_upstream(self, policy: UpstreamPolicy) -> Upstream:
+        """Open an upstream. Raises Unavailable if it is not there."""
+        try:
+            return Upstream(policy, await self._opener(policy.repository))
+        except NotFound as error:
+            # That it has no packages would be a guess, and the next upstream would answer.
+            raise Unavailable(f"Upstream {policy.id} is gone: {error.message}") from error
+
+    async def ask(self, upstream: Upstream, name: PackageName) -> tuple[Hashable, Presence]:
+        """Return an upstream's serial, and whether it has the package as of then or later.
+
+        Raises:
+            Unavailable: that cannot be known now.
+        """
+        try:
+            # Read before the package, so that what is remembered is never older than it says.
+            serial = await upstream.version(name)
+        except NotFound:
+            return None, Presence.ABSENT
+        key = (upstream.policy.id, name.normalized)
+        known = self._presences.get(key)
+        if known is not None and known[0] == serial:
+            return known
+        try:
+            await upstream.get_package(name)
+            presence = Presence.PRESENT
+        except Reserved:
+            presence = Presence.RESERVED
+        except NotFound:
+            presence = Presence.ABSENT
+        self._presences[key] = (serial, presence)
+        self._presences.move_to_end(key)
+        if len(self._presences) > REMEMBERED_MAX:
+            self._presences.popitem(last=False)
+        return serial, presence
+
+    async def _decide(self, name: PackageName) -> Decision:
+        asked = []
+        holders = []
+        is_merged = self.config.is_merged(name)
+        for policy in self.config.candidates(name):
+            upstream = await self.open_upstream(policy)
+            serial, presence = await self.ask(upstream, name)
+            asked.append((policy.id, serial))
+            if presence is Presence.PRESENT:
+                holders.append(upstream)
+            if presence is Presence.RESERVED or (holders and not is_merged):
+                break
+        return Decision(tuple(asked), tuple(holders))
+
+    def _owner(self, decision: Decision, name: PackageName) -> Upstream:
+        if decision.holders:
+            return decision.holders[0]
+        reservation = self.config.find_reservation(name)
+        if reservation is not None:
+            raise Reserved(
+                f"No package {name} in {self.name}: {reservation.pattern} is reserved for its "
+                f"upstream {reservation.upstream}, which has none of this name"
+            )
+        raise NotFound(f"No package {name} in {self.name}")
+
+    async def _holder(self, name: PackageName, filename: str) -> Upstream:
+        decision = await self._decide(name)
+        if not self.config.is_merged(name):
+            return self._owner(decision, name)
+        _, holders = await self._merge(decision, name)
+        if filename not in holders:
+            raise NotFound(f"No file {filename} of {name} in {self.name}")
+        return holders[filename]
+
+    async def _merge(
+        self, decision: Decision, name: PackageName
+    ) -> tuple[Package, dict[str, Upstream]]:
+        self._owner(decision, name)
+        known = self._merged.get(name.normalized)
+        if known is not None and known[0].asked == decision.asked:
+            return known[1:]
+        packages = [await holder.get_package(name) for holder in decision.holders]
+        package, indexes = merge(packages)
+        holders = {filename: decision.holders[index] for filename, index in indexes.items()}
+        self._merged[name.normalized] = (decision, package, holders)
+        self._merged.move_to_end(name.normalized)
+        if len(self._merged) > MERGED_MAX:
+            self._merged.popitem(last=False)
+        return package, holders
