@@ -79,9 +79,9 @@ def sign_in(server: Server) -> str:
         return token
 
 
-def make_shelf(server: Server, token: str, name: str) -> Shelf:
+def make_shelf(server: Server, token: str, name: str, location: str = LOCATION) -> Shelf:
     """Create an empty repository."""
-    parent = f"/v1/projects/{PROJECT}/locations/{LOCATION}/repositories"
+    parent = f"/v1/projects/{PROJECT}/locations/{location}/repositories"
     request = urllib.request.Request(
         f"{server.url}{parent}?repositoryId={name}",
         json.dumps({"format": "PYTHON"}).encode(),

@@ -57,6 +57,8 @@ class Desk:
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of every command."""
+    wrapper: tuple[str, ...] = ()
+    """A command that runs every command."""
 
     def run(
         self,
@@ -67,7 +69,7 @@ class Desk:
     ) -> Result:
         """Run a command to its end, which must be a success unless it *fails*."""
         done = subprocess.run(
-            [str(part) for part in command],
+            [str(part) for part in (*self.wrapper, *command)],
             cwd=cwd or self.home,
             env={**self._environment(), **self.settings, **variables},
             stdin=subprocess.DEVNULL,

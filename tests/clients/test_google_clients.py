@@ -1,0 +1,226 @@
+"""Google's own plugin and libraries, unmodified, against a server that answers as Google's does.
+
+In a network of its own the registry is `us-central1-python.pkg.dev`, over TLS with a private
+authority. Every name at Google's that the clients could try is this machine too, without a
+certificate for it: what is asked for there is seen, and gets nothing. The same again with Bonded's
+own backend, on a host name that could be anybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
+
+from clients.shelves import PROJECT, USER, Shelf, make_shelf, sign_in
+from support.enclave import Enclave, open_enclave
+from support.server import running_server
+from support.tls_front import TlsFront, tls_front
+from support.tools import ROOT, Desk, tool
+from support.wheels import make_wheel
+
+pytestmark = pytest.mark.clients
+
+GOOGLES_HOST = "us-central1-python.pkg.dev"
+OTHER_HOST = "packages.example.com"
+METADATA = "127.0.0.1:8091"
+ELSEWHERE = (
+    "accounts.google.com",
+    "metadata.google.internal",
+    "cloudresourcemanager.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "oauth2.googleapis.com",
+    "sts.googleapis.com",
+    "www.googleapis.com",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A desk inside the enclave, and the registry as it looks from there."""
+
+    host: str
+    desk: Desk
+    shelf: Shelf
+    front: TlsFront
+
+    @property
+    def upload_url(self) -> str:
+        return f"https://{self.host}/{PROJECT}/{self.shelf.name}/"
+
+    @property
+    def index_url(self) -> str:
+        return f"{self.upload_url}simple/"
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were asked for."""
+        return self.front.count("POST /token ")
+
+    def key_file(self, **changes: str) -> Path:
+        """Write the administrator's key file, as made for this host."""
+        key = self.shelf.server.admin_key | {"token_uri": f"https://{self.host}/token"}
+        path = self.desk.home / "key.json"
+        path.write_text(json.dumps(key | changes))
+        return path
+
+    def with_settings(self, **settings: str) -> Stage:
+        return replace(self, desk=replace(self.desk, settings={**self.desk.settings, **settings}))
+
+
+@pytest.fixture(name="plugin", scope="module")
+def _plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a path for Python where Bonded is installed, as far as importing it can tell."""
+    directory = tmp_path_factory.mktemp("plugin")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        prepare_metadata_for_build_wheel(str(directory))
+    return f"{ROOT / 'src'}:{directory}"
+
+
+@pytest.fixture(name="set_up", scope="module")
+def _set_up(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Enclave, TlsFront, Callable[[], Shelf]]]:
+    """Open an enclave with a registry in it."""
+    directory = tmp_path_factory.mktemp("enclave")
+    hosts = (GOOGLES_HOST, OTHER_HOST)
+    with ExitStack() as stack:
+        enclave = stack.enter_context(open_enclave((*hosts, *ELSEWHERE), [443], directory))
+        settings = {"BONDED_DEFAULT_LOCATION": "us-central1"}
+        server = stack.enter_context(running_server(directory / "data", environment=settings))
+        listener = enclave.listeners[443]
+        front = stack.enter_context(tls_front(listener, server.port, hosts, directory))
+        token = sign_in(server)
+        numbers = iter(range(1000))
+        yield (
+            enclave,
+            front,
+            lambda: make_shelf(server, token, f"shelf-{next(numbers)}", "us-central1"),
+        )
+
+
+@pytest.fixture(name="stage", params=["googles", "ours"])
+def _stage(
+    request: pytest.FixtureRequest,
+    set_up: tuple[Enclave, TlsFront, Callable[[], Shelf]],
+    desk: Desk,
+    plugin: str,
+) -> Stage:
+    enclave, front, make = set_up
+    certificates = str(front.certificates)
+    settings = {
+        "BONDED_CONFIG": str(desk.home / "bonded"),
+        "NO_GCE_CHECK": "true",
+        "PATH": f"{tool('keyring').parent}:/usr/bin:/bin",
+        "PIP_CERT": certificates,
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.chainer.ChainerBackend",
+        "REQUESTS_CA_BUNDLE": certificates,
+        "SSL_CERT_FILE": certificates,
+    }
+    host = GOOGLES_HOST
+    if request.param == "ours":
+        settings["PYTHONPATH"] = plugin
+        host = OTHER_HOST
+    front.names.clear()
+    front.requests.clear()
+    return Stage(host, Desk(desk.home, settings, enclave.wrapper), make(), front)
+
+
+@contextmanager
+def key_file(stage: Stage) -> Iterator[Stage]:
+    yield stage.with_settings(GOOGLE_APPLICATION_CREDENTIALS=str(stage.key_file()))
+
+
+@contextmanager
+def offline_key_file(stage: Stage) -> Iterator[Stage]:
+    path = stage.key_file(universe_domain="packages.example.com")
+    yield stage.with_settings(GOOGLE_APPLICATION_CREDENTIALS=str(path))
+
+
+@contextmanager
+def metadata_server(stage: Stage) -> Iterator[Stage]:
+    command = (sys.executable, "-m", "bonded", "metadata-server", f"--listen={METADATA}")
+    environment = {**stage.desk.settings, "HOME": str(stage.desk.home)}
+    with subprocess.Popen(
+        [*stage.desk.wrapper, *command, f"--key-file={stage.key_file()}"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "This machine is" in process.stderr.readline()
+        try:
+            yield stage.with_settings(
+                GCE_METADATA_HOST=METADATA,
+                GCE_METADATA_IP=METADATA,
+                NO_GCE_CHECK="false",
+                BONDED_ATTACHED_IDENTITY_HOSTS=stage.host,
+            )
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def account(stage: Stage) -> Iterator[Stage]:
+    """The account of our command line, which Google's plugin finds as `gcloud`."""
+    programs = stage.desk.home / "bin"
+    programs.mkdir()
+    (programs / "gcloud").symlink_to(Path(sys.executable).with_name("bonded"))
+    stage = stage.with_settings(PATH=f"{programs}:{stage.desk.settings['PATH']}")
+    stage.desk.run("gcloud", "auth", "activate-service-account", f"--key-file={stage.key_file()}")
+    yield stage
+
+
+Credential = Callable[[Stage], AbstractContextManager[Stage]]
+
+
+@pytest.mark.parametrize(
+    ("credential", "tokens"),
+    [(key_file, 1), (offline_key_file, 0), (metadata_server, 1), (account, 1)],
+    ids=["key-file", "offline-key-file", "metadata-server", "account"],
+)
+def test_publishing_and_installing_need_no_password(
+    stage: Stage, credential: Credential, tokens: int, tmp_path: Path
+) -> None:
+    wheels = [make_wheel(name, "1.0").write_to(tmp_path) for name in ("by-twine", "by-uv")]
+    with credential(stage) as ready:
+        publish(ready, *wheels)
+        install(ready, is_thorough=credential is key_file)
+
+    assert list(stage.shelf.list_files("by-uv")) == [wheels[1].name]
+    assert stage.front.names == {stage.host}
+    # Google's plugin caches nothing, and asks again for every look-up.
+    if stage.host == OTHER_HOST:
+        assert stage.tokens == tokens
+
+
+def publish(stage: Stage, by_twine: Path, by_uv: Path) -> None:
+    """Publish one wheel with twine and one with uv."""
+    desk, url = stage.desk, stage.upload_url
+    twine = (tool("keyring", "twine"), "upload", "--non-interactive", "--username", USER)
+    desk.run(*twine, "--repository-url", url, by_twine)
+    uv = ("publish", "--keyring-provider", "subprocess", "--username", USER)
+    desk.uv(*uv, "--publish-url", url, by_uv)
+
+
+def install(stage: Stage, *, is_thorough: bool) -> None:
+    """Install by pip and by uv; thoroughly, by either way in which pip asks keyring."""
+    desk, url = stage.desk, stage.index_url
+    url_of_user = url.replace("://", f"://{USER}@")
+    python = desk.make_environment("empty")
+    pip = (tool("keyring", "python"), "-m", "pip", "download", "--no-cache-dir", "by-twine")
+    desk.run(*pip, "--index-url", url, "--keyring-provider", "import")
+    if is_thorough:
+        by_command = ("install", "by-twine", "--index-url", url_of_user)
+        desk.pip(python, *by_command, "--keyring-provider", "subprocess")
+    uv = ("pip", "install", "--python", python, "--keyring-provider", "subprocess", "by-uv")
+    desk.uv(*uv, "--default-index", url_of_user)
+    assert desk.run(python, "-c", "import by_uv").output == ""
