@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from bonded.server.blobs.store import Staged
 from bonded.server.core.errors import Rejected, TooLarge
@@ -22,6 +27,8 @@ FIELDS_MAX = 4096
 VALUE_LENGTH_MAX = 1024
 """Of the fields that are read: names, versions and digests."""
 PART_HEADERS_MAX_BYTES = 16 * 1024
+BOUNDARY_LENGTH_MAX = 70
+"""RFC 2046 §5.1.1."""
 FILE_FIELD = "content"
 
 
@@ -78,114 +85,92 @@ async def read_form(call: Call, staged: Staged) -> Form:
             return reader.finish()
 
 
-def _boundary(headers: Mapping[bytes, bytes]) -> bytes:
-    kind, options = parse_options_header(headers.get(b"content-type", b""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
+def _boundary(headers: Mapping[bytes, bytes]) -> str:
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    kind, options = parse_options_header(content_type)
+    boundary: str = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary:
         raise Rejected(
             "The upload is not multipart/form-data",
             hint="Upload with twine, uv, Poetry, PDM, Hatch or flit.",
         )
+    if len(boundary) > BOUNDARY_LENGTH_MAX:
+        raise Rejected(f"The form's boundary is longer than {BOUNDARY_LENGTH_MAX} characters")
     return boundary
 
 
 class _Reader:
     """Collects what the push parser says. `feed` returns the file's bytes as they come."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: str) -> None:
         self._form = Form()
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._headers: dict[str, bytes] = {}
         self._name = ""
-        self._value: bytearray | None = None
-        self._has_filename = False
-        self._file_chunks: list[bytes] = []
+        self._value: bytearray | None = bytearray()
+        """Of the field that is being read; None while it is the file."""
+        self._is_kept = False
         self._size_bytes = 0
         self._parts = 0
-        self._is_complete = False
-        callbacks = {
-            "on_part_begin": self._begin,
-            "on_header_field": self._take_header_name,
-            "on_header_value": self._take_header_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._open_part,
-            "on_part_data": self._take_data,
-            "on_part_end": self._end_part,
-            "on_end": self._end,
-        }
         try:
-            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-        except FormParserError as error:
+            self._parser = PushMultipartParser(boundary, max_header_size=PART_HEADERS_MAX_BYTES)
+        except MultipartError as error:
             raise Rejected(f"The form's boundary cannot be used: {error}") from error
 
     def feed(self, data: bytes) -> list[bytes]:
+        if not data or self._parser.closed:
+            return []
+        chunks: list[bytes] = []
         try:
-            self._parser.write(data)
-        except FormParserError as error:
+            for event in self._parser.parse(data):
+                if isinstance(event, MultipartSegment):
+                    self._begin(event)
+                elif event is None:
+                    self._end()
+                elif self._value is None:
+                    chunks.append(bytes(event))
+                else:
+                    self._extend(self._value, event)
+        except ParserLimitReached as error:
+            raise TooLarge(
+                "A part of the form has too many headers, "
+                f"or one of more than {PART_HEADERS_MAX_BYTES} bytes"
+            ) from error
+        except MultipartError as error:
             raise Rejected(f"The upload is not a well-formed form: {error}") from error
-        chunks, self._file_chunks = self._file_chunks, []
         return chunks
 
     def finish(self) -> Form:
-        if not self._is_complete:
-            raise Rejected("The upload ends before its form does", hint="Upload it again.")
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise Rejected(
+                "The upload ends before its form does", hint="Upload it again."
+            ) from error
         return self._form
 
-    def _begin(self) -> None:
+    def _begin(self, part: MultipartSegment) -> None:
         self._parts += 1
         if self._parts > FIELDS_MAX:
             raise TooLarge(f"The form has more than {FIELDS_MAX} fields")
-        self._headers = {}
-
-    def _take_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-        self._check_headers()
-
-    def _take_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-        self._check_headers()
-
-    def _check_headers(self) -> None:
-        if len(self._header_name) + len(self._header_value) > PART_HEADERS_MAX_BYTES:
-            raise TooLarge(f"A part's header is longer than {PART_HEADERS_MAX_BYTES} bytes")
-
-    def _end_header(self) -> None:
-        self._headers[self._header_name.decode("latin-1").lower()] = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _open_part(self) -> None:
-        disposition = self._headers.get("content-disposition", b"")
-        _, options = parse_options_header(disposition)
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        filename = options.get(b"filename")
-        self._has_filename = filename is not None
-        if self._name != FILE_FIELD:
+        self._name = part.name
+        # A detached GPG signature comes as a file; PyPI ignores it too (standards.md §2.1).
+        self._is_kept = part.filename is None
+        if part.name != FILE_FIELD:
             self._value = bytearray()
             return
         if self._form.filename is not None:
             raise Rejected("The field content is given 2 times")
-        if not filename:
+        if not part.filename:
             raise Rejected("The field content is not a file")
         self._value = None
-        self._form.filename = filename.decode("utf-8", "replace")
+        self._form.filename = part.filename
 
-    def _take_data(self, data: bytes, start: int, end: int) -> None:
-        if self._value is None:
-            self._file_chunks.append(data[start:end])
-            return
-        self._size_bytes += end - start
+    def _extend(self, value: bytearray, data: bytes | bytearray) -> None:
+        self._size_bytes += len(data)
         if self._size_bytes > FIELDS_SIZE_MAX_BYTES:
             raise TooLarge(f"The form's fields are larger than {FIELDS_SIZE_MAX_BYTES} bytes")
-        self._value += data[start:end]
-
-    def _end_part(self) -> None:
-        # A detached GPG signature comes as a file; PyPI ignores it too (standards.md §2.1).
-        if self._value is None or self._has_filename:
-            return
-        value = self._value.decode("utf-8", "replace")
-        self._form.fields.setdefault(self._name, []).append(value)
+        value += data
 
     def _end(self) -> None:
-        self._is_complete = True
+        if self._value is not None and self._is_kept:
+            value = self._value.decode("utf-8", "replace")
+            self._form.fields.setdefault(self._name, []).append(value)
