@@ -10,15 +10,18 @@ rows, goes to a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import CursorResult, Dialect, Executable, Row
+from sqlalchemy import CursorResult, Dialect, Executable, Row, StaticPool, create_engine
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bonded.server.metadata.sql.prepared import Parameters, Prepared, Rows
+
 _T = TypeVar("_T")
-Parameters = Mapping[str, Any]
 
 
 class Connection(Protocol):
@@ -27,6 +30,10 @@ class Connection(Protocol):
     @property
     def dialect(self) -> Dialect:
         """Which SQL it speaks."""
+        ...
+
+    async def run(self, prepared: Prepared, parameters: Parameters) -> Rows:
+        """Run a statement of the hot path."""
         ...
 
     async def execute(
@@ -50,21 +57,46 @@ class Connection(Protocol):
 
 
 class LocalConnection:
-    """A connection to SQLite, within a transaction."""
+    """A connection to SQLite that leaves it to its owner when a transaction begins and ends.
 
-    def __init__(self, connection: SyncConnection) -> None:
-        self._connection = connection
-        self.dialect = connection.dialect
+    SQLAlchemy has the same connection, for the statements that are not prepared.
+    """
+
+    dialect: Dialect = sqlite.dialect()
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        # isolation_level=None: the driver's own implicit BEGIN would come too late.
+        self.driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        for pragma in (
+            f"busy_timeout = {busy_timeout_ms}",
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a commit is on the disk when it returns
+            "foreign_keys = ON",
+        ):
+            self.driver.execute(f"PRAGMA {pragma}").close()
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: self.driver,
+            poolclass=StaticPool,
+            # It never begins, commits or rolls back anything.
+            isolation_level="AUTOCOMMIT",
+        )
+        # At once, because it rolls back when it looks at the database for the first time.
+        self.alchemy = engine.connect()
+
+    async def run(self, prepared: Prepared, parameters: Parameters) -> Rows:
+        """Run a statement on the event loop, below SQLAlchemy."""
+        return prepared.run_on(self.driver, parameters)
 
     async def execute(
         self, statement: Executable, parameters: Parameters | None = None
     ) -> CursorResult[Any]:
         """Run a statement on the event loop."""
-        return self._connection.execute(statement, parameters)
+        return self.alchemy.execute(statement, parameters)
 
     async def execute_long(self, statement: Executable) -> CursorResult[Any]:
         """Run a statement in a thread."""
-        return await in_thread(lambda: self._connection.execute(statement))
+        return await in_thread(lambda: self.alchemy.execute(statement))
 
     async def collect(
         self,
@@ -74,8 +106,12 @@ class LocalConnection:
     ) -> tuple[_T, ...]:
         """Run a query in a thread."""
         return await in_thread(
-            lambda: tuple(make(row) for row in self._connection.execute(statement, parameters))
+            lambda: tuple(make(row) for row in self.alchemy.execute(statement, parameters))
         )
+
+    def close(self) -> None:
+        """Let go of the database; a transaction that is open is undone."""
+        self.driver.close()
 
 
 class NetworkConnection:
@@ -84,6 +120,10 @@ class NetworkConnection:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self.dialect = connection.dialect
+
+    async def run(self, prepared: Prepared, parameters: Parameters) -> Rows:
+        """Run a statement."""
+        return await self._connection.execute(prepared.statement, parameters)
 
     async def execute(
         self, statement: Executable, parameters: Parameters | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,10 +19,11 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise Unavailable("The database has been busy for too long") from error
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or ""
+    except (DBAPIError, sqlite3.Error) as error:
+        origin = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(origin, "sqlstate", None) or ""
         # SQLite's words for SQLITE_FULL; PostgreSQL says it as SQLSTATE 53100.
-        if "disk is full" in str(error.orig) or state == "53100":
+        if "disk is full" in str(origin) or state == "53100":
             raise OutOfSpace("The database has no space left") from error
         # Class 22: a value that PostgreSQL cannot hold, such as text with a NUL in it.
         if state.startswith("22"):

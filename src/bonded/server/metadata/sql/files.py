@@ -16,6 +16,7 @@ from bonded.server.core.files import File, Filename, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.sql.projects import (
     NAMED,
     SqlRepositories,
@@ -30,6 +31,9 @@ _packages = schema.packages
 _files = schema.files
 _core_metadata = schema.core_metadata
 
+# Making one costs more than compressing METADATA with it. Used on the event loop alone.
+_COMPRESSOR = zstandard.ZstdCompressor()
+
 _ONE_PACKAGE = (*NAMED, _packages.c.normalized == bindparam("in_package"))
 
 # Statements that installs and uploads send are built once: building costs more than running.
@@ -40,9 +44,9 @@ _LIST_PACKAGES = (
     .where(*NAMED, _packages.c.status != Status.QUARANTINED)
     .order_by(_packages.c.normalized)
 )
-_FIND_PACKAGE = select(_packages).join(_repositories).where(*_ONE_PACKAGE)
+_FIND_PACKAGE = Prepared(select(_packages).join(_repositories).where(*_ONE_PACKAGE))
 _LIST_FILES = select(_files).where(_files.c.package == bindparam("in_key")).order_by(_files.c.key)
-_FIND_FILE = (
+_FIND_FILE = Prepared(
     select(_packages.c.status, _files)
     .select_from(
         _repositories.join(_packages).outerjoin(
@@ -55,16 +59,16 @@ _FIND_FILE = (
     )
     .where(*_ONE_PACKAGE)
 )
-_FIND_CORE_METADATA = select(_core_metadata.c.content).where(
-    _core_metadata.c.sha256 == bindparam("in_sha256")
+_FIND_CORE_METADATA = Prepared(
+    select(_core_metadata.c.content).where(_core_metadata.c.sha256 == bindparam("in_sha256"))
 )
 _KEEP_CORE_METADATA = {
-    "sqlite": sqlite.insert(_core_metadata).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(_core_metadata).on_conflict_do_nothing(),
+    "sqlite": Prepared(sqlite.insert(_core_metadata).on_conflict_do_nothing()),
+    "postgresql": Prepared(postgresql.insert(_core_metadata).on_conflict_do_nothing()),
 }
-_ADD_PACKAGE = insert(_packages).returning(_packages.c.key)
-_ADD_FILE = insert(_files)
-_GROW = (
+_ADD_PACKAGE = Prepared(insert(_packages).returning(_packages.c.key))
+_ADD_FILE = Prepared(insert(_files))
+_GROW = Prepared(
     update(_repositories)
     .where(_repositories.c.key == bindparam("in_key"))
     .values(
@@ -109,14 +113,14 @@ class SqlFiles:
     ) -> tuple[File | None, Status | None]:
         """Return one file and its package's status; None for what is not there."""
         wanted = parts_of(repository) | {"in_package": name.normalized, "in_filename": filename}
-        row = (await self._connection.execute(_FIND_FILE, wanted)).one_or_none()
+        row = (await self._connection.run(_FIND_FILE, wanted)).one_or_none()
         if row is None:
             return None, None
         return None if row.filename is None else _file(row), Status(row.status)
 
     async def find_core_metadata(self, digest: Sha256) -> bytes | None:
         """Return core metadata by its digest, or None."""
-        found = await self._connection.execute(_FIND_CORE_METADATA, {"in_sha256": digest})
+        found = await self._connection.run(_FIND_CORE_METADATA, {"in_sha256": digest})
         content: bytes | None = found.scalar_one_or_none()
         return None if content is None else zstandard.ZstdDecompressor().decompress(content)
 
@@ -138,19 +142,19 @@ class SqlFiles:
         is_new = row is None
         package = await self._add_package(key, name, file.upload_time) if row is None else row.key
         try:
-            await self._connection.execute(_ADD_FILE, {"package": package, **_row(file)})
+            await self._connection.run(_ADD_FILE, {"package": package, **_row(file)})
         except IntegrityError as error:
             raise Conflict(
                 f"File already exists: {file.filename}",
                 hint="It, or the same file under another spelling of its name, is published.",
             ) from error
         if file.core_metadata_sha256 is not None:
-            content = zstandard.ZstdCompressor().compress(core_metadata)
+            content = _COMPRESSOR.compress(core_metadata)
             kept = {"sha256": file.core_metadata_sha256, "content": content}
             # Wheels of one version mostly share it.
-            await self._connection.execute(_KEEP_CORE_METADATA[self._connection.dialect.name], kept)
+            await self._connection.run(_KEEP_CORE_METADATA[self._connection.dialect.name], kept)
         grown = {"in_key": key, "grown_by": file.size_bytes, "at": file.upload_time}
-        await self._connection.execute(_GROW, grown)
+        await self._connection.run(_GROW, grown)
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
 
@@ -180,14 +184,16 @@ class SqlFiles:
             "status_reason": "",
             "created_at": at,
         }
-        key: int = (await self._connection.execute(_ADD_PACKAGE, values)).scalar_one()
+        key: int = (await self._connection.run(_ADD_PACKAGE, values)).scalar_one()
         return key
 
     async def _package(
         self, repository: RepositoryName, name: PackageName
     ) -> Row[tuple[object, ...]] | None:
         wanted = parts_of(repository) | {"in_package": name.normalized}
-        return (await self._connection.execute(_FIND_PACKAGE, wanted)).one_or_none()
+        row: Row[tuple[object, ...]] | None
+        row = (await self._connection.run(_FIND_PACKAGE, wanted)).one_or_none()
+        return row
 
 
 def _row(file: File) -> dict[str, object]:

@@ -10,6 +10,7 @@ from bonded.server.core.names import RepositoryName
 from bonded.server.core.upstreams import RepositoryConfig, upstreams_of
 from bonded.server.metadata.sql import configurations, schema
 from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.sql.serials import advance, advance_below
 from bonded.server.metadata.store import (
     ACCESS,
@@ -31,8 +32,8 @@ NAMED = (
 """The conditions that single out one repository."""
 
 # Statements that uploads send are built once: building one costs more than running it.
-_HOLD_REPOSITORY = select(_repositories.c.key).where(*NAMED).with_for_update()
-_FIND_REPOSITORY = select(_repositories).where(*NAMED)
+_HOLD_REPOSITORY = Prepared(select(_repositories.c.key).where(*NAMED).with_for_update())
+_FIND_REPOSITORY = Prepared(select(_repositories).where(*NAMED))
 
 
 class SqlProjects:
@@ -145,7 +146,7 @@ class SqlRepositories:
 
     async def find(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
-        row = (await self._connection.execute(_FIND_REPOSITORY, parts_of(name))).one_or_none()
+        row = (await self._connection.run(_FIND_REPOSITORY, parts_of(name))).one_or_none()
         return None if row is None else _repository(row)
 
     async def list(
@@ -269,7 +270,7 @@ async def hold_repository(connection: Connection, name: RepositoryName) -> int:
     Raises:
         NotFound: it does not exist.
     """
-    found = await connection.execute(_HOLD_REPOSITORY, parts_of(name))
+    found = await connection.run(_HOLD_REPOSITORY, parts_of(name))
     key: int | None = found.scalar_one_or_none()
     if key is None:
         raise NotFound(f"Repository {name} does not exist")

@@ -14,15 +14,18 @@ from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.failures import translated
+from bonded.server.metadata.sql.prepared import Prepared
 
 _serials = schema.serials
 
 # Built once: building a statement costs more than running it.
 _ADVANCE = {
-    dialect: insert(_serials)
-    .values(scope=bindparam("scope"), serial=1)
-    .on_conflict_do_update(index_elements=["scope"], set_={"serial": _serials.c.serial + 1})
-    .returning(_serials.c.serial)
+    dialect: Prepared(
+        insert(_serials)
+        .values(scope=bindparam("scope"), serial=1)
+        .on_conflict_do_update(index_elements=["scope"], set_={"serial": _serials.c.serial + 1})
+        .returning(_serials.c.serial)
+    )
     for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
 
@@ -38,7 +41,7 @@ async def advance(connection: Connection, *scopes: str) -> int:
     serial = 0
     for scope in scopes:
         upsert = _ADVANCE[connection.dialect.name]
-        serial = (await connection.execute(upsert, {"scope": scope})).scalar_one()
+        serial = (await connection.run(upsert, {"scope": scope})).scalar_one()
     return serial
 
 

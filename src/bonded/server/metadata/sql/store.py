@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bonded.server.core.errors import Unavailable
@@ -20,7 +18,6 @@ from bonded.server.metadata.sql.connections import (
     Connection,
     LocalConnection,
     NetworkConnection,
-    in_thread,
 )
 from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.federation import SqlPools, SqlPublishers
@@ -29,12 +26,12 @@ from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
 from bonded.server.metadata.sql.projects import SqlProjects, SqlRepositories
 from bonded.server.metadata.sql.serials import SharedSerials, SqliteSerials
+from bonded.server.metadata.sql.writing import Writer
 
 POOL_SIZE = 8
 POOL_WAIT_S = 30
-TURN_WAIT_S = 30
-"""How long a writer waits for those before it."""
-LOCKED_RETRY_S = 0.01
+BUSY_TIMEOUT_MS = 5000
+"""How long readers of SQLite wait while its log is being recovered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,49 +69,50 @@ class SqlTransaction:
 class SqliteStore:
     """Opens transactions on one SQLite database. Build it with `open_sqlite`."""
 
-    def __init__(self, reader: Engine, writer: Engine, serials: SqliteSerials) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._turn = asyncio.Lock()
-        self.serials = serials
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        writer = LocalConnection(path, busy_timeout_ms=0)
+        self._writer = Writer(writer)
+        # Readers wait for nobody, and are never short of a connection: they are few and brief.
+        self._idle: list[tuple[LocalConnection, SqlTransaction]] = []
+        self._open = [writer]
+        self._writing = SqlTransaction.on(writer)
+        self.serials = SqliteSerials(path)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqlTransaction]:
         """Open a snapshot to read from."""
-        with translated(), self._reader.connect() as connection:
-            yield SqlTransaction.on(LocalConnection(connection))
+        with translated():
+            connection, tables = self._idle.pop() if self._idle else self._connect()
+            connection.driver.execute("BEGIN")
+            try:
+                yield tables
+            finally:
+                connection.driver.rollback()
+                self._idle.append((connection, tables))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Open a transaction; it is durable when its block has ended."""
-        await self._take_turn()
-        try:
-            with translated(), self._writer.connect() as connection:
-                await _begin(connection)
-                yield SqlTransaction.on(LocalConnection(connection))
-                # In a thread, because it waits for the disk. Leaving `connect` rolls back.
-                await in_thread(connection.commit)
-        finally:
-            self._turn.release()
+        with translated():
+            async with self._writer.transaction():
+                yield self._writing
 
-    async def _take_turn(self) -> None:
-        # SQLite has one writer at a time. Waiting here blocks nobody; its own lock would.
-        try:
-            async with asyncio.timeout(TURN_WAIT_S):
-                await self._turn.acquire()
-        except TimeoutError as error:
-            raise Unavailable("The database has been busy for too long") from error
+    def _connect(self) -> tuple[LocalConnection, SqlTransaction]:
+        connection = LocalConnection(self._path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        self._open.append(connection)
+        return connection, SqlTransaction.on(connection)
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers."""
-        with translated(), self._reader.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        async with self.read() as tx:
+            await tx.projects.find("")
 
     async def close(self) -> None:
         """Let go of every connection."""
         self.serials.close()
-        self._reader.dispose()
-        self._writer.dispose()
+        for connection in self._open:
+            connection.close()
 
 
 class PostgresqlStore:
@@ -162,17 +160,15 @@ async def open_sqlite(path: Path) -> SqliteStore:
     Raises:
         Unavailable: it cannot be opened, or a newer version has written it.
     """
-    opener = _sqlite_engine(path, "BEGIN IMMEDIATE", busy_timeout_ms=5000)
-    try:
-        with _opening(), opener.begin() as connection:
-            upgrade(connection)
-    finally:
-        opener.dispose()
-    # The writer never waits for SQLite's lock, which would stop the loop: see _begin.
-    writer = _sqlite_engine(path, "BEGIN IMMEDIATE", busy_timeout_ms=0, pool_size=1)
-    # Readers wait for nobody, and are never short of a connection: they are few and brief.
-    reader = _sqlite_engine(path, "BEGIN", busy_timeout_ms=5000, pool_size=POOL_SIZE)
-    return SqliteStore(reader, writer, SqliteSerials(path))
+    with _opening():
+        opener = LocalConnection(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        try:
+            opener.driver.execute("BEGIN IMMEDIATE")
+            upgrade(opener.alchemy)
+            opener.driver.commit()
+        finally:
+            opener.close()
+        return SqliteStore(path)
 
 
 async def open_postgresql(url: str) -> PostgresqlStore:
@@ -207,45 +203,7 @@ def _opening() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise Unavailable(f"The database cannot be opened: {error.orig}") from error
+    except sqlite3.Error as error:
+        raise Unavailable(f"The database cannot be opened: {error}") from error
     except OSError as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
-
-
-async def _begin(connection: SyncConnection) -> None:
-    """Begin to write, waiting on the loop for another process that does so at the moment."""
-    give_up_at = asyncio.get_running_loop().time() + TURN_WAIT_S
-    while True:
-        try:
-            connection.begin()
-        except OperationalError as error:
-            is_locked = "locked" in str(error.orig)
-            if not is_locked or asyncio.get_running_loop().time() > give_up_at:
-                raise
-            await asyncio.sleep(LOCKED_RETRY_S)
-        else:
-            return
-
-
-def _sqlite_engine(path: Path, begin: str, *, busy_timeout_ms: int, pool_size: int = 1) -> Engine:
-    url = make_url("sqlite://").set(database=str(path))
-    engine = create_engine(
-        url, pool_size=pool_size, max_overflow=-1, connect_args={"check_same_thread": False}
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        # The driver's own implicit BEGIN would come too late and deferred.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {busy_timeout_ms}",
-            "journal_mode = WAL",
-            "synchronous = FULL",  # a commit is on the disk when it returns
-            "foreign_keys = ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
