@@ -36,7 +36,6 @@ MOMENTS = [
     ("pwrite64", 1),  # the rows go to the write-ahead log
     ("pwrite64", 2),
     ("fdatasync", 1),  # the commit is made durable
-    ("unlink", 1),  # the stage is left
 ]
 
 

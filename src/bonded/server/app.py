@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -245,6 +246,8 @@ def _check_address(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     registry = await build(settings)
+    # What is loaded now stays: the garbage collector need not look at it ever again.
+    gc.freeze()
     _follow_public_url(settings)
     server = HttpServer(
         registry.application,

@@ -118,10 +118,10 @@ class DirectoryBlobStore:
         check(staged.path())
         path = self._path(staged.sha256)
         with disk_errors("an upload"):
-            arrived = staged.sync()
+            staged.sync()
             with self._moving:
                 # Over an equal blob, this only refreshes its age.
-                arrived.rename(path)
+                staged.move(path)
             _sync_directory(path.parent)
 
     def _path(self, digest: Sha256) -> Path:

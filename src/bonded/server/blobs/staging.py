@@ -87,11 +87,20 @@ class StagedFile:
         with self._file():
             return self._path
 
-    def sync(self) -> Path:
-        """Return that file once it is on the disk. Blocks: call it in a thread."""
+    def sync(self) -> None:
+        """Return once that file is on the disk. Blocks: call it in a thread."""
         with self._file() as descriptor:
             os.fsync(descriptor)
-            return self._path
+
+    def move(self, path: Path) -> None:
+        """Give the file another name, over whatever is there. Blocks: call it in a thread."""
+        with self._using:
+            self._path.rename(path)
+            # Closed here, because closing may wait, and nothing is left to be undone.
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
+            self._is_left = True
 
     def _hash_rest(self) -> None:
         self._hash.update(memoryview(self._waiting)[self._hashed :])

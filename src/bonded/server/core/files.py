@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from packaging.utils import (
@@ -57,6 +58,8 @@ class Filename:
         return "-".join([start, *self.text.lower().split("-")[2:]])
 
     @classmethod
+    # An upload parses its filename where it arrives, and again where it becomes a row.
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Filename:
         """Parse *text*, whose name and version may be spelled as older tools did.
 

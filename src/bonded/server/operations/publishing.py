@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ OTHER_DIGESTS: Mapping[str, Callable[[], Any]] = {
     "md5_digest": lambda: hashlib.md5(usedforsecurity=False),
     "blake2_256_digest": lambda: hashlib.blake2b(digest_size=32),
 }
+
+READ_SIZE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,8 @@ class Publisher:
         return known
 
     def _inspect(self, path: Path, offer: Offer, filename: Filename) -> Inspection:
-        for field_name, expected in offer.other_digests.items():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, OTHER_DIGESTS[field_name]).hexdigest()
+        for field_name, digest in _other_digests(path, offer.other_digests).items():
+            expected = offer.other_digests[field_name]
             if not hmac.compare_digest(digest.encode(), expected.strip().lower().encode()):
                 raise Rejected(f"The {field_name} is not that of the file, which is {digest}")
         return inspect(path, filename, self._archive_limits)
@@ -148,6 +149,16 @@ class Publisher:
             requires_python=inspection.requires_python,
             core_metadata_sha256=sha256_of(inspection.core_metadata) if is_wheel else None,
         )
+
+
+def _other_digests(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the file's digests, of the fields of OTHER_DIGESTS with these *names*."""
+    digests = {name: OTHER_DIGESTS[name]() for name in names}
+    with path.open("rb", buffering=0) as file:
+        while digests and (chunk := file.read(READ_SIZE_BYTES)):
+            for digest in digests.values():
+                digest.update(chunk)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _check_form(offer: Offer, filename: Filename) -> None:
