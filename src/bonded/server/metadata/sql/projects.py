@@ -242,7 +242,7 @@ class SqlRepositories:
         before = delete(_upstreams).where(_upstreams.c.repository == key)
         await self._connection.execute(before)
         for upstream in upstreams_of(config):
-            found = await self._connection.execute(_FIND_REPOSITORY, parts_of(upstream))
+            found = await self._connection.run(_FIND_REPOSITORY, parts_of(upstream))
             row = found.one_or_none()
             if row is None:
                 raise NotFound(f"Repository {upstream} does not exist")
