@@ -258,7 +258,8 @@ class Binding:
         """
         if role not in ROLES:
             raise Rejected(
-                f"Role {role[:120]!r} does not exist", hint=f"Use one of {', '.join(ROLES)}."
+                f"Role {role[:120]!r} does not exist",
+                hint="Use a predefined role, such as roles/artifactregistry.reader.",
             )
         return cls(role, tuple(dict.fromkeys(parse_member(member) for member in members)))
 
