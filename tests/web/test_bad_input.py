@@ -238,7 +238,7 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "a filter": (rest("GET", f"{REPOSITORIES}?filter=a%3Db"), 400, "filter is not supported. Filter the list on your side."),
     "too many parameters": (rest("GET", f"{REPOSITORIES}?{'a=b&' * 101}"), 400, "The query has more than 100 parameters."),
     "unknown role": (grant("roles/king", "allUsers"), 400, "Role 'roles/king' does not exist. Use a predefined role, such as roles/artifactregistry.reader."),
-    "bad member": (grant("roles/artifactregistry.reader", "ada"), 400, "'ada' is not a valid member. Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, allUsers or allAuthenticatedUsers."),
+    "bad member": (grant("roles/artifactregistry.reader", "ada"), 400, "'ada' is not a valid member. Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, principal://…, principalSet://…, allUsers or allAuthenticatedUsers."),
     "a condition": (grant("roles/artifactregistry.reader", "allUsers", condition={"expression": "true"}), 400, "Conditional bindings are not available."),
     "members that are no list": (rest("POST", f"{PYTHON}:setIamPolicy", {"policy": {"bindings": [{"role": "roles/owner", "members": "allUsers"}]}}), 400, "A binding's members must be a list of strings."),
     "too many members": (rest("POST", f"{PYTHON}:setIamPolicy", {"policy": {"bindings": [{"role": "roles/owner", "members": [f"user:u{n}@a.b" for n in range(1501)]}]}}), 400, "A policy may hold 1500 bindings and 1500 members; this one has 1 and 1501."),
