@@ -163,13 +163,16 @@ async def test_which_repositories_there_are_has_a_serial(team: SqlMetadataStore)
 async def test_a_database_from_before_there_were_modes_holds_standard_repositories(
     database: Database,
 ) -> None:
-    store = await database.open()
-    async with store.transaction() as tx:
-        await tx.projects.add(PROJECT)
-        await tx.repositories.add(record(TEAM))
-    await database.run("DROP TABLE repository_upstreams")
-    await database.run("ALTER TABLE repositories DROP COLUMN config")
-    await database.run("UPDATE alembic_version SET version_num = '0001'")
+    await database.migrate("0001")
+    await database.run(
+        "INSERT INTO projects (id, number, name, labels, created_at) "
+        "VALUES ('my-project', 1, 'Mine', '{}', 0)"
+    )
+    await database.run(
+        "INSERT INTO repositories (key, project, location, repository, mode, description, labels, "
+        "created_at, updated_at, size_bytes) "
+        "VALUES (1000, 'my-project', 'local', 'team', 'STANDARD_REPOSITORY', '', '{}', 0, 0, 0)"
+    )
 
     upgraded = await database.open()
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from bonded.server.metadata.sql.migrate import migrate
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from support.postgresql import NoPostgreSql, PostgreSql, running_postgresql
 
@@ -43,6 +46,20 @@ class Database:
             return [tuple(row) for row in await connected.fetch(statement)]
         finally:
             await connected.close()
+
+    async def migrate(self, revision: str) -> None:
+        """Make the tables as they were at a migration."""
+        place = self.place
+        if isinstance(place, Path):
+            local = create_engine(make_url("sqlite://").set(database=str(place)))
+            with local.begin() as connection:
+                migrate(connection, revision)
+            local.dispose()
+            return
+        engine = create_async_engine(make_url(place).set(drivername="postgresql+asyncpg"))
+        async with engine.begin() as remote:
+            await remote.run_sync(migrate, revision)
+        await engine.dispose()
 
     async def close(self) -> None:
         """Close every store."""

@@ -35,10 +35,15 @@ def upgrade(connection: Connection) -> None:
                 f"The database has schema {current}, newer than this version's {HEAD}",
                 hint="Start the newer version of Bonded again, or restore a backup.",
             )
+    migrate(connection, HEAD)
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Run the migrations up to *revision*, within the caller's transaction."""
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    command.upgrade(config, revision)
