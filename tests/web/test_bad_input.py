@@ -219,7 +219,7 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "unknown format": (rest("POST", f"{REPOSITORIES}?repositoryId=more", {"format": "COBOL"}), 400, "format has the unknown value 'COBOL'; use FORMAT_UNSPECIFIED, DOCKER, MAVEN, NPM, APT, YUM, PYTHON, KFP, GO, GENERIC, RUBY."),
     "unknown format number": (rest("POST", f"{REPOSITORIES}?repositoryId=more", {"format": 99}), 400, "format has the unknown value '99'; use FORMAT_UNSPECIFIED, DOCKER, MAVEN, NPM, APT, YUM, PYTHON, KFP, GO, GENERIC, RUBY."),
     "another format": (rest("POST", f"{REPOSITORIES}?repositoryId=more", {"format": "DOCKER"}), 400, "format must be PYTHON: Bonded keeps Python packages only."),
-    "another mode": (rest("POST", f"{REPOSITORIES}?repositoryId=more", {"format": "PYTHON", "mode": "VIRTUAL_REPOSITORY"}), 400, "mode VIRTUAL_REPOSITORY is not available; use STANDARD_REPOSITORY."),
+    "unknown mode": (rest("POST", f"{REPOSITORIES}?repositoryId=more", {"format": "PYTHON", "mode": "CACHE"}), 400, "mode has the unknown value 'CACHE'; use MODE_UNSPECIFIED, STANDARD_REPOSITORY, VIRTUAL_REPOSITORY, REMOTE_REPOSITORY, NONE."),
     "taken repository": (rest("POST", f"{REPOSITORIES}?repositoryId=python", {"format": "PYTHON"}), 409, "Repository projects/my-project/locations/local/repositories/python already exists."),
     "taken project": (rest("POST", "/v1/projects", {"projectId": "my-project"}), 409, "Project my-project already exists."),
     "repository of no project": (rest("POST", "/v1/projects/other-project/locations/local/repositories?repositoryId=more", {"format": "PYTHON"}), 404, "Project other-project does not exist."),

@@ -15,7 +15,13 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import Conflict, Forbidden, NotFound
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import Request
-from google.cloud.artifactregistry_v1 import ArtifactRegistryClient, Repository
+from google.cloud.artifactregistry_v1 import (
+    ArtifactRegistryClient,
+    RemoteRepositoryConfig,
+    Repository,
+    UpstreamPolicy,
+    VirtualRepositoryConfig,
+)
 from google.iam.v1.policy_pb2 import Binding, Policy
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials as TokenCredentials
@@ -25,6 +31,7 @@ from support.server import Server, running_server
 
 LOCATION = "projects/my-project/locations/local"
 UNIVERSE = "bonded.test"
+REMOTE, VIRTUAL = Repository.Mode.REMOTE_REPOSITORY, Repository.Mode.VIRTUAL_REPOSITORY
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -101,6 +108,51 @@ def test_repositories_live_and_die(client: ArtifactRegistryClient) -> None:
     assert got == updated
     assert listed == [f"{LOCATION}/repositories/python", name]
     assert len(pages) == 2
+
+
+def test_remote_and_virtual_repositories_live_and_change(client: ArtifactRegistryClient) -> None:
+    far, every = (f"{LOCATION}/repositories/{name}" for name in ("far", "every"))
+    own = UpstreamPolicy(id="own", repository=f"{LOCATION}/repositories/python", priority=100)
+    index = UpstreamPolicy(id="index", repository=far, priority=50)
+    python = RemoteRepositoryConfig.PythonRepository
+    remote = RemoteRepositoryConfig(
+        description="The public index",
+        python_repository=python(public_repository=python.PublicRepository.PYPI),
+        disable_upstream_validation=True,
+    )
+
+    remote_made = _create(client, far, mode=REMOTE, remote_repository_config=remote)
+    made = _create(
+        client,
+        every,
+        mode=VIRTUAL,
+        virtual_repository_config=VirtualRepositoryConfig(upstream_policies=[own]),
+    )
+    wanted = VirtualRepositoryConfig(upstream_policies=[own, index])
+    changed = client.update_repository(
+        repository=Repository(name=every, virtual_repository_config=wanted),
+        update_mask=FieldMask(paths=["virtual_repository_config"]),
+    )
+    got = client.get_repository(name=every)
+    modes = {one.name: one.mode for one in client.list_repositories(parent=LOCATION)}
+    with pytest.raises(Conflict, match="is an upstream of"):
+        client.delete_repository(name=far)
+    for name in (every, far):
+        client.delete_repository(name=name).result(timeout=10)
+
+    assert remote_made.remote_repository_config == remote
+    assert list(made.virtual_repository_config.upstream_policies) == [own]
+    assert changed.virtual_repository_config == got.virtual_repository_config == wanted
+    assert (modes[far], modes[every]) == (REMOTE, VIRTUAL)
+
+
+def _create(client: ArtifactRegistryClient, name: str, **fields: object) -> Repository:
+    wanted = Repository(format_=Repository.Format.PYTHON, **fields)
+    id_ = name.rpartition("/")[2]
+    made: Repository = client.create_repository(
+        parent=LOCATION, repository=wanted, repository_id=id_
+    ).result(timeout=10)
+    return made
 
 
 def test_policies_are_read_and_written(client: ArtifactRegistryClient) -> None:

@@ -142,7 +142,7 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
 
     accounts = Accounts(metadata, clock, partial(_make_key, settings.url))
-    administration = Administration(metadata, clock)
+    administration = Administration(metadata, clock, _probe)
     publisher = Publisher(
         metadata,
         blobs,
@@ -171,7 +171,7 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
         tokens=TokenEndpoint(authenticator),
         projects=ProjectsApi(administration),
         repositories=RepositoriesApi(
-            administration, settings.default_location, urlsplit(settings.url).netloc
+            administration, access, settings.default_location, urlsplit(settings.url).netloc
         ),
         policies=PoliciesApi(Granting(metadata)),
         accounts=AccountsApi(accounts),
@@ -179,6 +179,10 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     application = Application(routes, access, settings.default_location)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
     return Registry(application, routes, metadata, blobs, catalog, collector, lock, is_first_start)
+
+
+async def _probe(name: RepositoryName, config: RemoteConfig) -> None:
+    _no_remote(name, config)
 
 
 def _no_remote(name: RepositoryName, _config: RemoteConfig) -> Repository:

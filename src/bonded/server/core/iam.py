@@ -73,6 +73,7 @@ class Permission(enum.StrEnum):
     REPOSITORY_GET = "artifactregistry.repositories.get"
     REPOSITORY_GET_POLICY = "artifactregistry.repositories.getIamPolicy"
     REPOSITORY_LIST = "artifactregistry.repositories.list"
+    REPOSITORY_READ_VIA_VIRTUAL = "artifactregistry.repositories.readViaVirtualRepository"
     REPOSITORY_SET_POLICY = "artifactregistry.repositories.setIamPolicy"
     REPOSITORY_UPDATE = "artifactregistry.repositories.update"
     REPOSITORY_UPLOAD = "artifactregistry.repositories.uploadArtifacts"
@@ -86,6 +87,7 @@ _READER = frozenset(
         Permission.REPOSITORY_DOWNLOAD,
         Permission.REPOSITORY_GET,
         Permission.REPOSITORY_LIST,
+        Permission.REPOSITORY_READ_VIA_VIRTUAL,
     }
 )
 _WRITER = _READER | {Permission.REPOSITORY_UPLOAD}

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.names import ACCOUNT_DOMAIN, RepositoryName, parse_project_id
-from bonded.server.metadata.store import MetadataStore, Project, RepositoryRecord
+from bonded.server.core.upstreams import (
+    CustomIndex,
+    Mode,
+    PublicIndex,
+    RemoteConfig,
+    RepositoryConfig,
+    upstreams_of,
+)
+from bonded.server.metadata.store import (
+    MetadataStore,
+    Project,
+    RepositoryRecord,
+    RepositoryTable,
+)
 from bonded.server.operations.granting import keep_owner
 
 PAGE_SIZE_MAX = 1000
@@ -20,12 +33,19 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
+Probe = Callable[[RepositoryName, RemoteConfig], Awaitable[None]]
+"""Asks the upstream of a remote repository for something, and raises if it does not answer."""
+Revise = Callable[[RepositoryRecord], RepositoryConfig]
+"""Returns how a repository is to be set up, given how it is now."""
+
+
 class Administration:
     """Creates, shows, changes and deletes projects and repositories."""
 
-    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+    def __init__(self, metadata: MetadataStore, clock: Clock, probe: Probe) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._probe = probe
 
     async def create_project(self, project_id: str, name: str, labels: object = None) -> Project:
         """Create a project. Raises Rejected for a malformed id, Conflict for a taken one."""
@@ -76,12 +96,16 @@ class Administration:
             await tx.projects.remove(project_id)
 
     async def create_repository(
-        self, name: RepositoryName, description: str, labels: object = None
+        self,
+        name: RepositoryName,
+        description: str,
+        labels: object = None,
+        config: RepositoryConfig = None,
     ) -> RepositoryRecord:
-        """Create a standard repository.
+        """Create a repository; *config* makes it a remote or a virtual one.
 
         Raises:
-            Rejected: description or labels are malformed.
+            Rejected: description or labels are malformed, or an upstream cannot be one.
             NotFound: the project does not exist.
             Conflict: the name is taken.
         """
@@ -92,8 +116,12 @@ class Administration:
             labels=parse_labels(labels),
             created_at=now,
             updated_at=now,
+            config=config,
         )
+        await self._ask_upstream(record)
         async with self._metadata.transaction() as tx:
+            await tx.repositories.hold_all()
+            await check_upstreams(tx.repositories, record)
             await tx.repositories.add(record)
         return record
 
@@ -123,15 +151,21 @@ class Administration:
             return await tx.repositories.list_locations(project)
 
     async def update_repository(
-        self, name: RepositoryName, changes: Mapping[str, object]
+        self, name: RepositoryName, changes: Mapping[str, object], revise: Revise | None = None
     ) -> RepositoryRecord:
-        """Change `description` and `labels`, whichever *changes* holds.
+        """Change `description` and `labels`, whichever *changes* holds, and how it is set up.
 
         Raises:
-            Rejected: a value is malformed.
+            Rejected: a value is malformed, or an upstream cannot be one.
             NotFound: the repository does not exist.
         """
+        if revise is not None:
+            # Outside of the transaction, which must not wait for another server.
+            before = await self.get_repository(name)
+            await self._ask_upstream(replace(before, config=revise(before)))
         async with self._metadata.transaction() as tx:
+            if revise is not None:
+                await tx.repositories.hold_all()
             # Held while it is read and written, or of two changes at once one would be lost.
             await tx.repositories.hold(name)
             record = await tx.repositories.find(name)
@@ -141,6 +175,9 @@ class Administration:
                 record = replace(record, description=parse_description(changes["description"]))
             if "labels" in changes:
                 record = replace(record, labels=parse_labels(changes["labels"]))
+            if revise is not None:
+                record = replace(record, config=revise(record))
+                await check_upstreams(tx.repositories, record)
             await tx.repositories.update(record)
         return await self.get_repository(name)
 
@@ -149,6 +186,45 @@ class Administration:
         async with self._metadata.transaction() as tx:
             await tx.policies.remove(str(name))
             await tx.repositories.remove(name)
+
+    async def _ask_upstream(self, record: RepositoryRecord) -> None:
+        match record.config:
+            case RemoteConfig(is_validated=True, source=PublicIndex() | CustomIndex()) as config:
+                await self._probe(record.name, config)
+            case _:
+                pass
+
+
+async def check_upstreams(repositories: RepositoryTable, record: RepositoryRecord) -> None:
+    """Look whether the upstreams of *record* may be that; for whoever has called `hold_all`.
+
+    Raises:
+        Rejected: one is not there, is the upstream of itself, or is not of a mode that fits.
+    """
+    # By breadth, with the way to each: the sentence shows the shortest cycle.
+    ways: list[tuple[RepositoryName, ...]] = [
+        (upstream,) for upstream in upstreams_of(record.config)
+    ]
+    seen: set[RepositoryName] = set()
+    for way in ways:
+        name = way[-1]
+        if name == record.name:
+            circle = " → ".join(one.repository for one in (record.name, *way))
+            raise Rejected(f"{record.name} would be its own upstream: {circle}")
+        if name in seen:
+            continue
+        seen.add(name)
+        found = await repositories.find(name)
+        if found is None:
+            raise Rejected(
+                f"The upstream {name} does not exist", hint="Create it first, or name another."
+            )
+        if record.mode is Mode.REMOTE and found.mode is not Mode.STANDARD:
+            raise Rejected(
+                f"{name} is a {found.mode.noun} repository, and cannot be a remote one's upstream",
+                hint="Name a standard repository, or make a virtual repository over it.",
+            )
+        ways.extend((*way, upstream) for upstream in upstreams_of(found.config))
 
 
 def parse_description(value: object) -> str:

@@ -40,9 +40,31 @@ class Access:
         principal = ANONYMOUS
         if authorization is not None:
             principal = await self._authenticator.authenticate(authorization, serial)
+        await self._check(principal, permission, resource, serial)
+        return principal
+
+    async def check(
+        self, principal: Principal, permission: Permission, resource: str | RepositoryName
+    ) -> None:
+        """Check a further resource that a request names besides the one in its path.
+
+        Raises:
+            Unauthenticated: nobody in particular asks, and not everybody may.
+            Forbidden: the principal may not.
+        """
+        (serial,) = await self._serials.read(ACCESS)
+        await self._check(principal, permission, resource, serial)
+
+    async def _check(
+        self,
+        principal: Principal,
+        permission: Permission,
+        resource: str | RepositoryName,
+        serial: int,
+    ) -> None:
         grants = await self._policies.grants_on(resource, serial)
         if grants.decide(principal, permission).is_allowed:
-            return principal
+            return
         if principal.is_anonymous:
             raise Unauthenticated(
                 "The request has no valid authentication credentials",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.iam import Permission
 from bonded.server.core.names import RepositoryName
+from bonded.server.core.upstreams import Mode, RepositoryConfig, upstreams_of
 from bonded.server.metadata.store import RepositoryRecord
 from bonded.server.operations.administering import Administration
+from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import upstreams, wire
 
 FORMATS = {
     "FORMAT_UNSPECIFIED": 0,
@@ -33,13 +38,14 @@ MODES = {
 }
 _METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
 _TYPE = "google.devtools.artifactregistry.v1.Repository"
-_CHANGEABLE = ("description", "labels")
+_CONFIGS = (upstreams.REMOTE, upstreams.VIRTUAL)
+_CHANGEABLE = ("description", "labels", *_CONFIGS)
+_READ_THROUGH = Permission.REPOSITORY_READ_VIA_VIRTUAL
 _FIELDS = (
     *_CHANGEABLE,
     *("name", "format", "mode", "createTime", "updateTime", "sizeBytes", "kmsKeyName"),
     *("cleanupPolicies", "cleanupPolicyDryRun", "satisfiesPzs", "satisfiesPzi", "registryUri"),
     *("vulnerabilityScanningConfig", "disallowUnspecifiedMode", "mavenConfig", "dockerConfig"),
-    *("virtualRepositoryConfig", "remoteRepositoryConfig"),
 )
 
 
@@ -47,9 +53,14 @@ class RepositoriesApi:
     """Creates, shows, changes and deletes repositories."""
 
     def __init__(
-        self, administration: Administration, default_location: str, server_host: str
+        self,
+        administration: Administration,
+        access: Access,
+        default_location: str,
+        server_host: str,
     ) -> None:
         self._administration = administration
+        self._access = access
         self._default_location = default_location
         self._server_host = server_host
 
@@ -75,11 +86,12 @@ class RepositoriesApi:
         body = await call.json()
         if wire.parse_enum(body.get("format"), FORMATS, "format") != "PYTHON":
             raise Rejected("format must be PYTHON: Bonded keeps Python packages only")
-        mode = wire.parse_enum(body.get("mode", "MODE_UNSPECIFIED"), MODES, "mode")
-        if MODES[mode] not in (0, 1):
-            raise Rejected(f"mode {mode} is not available; use STANDARD_REPOSITORY")
+        said = wire.parse_enum(body.get("mode", "MODE_UNSPECIFIED"), MODES, "mode")
+        mode = Mode(said) if MODES[said] else Mode.STANDARD
+        config = upstreams.parse_config(body, name, mode)
+        await self._require_reading(call, config)
         record = await self._administration.create_repository(
-            name, wire.parse_text(body, "description"), body.get("labels")
+            name, wire.parse_text(body, "description"), body.get("labels"), config
         )
         return json_reply(wire.done(_operations(name), _METADATA, _TYPE, self._view(record)))
 
@@ -99,15 +111,35 @@ class RepositoriesApi:
         return json_reply(wire.page_of("repositories", found, limit, self._view, key))
 
     async def update(self, call: Call) -> Answer:
-        """Change description and labels.
+        """Change description, labels and upstreams.
 
         Clients send the whole resource and a mask: only what the mask names counts.
         """
         fields = wire.parse_mask(call, _FIELDS, _CHANGEABLE)
         body = await call.json()
-        changes = {name: body.get(name) for name in fields}
-        record = await self._administration.update_repository(call.target, changes)
+        changes = {name: body.get(name) for name in fields if name not in _CONFIGS}
+        # Without a mask, what is absent from the body is left as it is.
+        below = {
+            name: wire.parse_mask_below(call, name)
+            for name in _CONFIGS
+            if name in fields and (name in body or wire.is_masked(call))
+        }
+        revise = None
+        if below:
+            revise = partial(upstreams.revise, {name: body.get(name) for name in below}, below)
+            before = await self._administration.get_repository(call.target)
+            await self._require_reading(call, revise(before), upstreams_of(before.config))
+        record = await self._administration.update_repository(call.target, changes, revise)
         return json_reply(self._view(record))
+
+    async def _require_reading(
+        self, call: Call, config: RepositoryConfig, besides: Collection[RepositoryName] = ()
+    ) -> None:
+        # Whoever reads the repository reads its upstreams through it (gar.md §2.3): nobody may
+        # open in this way what they cannot read themselves.
+        for upstream in upstreams_of(config):
+            if upstream not in besides:
+                await self._access.check(call.principal, _READ_THROUGH, upstream)
 
     async def delete(self, call: Call) -> Answer:
         """Delete a repository with everything in it; answer with a finished operation."""
@@ -132,6 +164,7 @@ class RepositoriesApi:
             "updateTime": wire.timestamp(record.updated_at),
             "sizeBytes": str(record.size_bytes),
             "registryUri": f"{self._host_of(name)}/{name.project}/{name.repository}",
+            **upstreams.view(record.config),
         }
         # proto3 JSON leaves out what is empty.
         return {key: value for key, value in view.items() if value not in ("", {})}

@@ -78,10 +78,9 @@ def parse_mask(call: Call, known: Sequence[str], allowed: Sequence[str]) -> tupl
     Raises:
         Rejected: a field is unknown or cannot change.
     """
-    text = one_parameter(call, "updateMask") or one_parameter(call, "update_mask")
-    if not text or text == "*":
+    fields = _mask(call)
+    if not fields:
         return tuple(allowed)
-    fields = tuple(_camel(part.strip()) for part in text.split(","))
     for name in fields:
         top = name.partition(".")[0]
         if top not in known:
@@ -89,6 +88,26 @@ def parse_mask(call: Call, known: Sequence[str], allowed: Sequence[str]) -> tupl
         if top not in allowed:
             raise Rejected(f"The field {top} cannot be changed")
     return tuple(dict.fromkeys(name.partition(".")[0] for name in fields))
+
+
+def is_masked(call: Call) -> bool:
+    """Say whether a PATCH names the fields that it changes."""
+    return bool(_mask(call))
+
+
+def parse_mask_below(call: Call, top: str) -> tuple[str, ...]:
+    """Return the fields of *top* that a PATCH names; () if it names all of it."""
+    below = tuple(path for path in _mask(call) if path == top or path.startswith(f"{top}."))
+    if top in below:
+        return ()
+    return tuple(dict.fromkeys(path.split(".")[1] for path in below))
+
+
+def _mask(call: Call) -> tuple[str, ...]:
+    text = one_parameter(call, "updateMask") or one_parameter(call, "update_mask")
+    if not text or text == "*":
+        return ()
+    return tuple(camel(part.strip()) for part in text.split(","))
 
 
 def one_parameter(call: Call, name: str) -> str:
@@ -152,6 +171,7 @@ def done(
 EMPTY = "google.protobuf.Empty"
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """Return a field's name in camelCase, if it is in snake_case: protobuf takes both."""
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
