@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from bonded.server.app import SIGNING_KEYS
 from bonded.server.core.iam import TokenLimits
-from bonded.server.identity.tokens import TokenIssuer, load_signing_keys
+from bonded.server.identity.tokens import TokenIssuer
 from support.site import Site
 from support.wheels import make_wheel
 
@@ -19,8 +18,7 @@ ELSEWHERE = "projects/my-project/locations/local/repositories/other"
 
 
 def issuer_of(site: Site) -> TokenIssuer:
-    keys = load_signing_keys(site.data_dir / SIGNING_KEYS)
-    return TokenIssuer(keys, site.clock, timedelta(hours=1))
+    return TokenIssuer(site.registry.signing_keys, site.clock, timedelta(hours=1))
 
 
 def admin_token(site: Site, **more: Any) -> str:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -38,7 +39,9 @@ from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
-from bonded.server.identity.tokens import TokenIssuer, load_signing_keys
+from bonded.server.identity.sealing import load_sealer
+from bonded.server.identity.signing import Schedule, SigningKeys
+from bonded.server.identity.tokens import TokenIssuer
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
@@ -56,6 +59,7 @@ from bonded.server.web.access import Access
 from bonded.server.web.application import Application
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
+from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routes import route_table
 from bonded.server.web.routing import RouteTable
@@ -67,7 +71,6 @@ from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
 ADMIN_KEY = "admin-key.json"
-SIGNING_KEYS = "signing-keys.json"
 DATABASE = "bonded.sqlite3"
 LOCK = "lock"
 CONNECTIONS_WAITING_MAX = 1024
@@ -88,6 +91,7 @@ class Registry:
     metadata: SqlMetadataStore
     blobs: BlobStore
     catalog: Catalog
+    signing_keys: SigningKeys
     collector: Collector
     lock: int
     """Descriptor of the lock on the data directory."""
@@ -121,23 +125,34 @@ async def build(settings: Settings, clock: Clock = system_clock) -> Registry:
         OSError: the data directory cannot be written.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _lock(settings.data_dir)
-    try:
-        return await _assemble(settings, clock, lock)
-    except BaseException:
-        os.close(lock)
-        raise
+    async with AsyncExitStack() as undo:
+        lock = _lock(settings.data_dir)
+        undo.callback(os.close, lock)
+        metadata = await _open_metadata(settings)
+        undo.push_async_callback(metadata.close)
+        registry = await _assemble(settings, clock, lock, metadata)
+        undo.pop_all()
+    return registry
 
 
-async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
-    metadata = await _open_metadata(settings)
+async def _assemble(
+    settings: Settings, clock: Clock, lock: int, metadata: SqlMetadataStore
+) -> Registry:
     blobs = _open_blobs(settings)
 
-    signing_keys = load_signing_keys(settings.data_dir / SIGNING_KEYS)
+    sealer = load_sealer(settings.sealing_key_path)
+    schedule = Schedule(
+        timedelta(seconds=settings.signing_key_period_s),
+        token_life_max=timedelta(seconds=settings.token_life_max_s),
+    )
+    signing_keys = SigningKeys(metadata, sealer, clock, schedule)
+    await signing_keys.refresh()
     tokens = TokenIssuer(signing_keys, clock, timedelta(seconds=settings.token_life_s))
     assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
     of_accounts = AccountOrigins(metadata, clock)
-    origins = Origins({"key": of_accounts.check_key, "account": of_accounts.check_account})
+    origins = Origins(
+        metadata, {"key": of_accounts.check_key, "account": of_accounts.check_account}
+    )
     authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
 
@@ -169,6 +184,7 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
         files=FilesApi(catalog),
         uploads=UploadApi(catalog, publisher),
         tokens=TokenEndpoint(authenticator),
+        discovery=Discovery(settings.url, signing_keys),
         projects=ProjectsApi(administration),
         repositories=RepositoriesApi(
             administration, access, settings.default_location, urlsplit(settings.url).netloc
@@ -178,7 +194,9 @@ async def _assemble(settings: Settings, clock: Clock, lock: int) -> Registry:
     )
     application = Application(routes, access, settings.default_location)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
-    return Registry(application, routes, metadata, blobs, catalog, collector, lock, is_first_start)
+    return Registry(
+        application, routes, metadata, blobs, catalog, signing_keys, collector, lock, is_first_start
+    )
 
 
 async def _probe(name: RepositoryName, config: RemoteConfig) -> None:
@@ -266,12 +284,16 @@ async def _serve(settings: Settings) -> None:
     sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))
     sys.stdout.flush()
     every = timedelta(seconds=settings.collect_every_s)
-    collecting = asyncio.create_task(registry.collector.run(every))
+    background = [
+        asyncio.create_task(registry.collector.run(every)),
+        asyncio.create_task(registry.signing_keys.run()),
+    ]
     try:
         await _run(server)
     finally:
-        collecting.cancel()
-        await asyncio.wait([collecting])
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
         await registry.close()
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+SIGNING_KEY_PERIOD_MIN_S = 3600
+"""Each replica looks for new keys once a minute, and must know one well before it signs."""
 
 
 class SettingsError(Exception):
@@ -55,6 +57,17 @@ class Settings:
         "", "the simple index behind remote repositories of the preset PYPI. Empty: the public PyPI"
     )
     token_life_s: int = _setting(3600, "life of an access token, in seconds")
+    token_life_max_s: int = _setting(
+        12 * 3600, "longest life that an access token may be asked for, in seconds"
+    )
+    signing_key_period_s: int = _setting(
+        30 * 86_400, "how long one key signs tokens before the next one does, in seconds"
+    )
+    sealing_key_file: str = _setting(
+        "",
+        "file with the key that seals the server's secrets in the database; every replica needs "
+        "the same. Empty: sealing-key in the data directory, made if it is not there",
+    )
     file_size_max_bytes: int = _setting(10 * GIB, "largest file that may be published, in bytes")
     unpacked_size_max_bytes: int = _setting(
         20 * GIB, "largest size that a published archive may unpack to, in bytes"
@@ -82,6 +95,13 @@ class Settings:
     def url(self) -> str:
         """How clients reach the server, without a slash at the end."""
         return self.public_url.rstrip("/") or f"http://{self.listen}"
+
+    @property
+    def sealing_key_path(self) -> Path:
+        """Where the sealing key is."""
+        if self.sealing_key_file:
+            return Path(self.sealing_key_file).expanduser()
+        return self.data_dir / "sealing-key"
 
 
 def load(
@@ -156,5 +176,9 @@ def _check(settings: Settings) -> None:
         )
     if settings.database_url and not settings.database_url.startswith("postgresql://"):
         raise SettingsError("database_url must start with postgresql://.")
+    if settings.token_life_max_s < settings.token_life_s:
+        raise SettingsError("token_life_max_s must not be less than token_life_s.")
+    if settings.signing_key_period_s < SIGNING_KEY_PERIOD_MIN_S:
+        raise SettingsError(f"signing_key_period_s must be at least {SIGNING_KEY_PERIOD_MIN_S}.")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level must be debug, info, warning or error.")

@@ -12,11 +12,11 @@ from typing import Any, TypeGuard
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
-from joserfc.jws import extract_compact
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.identity.keys import is_key_id
+from bonded.server.identity.tokens import header_of
 from bonded.server.metadata.store import AccountKey, MetadataStore
 
 ALGORITHM = "RS256"
@@ -73,7 +73,7 @@ class AssertionVerifier:
         return self._assertion(claims, key)
 
     async def _verify(self, text: str) -> tuple[dict[str, Any], AccountKey]:
-        header = _header(text)
+        header = header_of(text)
         key_id = header.get("kid")
         if header.get("alg") != ALGORITHM or not isinstance(key_id, str):
             raise Unauthenticated(
@@ -114,15 +114,7 @@ class AssertionVerifier:
 
 def is_assertion(text: str) -> bool:
     """Say whether *text* claims to be an assertion: our own tokens are signed otherwise."""
-    return _header(text).get("alg") == ALGORITHM
-
-
-def _header(text: str) -> dict[str, Any]:
-    try:
-        header: object = extract_compact(text.encode()).headers()
-    except (JoseError, ValueError, AttributeError, TypeError):
-        return {}
-    return header if isinstance(header, dict) else {}
+    return header_of(text).get("alg") == ALGORITHM
 
 
 def _is_moment(value: object) -> TypeGuard[float]:

@@ -90,7 +90,7 @@ class Authenticator:
 
     async def _verify_token(self, text: str) -> tuple[Principal, float]:
         try:
-            token = self._tokens.verify(text)
+            token = await self._tokens.verify(text)
         except Unauthenticated:
             if not is_assertion(text):
                 raise

@@ -25,21 +25,26 @@ Raises Unauthenticated when the origin is gone, disabled or expired, or is not t
 
 
 class Origins:
-    """Asks the origin of a token whether it is still alive."""
+    """Asks the origin of a token whether it is still alive, and whether the token is."""
 
-    def __init__(self, by_kind: Mapping[str, Origin]) -> None:
+    def __init__(self, metadata: MetadataStore, by_kind: Mapping[str, Origin]) -> None:
+        self._metadata = metadata
         self._by_kind = by_kind
 
     async def check(self, token: AccessToken) -> float:
         """Return until when *token* is good (seconds since 1970).
 
         Raises:
-            Unauthenticated: its origin is no more.
+            Unauthenticated: it has been revoked, or its origin is no more.
         """
         kind, _, name = token.origin.partition(":")
         origin = self._by_kind.get(kind)
         if origin is None:
             raise Unauthenticated("The access token is not valid")
+        async with self._metadata.read() as tx:
+            is_revoked = await tx.tokens.is_revoked(token.id)
+        if is_revoked:
+            raise Unauthenticated("The access token has been revoked", hint="Fetch a new one.")
         return min(token.expires_at, await origin(name, token))
 
 

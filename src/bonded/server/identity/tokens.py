@@ -1,30 +1,31 @@
 """Access tokens: JWTs signed by this server, short-lived, verified by every replica (RFC 9068).
 
-ES256, because its tokens are short and one verification costs less than a
-tenth of a millisecond; and because the public half can be published.
+They are signed, not stored: issuing one writes nothing, and verifying one asks
+only whether its origin is alive and it has not been revoked.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jws import extract_compact
 
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Unauthenticated, Unavailable
+from bonded.server.core.errors import Unauthenticated
 from bonded.server.core.iam import TokenLimits
-from bonded.server.identity.private_files import write_private
+from bonded.server.identity.signing import ALGORITHM, SigningKeys
 
-ALGORITHM = "ES256"
 ISSUER = "bonded"
+TYPE = "at+jwt"
+"""Tells access tokens from ID tokens, which the same keys sign (RFC 9068 §2.1)."""
+SKEW_S = 60
+"""How far replicas' clocks may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class AccessToken:
 
 
 class TokenIssuer:
-    """Signs access tokens with the newest key and verifies those of every key."""
+    """Signs access tokens with the current key and verifies those of every key."""
 
-    def __init__(self, keys: KeySet, clock: Clock, life: timedelta) -> None:
+    def __init__(self, keys: SigningKeys, clock: Clock, life: timedelta) -> None:
         self._keys = keys
         self._clock = clock
         self._life = life
@@ -68,7 +69,7 @@ class TokenIssuer:
         """
         now = int(self._clock().timestamp())
         life_s = int((self._life if life is None else life).total_seconds())
-        newest = self._keys.keys[-1]
+        key = self._keys.current()
         claims: dict[str, object] = {
             "iss": ISSUER,
             "sub": member,
@@ -81,27 +82,50 @@ class TokenIssuer:
             claims["also"] = list(also)
         if limits is not None:
             claims["limits"] = asdict(limits)
-        header = {"alg": ALGORITHM, "typ": "at+jwt", "kid": newest.kid}
-        return jwt.encode(header, claims, newest, algorithms=[ALGORITHM]), life_s
+        header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
+        return jwt.encode(header, claims, key, algorithms=[ALGORITHM]), life_s
 
-    def verify(self, token: str) -> AccessToken:
+    async def verify(self, token: str) -> AccessToken:
         """Return what *token* says.
 
         Raises:
             Unauthenticated: not one of ours, changed on the way, or expired.
         """
-        try:
-            decoded = jwt.decode(token, self._keys, algorithms=[ALGORITHM])
-            claims = decoded.claims
-            found = _read(claims)
-            is_ours = claims["iss"] == ISSUER and decoded.header.get("typ") == "at+jwt"
-        except (JoseError, ValueError, KeyError, TypeError):
-            is_ours, found = False, None
-        if found is None or not is_ours:
+        header = header_of(token)
+        key_id = header.get("kid")
+        is_ours = header.get("alg") == ALGORITHM and header.get("typ") == TYPE
+        if not is_ours or not isinstance(key_id, str):
             raise Unauthenticated("The access token is not valid")
-        if found.expires_at <= self._clock().timestamp():
+        key = await self._keys.find(key_id)
+        if key is None:
+            raise Unauthenticated(
+                "The access token is signed with a key that this server does not have",
+                hint="Fetch a new one.",
+            )
+        try:
+            claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+            found = _read(claims) if claims["iss"] == ISSUER else None
+        except (JoseError, ValueError, KeyError, TypeError):
+            found = None
+        now = self._clock().timestamp()
+        if found is None:
+            raise Unauthenticated("The access token is not valid")
+        if found.expires_at <= now:
             raise Unauthenticated("The access token has expired", hint="Fetch a new one.")
+        if found.issued_at > now + SKEW_S:
+            raise Unauthenticated(
+                "The access token was issued in the future", hint="Check the server's clock."
+            )
         return found
+
+
+def header_of(text: str) -> dict[str, Any]:
+    """Return the header of a JWT that nobody has verified yet; empty if it is none."""
+    try:
+        header: object = extract_compact(text.encode()).headers()
+    except (JoseError, ValueError, AttributeError, TypeError):
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _read(claims: Mapping[str, Any]) -> AccessToken:
@@ -118,27 +142,3 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
         issued_at=float(claims["iat"]),
         id=str(claims["jti"]),
     )
-
-
-def load_signing_keys(path: Path) -> KeySet:
-    """Read the signing keys at *path*, making the first one if there is no file.
-
-    In a file of their own and not in the database, so that a stolen database
-    opens nothing. Replicas share the file.
-
-    Raises:
-        Unavailable: the file is not a JSON Web Key Set of private EC keys.
-    """
-    if not path.exists():
-        key = ECKey.generate_key("P-256", private=True)
-        key.ensure_kid()
-        text = json.dumps({"keys": [key.as_dict(private=True)]}, indent=2)
-        # Of replicas that start together the first wins; the others read its key.
-        write_private(path, text, replace=False)
-    try:
-        keys = KeySet.import_key_set(json.loads(path.read_text()))
-    except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise Unavailable(f"{path} is not a set of signing keys") from error
-    if not keys.keys or not all(isinstance(key, ECKey) and key.is_private for key in keys.keys):
-        raise Unavailable(f"{path} holds no private EC key")
-    return keys

@@ -7,7 +7,7 @@ and asks `Serials` whether it is still the latest: one point query.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +23,8 @@ from bonded.server.metadata.people import SessionTable, SignInTable, UserTable
 
 ACCESS = "access"
 """The scope of everything that decides who may: policies, accounts, keys."""
+SIGNING_KEYS = "signing-keys"
+"""The scope of the server's own keys; its row is the lock under which they change."""
 
 REPOSITORIES = "repositories"
 """The scope of which repositories there are, and how they are set up."""
@@ -78,6 +80,8 @@ class ServiceAccount:
     description: str
     created_at: datetime
     is_disabled: bool = False
+    used_at: datetime | None = None
+    """When a credential of it was last accepted, give or take a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,24 @@ class AccountKey:
     created_at: datetime
     expires_at: datetime | None = None
     is_disabled: bool = False
+    is_uploaded: bool = False
+    """Whether its owner made the pair and uploaded the public half."""
+    used_at: datetime | None = None
+
+    def is_good(self, now: datetime) -> bool:
+        """Say whether it is neither disabled nor expired. Its account may still be disabled."""
+        return not self.is_disabled and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SealedKey:
+    """One of the server's own signing keys, readable only to who has the sealing key."""
+
+    id: str
+    sealed: str
+    created_at: datetime
+    starts_at: datetime
+    """From when it signs, until another one does."""
 
 
 class Serials(Protocol):
@@ -162,11 +184,27 @@ class AccountTable(Protocol):
     async def add(self, account: ServiceAccount) -> None: ...
     async def find(self, email: str) -> ServiceAccount | None: ...
     async def list(self, project: str, after: str, limit: int) -> tuple[ServiceAccount, ...]: ...
+    async def update(self, account: ServiceAccount) -> None: ...
     async def remove(self, email: str) -> None: ...
     async def add_key(self, key: AccountKey) -> None: ...
     async def find_key(self, key_id: str) -> AccountKey | None: ...
     async def list_keys(self, email: str) -> tuple[AccountKey, ...]: ...
+    async def disable_key(self, email: str, key_id: str, *, is_disabled: bool) -> None: ...
     async def remove_key(self, email: str, key_id: str) -> None: ...
+    async def note_uses(
+        self, accounts: Mapping[str, datetime], keys: Mapping[str, datetime]
+    ) -> None: ...
+
+
+class TokenTable(Protocol):
+    """What signs tokens, and which tokens were revoked before their time."""
+
+    async def hold_signing_keys(self) -> None: ...
+    async def add_signing_key(self, key: SealedKey) -> None: ...
+    async def list_signing_keys(self) -> tuple[SealedKey, ...]: ...
+    async def remove_signing_key(self, key_id: str) -> None: ...
+    async def revoke(self, token_id: str, expires_at: datetime, now: datetime) -> None: ...
+    async def is_revoked(self, token_id: str) -> bool: ...
 
 
 class PoolTable(Protocol):
@@ -214,6 +252,8 @@ class Transaction(Protocol):
     def policies(self) -> PolicyTable: ...
     @property
     def accounts(self) -> AccountTable: ...
+    @property
+    def tokens(self) -> TokenTable: ...
     @property
     def users(self) -> UserTable: ...
     @property

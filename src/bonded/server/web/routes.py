@@ -5,6 +5,7 @@ from __future__ import annotations
 from bonded.server.core.iam import Permission
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health, show_repository
+from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
@@ -30,6 +31,7 @@ def route_table(
     files: FilesApi,
     uploads: UploadApi,
     tokens: TokenEndpoint,
+    discovery: Discovery,
     projects: ProjectsApi,
     repositories: RepositoriesApi,
     policies: PoliciesApi,
@@ -42,6 +44,9 @@ def route_table(
             Endpoint("GET", "/healthz", health.alive, Open.HEALTH),
             Endpoint("GET", "/readyz", health.ready, Open.HEALTH),
             Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN),
+            Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY),
+            Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY),
+            Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY),
             # The data plane: what installers and uploaders ask for.
             Endpoint("GET", "/{project}/{repository}/simple/", simple.list_packages, P.REPOSITORY_DOWNLOAD),
             Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD),

@@ -21,6 +21,7 @@ class Open(enum.Enum):
     """Why a route asks for no permission. Every such route says which it is."""
 
     HEALTH = "says only whether the server works"
+    DISCOVERY = "says how to verify what the server signs, and where to sign in"
     SIGN_IN = "is where credentials are exchanged, and checks them itself"
 
 

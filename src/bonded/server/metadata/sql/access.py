@@ -7,9 +7,10 @@ the lock under which changes of access follow one another, here and in projects.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.errors import Aborted, Conflict, NotFound
@@ -23,6 +24,21 @@ from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
 _policies = schema.policies
 _accounts = schema.accounts
 _keys = schema.keys
+
+
+# Replicas write at their own times: the latest use stays.
+_NOTE_ACCOUNT = (
+    update(_accounts)
+    .where(_accounts.c.email == bindparam("named"))
+    .where((_accounts.c.used_at.is_(None)) | (_accounts.c.used_at < bindparam("at")))
+    .values(used_at=bindparam("at"))
+)
+_NOTE_KEY = (
+    update(_keys)
+    .where(_keys.c.id == bindparam("named"))
+    .where((_keys.c.used_at.is_(None)) | (_keys.c.used_at < bindparam("at")))
+    .values(used_at=bindparam("at"))
+)
 
 
 class SqlPolicies:
@@ -139,6 +155,21 @@ class SqlAccounts:
         )
         return tuple(_account(row) for row in await self._connection.execute(query))
 
+    async def update(self, account: ServiceAccount) -> None:
+        """Replace what can change of an account. Raises NotFound."""
+        await advance(self._connection, ACCESS)
+        changed = await self._connection.execute(
+            update(_accounts)
+            .where(_accounts.c.email == account.email)
+            .values(
+                display_name=account.display_name,
+                description=account.description,
+                is_disabled=account.is_disabled,
+            )
+        )
+        if not changed.rowcount:
+            raise NotFound(f"Service account {account.email} does not exist")
+
     async def remove(self, email: str) -> None:
         """Remove the account and its keys. Raises NotFound."""
         await advance(self._connection, ACCESS)
@@ -160,6 +191,7 @@ class SqlAccounts:
                     created_at=key.created_at,
                     expires_at=key.expires_at,
                     is_disabled=key.is_disabled,
+                    is_uploaded=key.is_uploaded,
                 )
             )
         except IntegrityError as error:
@@ -177,6 +209,17 @@ class SqlAccounts:
         rows = await self._connection.execute(query.order_by(_keys.c.created_at, _keys.c.id))
         return tuple(_key(row) for row in rows)
 
+    async def disable_key(self, email: str, key_id: str, *, is_disabled: bool) -> None:
+        """Disable one key, or enable it again. Raises NotFound."""
+        await advance(self._connection, ACCESS)
+        changed = await self._connection.execute(
+            update(_keys)
+            .where(_keys.c.email == email, _keys.c.id == key_id)
+            .values(is_disabled=is_disabled)
+        )
+        if not changed.rowcount:
+            raise NotFound(f"Key {key_id} of {email} does not exist")
+
     async def remove_key(self, email: str, key_id: str) -> None:
         """Remove one key. Raises NotFound."""
         await advance(self._connection, ACCESS)
@@ -185,6 +228,16 @@ class SqlAccounts:
         )
         if not removed.rowcount:
             raise NotFound(f"Key {key_id} of {email} does not exist")
+
+    async def note_uses(
+        self, accounts: Mapping[str, datetime], keys: Mapping[str, datetime]
+    ) -> None:
+        """Note when accounts and keys were last used. Decides nothing, so no serial moves."""
+        # In order, or two replicas could wait for each other's rows.
+        for email, at in sorted(accounts.items()):
+            await self._connection.execute(_NOTE_ACCOUNT, {"named": email, "at": at})
+        for key_id, at in sorted(keys.items()):
+            await self._connection.execute(_NOTE_KEY, {"named": key_id, "at": at})
 
 
 def _account(row: Row[tuple[object, ...]]) -> ServiceAccount:
@@ -196,6 +249,7 @@ def _account(row: Row[tuple[object, ...]]) -> ServiceAccount:
         description=row.description,
         created_at=row.created_at,
         is_disabled=row.is_disabled,
+        used_at=row.used_at,
     )
 
 
@@ -207,4 +261,6 @@ def _key(row: Row[tuple[object, ...]]) -> AccountKey:
         created_at=row.created_at,
         expires_at=row.expires_at,
         is_disabled=row.is_disabled,
+        is_uploaded=row.is_uploaded,
+        used_at=row.used_at,
     )

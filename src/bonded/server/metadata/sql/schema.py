@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -151,6 +152,7 @@ accounts = Table(
     Column("description", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("is_disabled", Boolean, nullable=False),
+    Column("used_at", Instant),
 )
 
 keys = Table(
@@ -167,6 +169,25 @@ keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("is_disabled", Boolean, nullable=False),
+    Column("is_uploaded", Boolean, nullable=False, server_default=false()),
+    Column("used_at", Instant),
+)
+
+# The server's own, sealed: see identity/sealing.py.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("starts_at", Instant, nullable=False),
+)
+
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("expires_at", Instant, nullable=False, index=True),
 )
 
 users = Table(

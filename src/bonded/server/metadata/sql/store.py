@@ -26,6 +26,7 @@ from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
 from bonded.server.metadata.sql.projects import SqlProjects, SqlRepositories
 from bonded.server.metadata.sql.serials import SharedSerials, SqliteSerials
+from bonded.server.metadata.sql.tokens import SqlTokens
 from bonded.server.metadata.sql.writing import Writer
 
 POOL_SIZE = 8
@@ -43,6 +44,7 @@ class SqlTransaction:
     files: SqlFiles
     policies: SqlPolicies
     accounts: SqlAccounts
+    tokens: SqlTokens
     users: SqlUsers
     sessions: SqlSessions
     sign_ins: SqlSignIns
@@ -58,6 +60,7 @@ class SqlTransaction:
             SqlFiles(connection),
             SqlPolicies(connection),
             SqlAccounts(connection),
+            SqlTokens(connection),
             SqlUsers(connection),
             SqlSessions(connection),
             SqlSignIns(connection),

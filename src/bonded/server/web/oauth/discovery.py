@@ -1,0 +1,47 @@
+"""What others need to know of this server: its endpoints, and the keys that it signs with.
+
+RFC 8414 and OpenID Connect Discovery 1.0 say the same things at two addresses.
+"""
+
+from __future__ import annotations
+
+from bonded.server.identity.signing import ALGORITHM, SigningKeys
+from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.oauth.token import JWT_BEARER
+
+KEPT_S = 3600
+"""How long others may keep the answers: a new key is published longer before it signs."""
+
+_ENDPOINTS = {
+    "token_endpoint": "/token",
+    "jwks_uri": "/.well-known/jwks.json",
+}
+_ABILITIES = {
+    "grant_types_supported": [JWT_BEARER],
+    "response_types_supported": [],
+    "subject_types_supported": ["public"],
+    "id_token_signing_alg_values_supported": [ALGORITHM],
+    "token_endpoint_auth_methods_supported": ["none"],
+}
+
+
+class Discovery:
+    """Answers under `/.well-known/`."""
+
+    def __init__(self, url: str, keys: SigningKeys) -> None:
+        self._url = url
+        self._keys = keys
+
+    async def describe(self, _call: Call) -> Answer:
+        """Answer with the endpoints there are."""
+        endpoints = {name: self._url + path for name, path in _ENDPOINTS.items()}
+        return _kept({"issuer": self._url, **endpoints, **_ABILITIES})
+
+    async def list_keys(self, _call: Call) -> Answer:
+        """Answer with the public halves of the signing keys (RFC 7517 §5)."""
+        return _kept({"keys": self._keys.public()})
+
+
+def _kept(value: object) -> Answer:
+    headers = ((b"cache-control", f"public, max-age={KEPT_S}".encode()),)
+    return json_reply(value, headers=headers)
