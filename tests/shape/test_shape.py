@@ -73,7 +73,14 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
     open_paths = {row.path for row in routes.endpoints if isinstance(row.permission, Open)}
 
     assert all(isinstance(row.permission, Permission | Open) for row in routes.endpoints)
-    assert open_paths == {"/healthz", "/readyz", "/token"}
+    assert open_paths == {
+        "/healthz",
+        "/readyz",
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/token",
+    }
 
 
 async def test_every_permission_of_a_route_is_in_a_role_or_said_to_be_the_owner_s(
