@@ -43,7 +43,8 @@ def settings_page() -> str:
 def routes_page(endpoints: tuple[Endpoint, ...]) -> str:
     """Return the page of routes."""
     rows = [
-        f"| {endpoint.method} | `{endpoint.path}` | {_permission(endpoint.permission)} |"
+        f"| {endpoint.method} | `{endpoint.path}` | {_permission(endpoint.permission)} "
+        f"| `{endpoint.name}` | {endpoint.kind.value} |"
         for endpoint in endpoints
     ]
     return "\n".join(
@@ -51,10 +52,11 @@ def routes_page(endpoints: tuple[Endpoint, ...]) -> str:
             "# Routes",
             _GENERATED,
             "Every address the server answers, and the permission that the caller needs on the resource",
-            "named by the path: the repository, else the project, else the server. GET also answers HEAD.",
+            "named by the path: the repository, else the project, else the server. GET also answers HEAD. The",
+            "last two columns are the method's name in the audit log, and when the log keeps it.",
             "",
-            "| Method | Path | Permission |",
-            "|---|---|---|",
+            "| Method | Path | Permission | In the audit log | Kept |",
+            "|---|---|---|---|---|",
             *rows,
             "",
         ]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.routing import Endpoint, Open, RouteTable
@@ -17,7 +18,7 @@ async def _handle(_call: Call) -> Answer:
 
 def table(*rows: str) -> RouteTable:
     return RouteTable(
-        Endpoint(method, path, _handle, Permission.REPOSITORY_GET)
+        Endpoint(method, path, _handle, Permission.REPOSITORY_GET, Kind.READ, "Read")
         for method, path in (row.split(" ") for row in rows)
     )
 

@@ -50,13 +50,16 @@ from bonded.server.operations.collecting import Collector
 from bonded.server.operations.founding import Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.publishing import Publisher
+from bonded.server.operations.recording import Trail, ship_to
 from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.protocol import Repository
 from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
 from bonded.server.web.access import Access
+from bonded.server.web.addresses import Addresses
 from bonded.server.web.application import Application
+from bonded.server.web.audited import Audited
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
 from bonded.server.web.oauth.discovery import Discovery
@@ -93,14 +96,20 @@ class Registry:
     catalog: Catalog
     signing_keys: SigningKeys
     collector: Collector
+    trail: Trail
     lock: int
     """Descriptor of the lock on the data directory."""
     is_first_start: bool
 
     async def close(self) -> None:
-        """Let go of the database and of the data directory."""
-        await self.metadata.close()
-        os.close(self.lock)
+        """Write down what happened last; let go of the database and of the data directory."""
+        try:
+            await self.trail.flush()
+        except Unavailable as error:
+            _log.error("The end of the audit log is lost: %s", error)
+        finally:
+            await self.metadata.close()
+            os.close(self.lock)
 
 
 def _lock(data_dir: Path) -> int:
@@ -155,6 +164,12 @@ async def _assemble(
     )
     authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
+    trail = Trail(
+        metadata,
+        clock,
+        ship_to(settings.audit_stream) if settings.audit_stream else None,
+        has_downloads=settings.audit_downloads,
+    )
 
     accounts = Accounts(metadata, clock, partial(_make_key, settings.url))
     administration = Administration(metadata, clock, _probe)
@@ -192,10 +207,20 @@ async def _assemble(
         policies=PoliciesApi(Granting(metadata)),
         accounts=AccountsApi(accounts),
     )
-    application = Application(routes, access, settings.default_location)
+    audited = Audited(trail, _addresses(settings))
+    application = Application(routes, access, audited, settings.default_location)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
     return Registry(
-        application, routes, metadata, blobs, catalog, signing_keys, collector, lock, is_first_start
+        application,
+        routes,
+        metadata,
+        blobs,
+        catalog,
+        signing_keys,
+        collector,
+        trail,
+        lock,
+        is_first_start,
     )
 
 
@@ -205,6 +230,13 @@ async def _probe(name: RepositoryName, config: RemoteConfig) -> None:
 
 def _no_remote(name: RepositoryName, _config: RemoteConfig) -> Repository:
     raise Unavailable(f"Repository {name} is remote, which this server does not serve")
+
+
+def _addresses(settings: Settings) -> Addresses:
+    try:
+        return Addresses(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"trusted_proxies: {error}.") from error
 
 
 async def _open_metadata(settings: Settings) -> SqlMetadataStore:
@@ -287,6 +319,7 @@ async def _serve(settings: Settings) -> None:
     background = [
         asyncio.create_task(registry.collector.run(every)),
         asyncio.create_task(registry.signing_keys.run()),
+        asyncio.create_task(registry.trail.run()),
     ]
     try:
         await _run(server)

@@ -80,6 +80,19 @@ class Settings:
     )
     collect_every_s: int = _setting(3600, "time between two collections of orphans, in seconds")
     log_level: str = _setting("info", "debug, info, warning or error")
+    access_log: bool = _setting(
+        default=False, doc="log a line for every request: for operators, and kept by nobody"
+    )
+    audit_downloads: bool = _setting(
+        default=False, doc="keep every download of a file in the audit log"
+    )
+    audit_stream: str = _setting(
+        "", "where the audit log goes as JSON lines too: stdout, or a file. Empty: nowhere"
+    )
+    audit_keep_days: int = _setting(400, "how long the audit log keeps an entry, in days")
+    trusted_proxies: str = _setting(
+        "", "addresses or networks, by commas, whose X-Forwarded-For is believed"
+    )
 
     @property
     def host(self) -> str:
@@ -152,6 +165,11 @@ def _read(config: Path) -> dict[str, object]:
 def _parse(name: str, value: object, default: object) -> object:
     if isinstance(default, Path):
         return Path(str(value)).expanduser()
+    if isinstance(default, bool):
+        word = str(value).lower()
+        if word not in _WORDS:
+            raise SettingsError(f"{name} must be on or off, not {value!r}.")
+        return _WORDS[word]
     if isinstance(default, int):
         try:
             number = int(str(value))
@@ -163,6 +181,9 @@ def _parse(name: str, value: object, default: object) -> object:
     if not isinstance(value, str):
         raise SettingsError(f"{name} must be a text, not {value!r}.")
     return value
+
+
+_WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 
 def _check(settings: Settings) -> None:

@@ -16,9 +16,10 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 
+from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
-from bonded.server.core.iam import TokenLimits
+from bonded.server.core.iam import Principal, TokenLimits
 from bonded.server.identity.signing import ALGORITHM, SigningKeys
 
 ISSUER = "bonded"
@@ -82,6 +83,9 @@ class TokenIssuer:
             claims["also"] = list(also)
         if limits is not None:
             claims["limits"] = asdict(limits)
+        # Whoever issues a token: it is this that the audit log keeps of a sign-in.
+        proved(Principal(member, origin, tuple(also)))
+        note(member=member, tokenId=claims["jti"], lifeSeconds=life_s)
         header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM]), life_s
 

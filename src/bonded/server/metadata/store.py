@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from bonded.server.core.audit import Sealed
 from bonded.server.core.digests import Sha256
 from bonded.server.core.federation import Pool, PoolName, Provider, ProviderName, Publisher
 from bonded.server.core.files import File, Package, Status
@@ -114,6 +115,35 @@ class SealedKey:
     """From when it signs, until another one does."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """An entry of the audit log by its place in the chain."""
+
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """An entry of the audit log as it is kept, with the columns by which it is found."""
+
+    sealed: Sealed
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which entries of the audit log to look at, and in which order: by time, then by number."""
+
+    equal: Mapping[str, str] = field(default_factory=dict)
+    """Column → value, in the spelling of the columns; few enough for one index."""
+    since: datetime | None = None
+    until: datetime | None = None
+    after: tuple[datetime, int] | None = None
+    """Time and number of the entry from after which to go on, in the order of the search."""
+    is_newest_first: bool = False
+
+
 class Serials(Protocol):
     """Whether what was derived is still the latest. On the path of every request."""
 
@@ -173,6 +203,7 @@ class PolicyTable(Protocol):
 
     async def find(self, resource: str) -> Policy | None: ...
     async def find_all(self, resources: Sequence[str]) -> tuple[Policy, ...]: ...
+    async def hold(self) -> None: ...
     async def set(self, policy: Policy) -> Policy: ...
     async def forget_members(self, is_gone: Callable[[str], bool]) -> None: ...
     async def remove(self, resource: str) -> None: ...
@@ -239,6 +270,17 @@ class PublisherTable(Protocol):
     async def spend(self, assertion: str, expires_at: datetime, now: datetime) -> None: ...
 
 
+class AuditTable(Protocol):
+    """The audit log. What a transaction does leaves its entry by itself: see core/audit.py."""
+
+    async def is_waiting(self) -> bool: ...
+    async def append(self, entries: Sequence[str], at_most: int) -> tuple[Sealed, ...]: ...
+    async def end(self) -> ChainEnd: ...
+    async def list(self, search: Search, limit: int) -> tuple[Sealed, ...]: ...
+    async def read_chain(self, after: int, limit: int) -> tuple[LoggedEntry, ...]: ...
+    async def cut(self, before: datetime, limit: int) -> ChainEnd | None: ...
+
+
 class Transaction(Protocol):
     """All tables, seen and changed as one: commits when its block ends, unless by an error."""
 
@@ -264,6 +306,8 @@ class Transaction(Protocol):
     def pools(self) -> PoolTable: ...
     @property
     def publishers(self) -> PublisherTable: ...
+    @property
+    def audit(self) -> AuditTable: ...
 
 
 class MetadataStore(Protocol):
@@ -280,6 +324,8 @@ class MetadataStore(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction to change things in. Durable when its block has ended.
+
+        Within `acting`, it leaves an entry for the audit log, or is not committed.
 
         Raises:
             OutOfSpace: the database cannot grow; nothing was changed.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.names import account_email, parse_account_id
@@ -75,6 +76,7 @@ class Accounts:
     ) -> ServiceAccount:
         """Create an account. Raises Rejected, NotFound without the project, Conflict."""
         account = self.draft(project, account_id, name, description)
+        note(f"projects/{project}/serviceAccounts/{account.email}")
         async with self._metadata.transaction() as tx:
             if await tx.projects.find(project) is None:
                 raise NotFound(f"Project {project} does not exist")
@@ -114,6 +116,7 @@ class Accounts:
         """Make a key. Raises NotFound, and Rejected when the account has as many as it may."""
         found = await self.get(project, account)
         issued = await self.draft_key(found)
+        note(f"projects/{found.project}/serviceAccounts/{found.email}/keys/{issued.key.id}")
         async with self._metadata.transaction() as tx:
             if len(await tx.accounts.list_keys(found.email)) >= KEYS_MAX:
                 raise Rejected(

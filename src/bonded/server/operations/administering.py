@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.names import ACCOUNT_DOMAIN, RepositoryName, parse_project_id
@@ -57,6 +58,7 @@ class Administration:
             created_at=self._clock(),
             labels=parse_labels(labels),
         )
+        note(f"projects/{project.id}")
         async with self._metadata.transaction() as tx:
             await tx.projects.add(project)
         return project
@@ -119,6 +121,7 @@ class Administration:
             config=config,
         )
         await self._ask_upstream(record)
+        note(str(name))
         async with self._metadata.transaction() as tx:
             await tx.repositories.hold_all()
             await check_upstreams(tx.repositories, record)
@@ -159,6 +162,7 @@ class Administration:
             Rejected: a value is malformed, or an upstream cannot be one.
             NotFound: the repository does not exist.
         """
+        note(changed=sorted(changes) + (["config"] if revise is not None else []))
         if revise is not None:
             # Outside of the transaction, which must not wait for another server.
             before = await self.get_repository(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from bonded.server.core.audit import SYSTEM, Act, Kind, acting, note
 from bonded.server.core.clock import Clock
 from bonded.server.core.iam import ORGANIZATION, Binding, Policy
 from bonded.server.core.names import RepositoryName
@@ -12,6 +13,7 @@ from bonded.server.metadata.store import MetadataStore, Project, RepositoryRecor
 from bonded.server.operations.accounts import Accounts
 
 ADMIN = "bonded-admin"
+FOUND = "bonded.v1.Server.Found"
 
 
 class Founding:
@@ -38,13 +40,15 @@ class Founding:
         keep_key_file(issued.key_file)
         now = self._clock()
         number = secrets.randbelow(900_000_000_000) + 100_000_000_000
-        async with self._metadata.transaction() as tx:
-            await tx.projects.add(Project(repository.project, number, repository.project, now))
-            await tx.repositories.add(
-                RepositoryRecord(repository, "The team's own packages", {}, now, now)
-            )
-            await tx.accounts.add(admin)
-            await tx.accounts.add_key(issued.key)
-            owner = Binding("roles/owner", (f"serviceAccount:{admin.email}",))
-            await tx.policies.set(Policy(ORGANIZATION, (owner,)))
+        with acting(Act(now, Kind.ACT, FOUND, ORGANIZATION, SYSTEM)):
+            note(owner=f"serviceAccount:{admin.email}", repository=str(repository))
+            async with self._metadata.transaction() as tx:
+                await tx.projects.add(Project(repository.project, number, repository.project, now))
+                await tx.repositories.add(
+                    RepositoryRecord(repository, "The team's own packages", {}, now, now)
+                )
+                await tx.accounts.add(admin)
+                await tx.accounts.add_key(issued.key)
+                owner = Binding("roles/owner", (f"serviceAccount:{admin.email}",))
+                await tx.policies.set(Policy(ORGANIZATION, (owner,)))
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bonded.server.core.audit import note
 from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.iam import ORGANIZATION, OWNER, Policy, has_owner
 from bonded.server.core.names import RepositoryName
@@ -35,12 +36,32 @@ class Granting:
             Aborted: the policy carries an etag and has been changed since it was read.
         """
         async with self._metadata.transaction() as tx:
-            # Written first, because that takes the lock on access: what is asked after
-            # it stays true until the commit.
+            # First of all, because that takes the lock on access: what is asked after it
+            # stays true until the commit.
+            await tx.policies.hold()
+            before = await tx.policies.find(str(resource))
             written = await tx.policies.set(policy)
+            note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
             await _hold(tx, resource)
             await keep_owner(tx)
         return written
+
+
+def binding_deltas(before: Policy | None, after: Policy) -> list[dict[str, str]]:
+    """Return who has gained and lost which role, as Google's audit log says it."""
+    had = _grants(before)
+    has = _grants(after)
+    changes = (("REMOVE", had - has), ("ADD", has - had))
+    return [
+        {"action": action, "role": role, "member": member}
+        for action, grants in changes
+        for role, member in sorted(grants)
+    ]
+
+
+def _grants(policy: Policy | None) -> set[tuple[str, str]]:
+    bindings = () if policy is None else policy.bindings
+    return {(binding.role, member) for binding in bindings for member in binding.members}
 
 
 async def keep_owner(tx: Transaction, *, besides: str = "") -> None:

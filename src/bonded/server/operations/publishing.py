@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from bonded.server.archives import Inspection, Limits, inspect
 from bonded.server.blobs.store import BlobStore, Staged
+from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import parse_sha256, sha256_of
 from bonded.server.core.errors import Conflict, Rejected
@@ -94,6 +95,13 @@ class Publisher:
                 f"The sha256_digest is not that of the file, which is {staged.sha256}",
                 hint="The file was changed on the way: upload it again.",
             )
+        note(
+            package=filename.name.normalized,
+            version=str(filename.version),
+            filename=filename.text,
+            sha256=staged.sha256,
+            sizeBytes=staged.size_bytes,
+        )
         known = await self._find(repository, filename, staged)
         if known is not None:
             return Published(known, is_new=False)

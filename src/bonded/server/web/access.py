@@ -27,21 +27,16 @@ class Access:
         self._authenticator = authenticator
         self._policies = policies
 
-    async def require(
-        self, authorization: bytes | None, permission: Permission, resource: str | RepositoryName
-    ) -> Principal:
-        """Return who is calling, if they may use *permission* on *resource*.
+    async def identify(self, authorization: bytes | None) -> tuple[Principal, int]:
+        """Return who is calling, and the access serial as of which that holds.
 
         Raises:
-            Unauthenticated: the credential proves nobody, or there is none and one is needed.
-            Forbidden: the principal may not.
+            Unauthenticated: the credential proves nobody.
         """
         (serial,) = await self._serials.read(ACCESS)
-        principal = ANONYMOUS
-        if authorization is not None:
-            principal = await self._authenticator.authenticate(authorization, serial)
-        await self._check(principal, permission, resource, serial)
-        return principal
+        if authorization is None:
+            return ANONYMOUS, serial
+        return await self._authenticator.authenticate(authorization, serial), serial
 
     async def check(
         self, principal: Principal, permission: Permission, resource: str | RepositoryName
@@ -53,15 +48,21 @@ class Access:
             Forbidden: the principal may not.
         """
         (serial,) = await self._serials.read(ACCESS)
-        await self._check(principal, permission, resource, serial)
+        await self.require(principal, permission, resource, serial)
 
-    async def _check(
+    async def require(
         self,
         principal: Principal,
         permission: Permission,
         resource: str | RepositoryName,
         serial: int,
     ) -> None:
+        """Let *principal* pass, if they may use *permission* on *resource*.
+
+        Raises:
+            Unauthenticated: there is no credential and one is needed.
+            Forbidden: the principal may not.
+        """
         grants = await self._policies.grants_on(resource, serial)
         if grants.decide(principal, permission).is_allowed:
             return

@@ -7,9 +7,9 @@ import logging
 from collections import OrderedDict
 
 from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
-from bonded.server.core.iam import ANONYMOUS
 from bonded.server.web import problems
 from bonded.server.web.access import NO_REPOSITORY, Access, resource_of
+from bonded.server.web.audited import Audited
 from bonded.server.web.messages import (
     Answer,
     Call,
@@ -42,9 +42,12 @@ _log = logging.getLogger("bonded.server")
 class Application:
     """Plain ASGI: installers ask thousands of times a minute, and a framework's cost is theirs."""
 
-    def __init__(self, routes: RouteTable, access: Access, default_location: str) -> None:
+    def __init__(
+        self, routes: RouteTable, access: Access, audited: Audited, default_location: str
+    ) -> None:
         self._routes = routes
         self._access = access
+        self._audited = audited
         self._default_location = default_location
         self._locations: OrderedDict[bytes, str] = OrderedDict()
 
@@ -67,17 +70,22 @@ class Application:
         self, scope: Scope, incoming: _Incoming, headers: dict[bytes, bytes]
     ) -> Answer:
         path = scope["path"]
+        match: Match | None = None
+        call: Call | None = None
         try:
             match = self._routes.match(scope["method"], scope["raw_path"])
             if match is None:
                 await incoming.drain()
                 return self._no_route(scope)
-            call = await self._admit(match, scope, incoming, headers)
-            return await match.endpoint.handler(call)
+            call = self._call(match, scope, incoming, headers)
+            await self._admit(match, call)
+            return await self._audited.handle(match.endpoint, call)
         except BondedError as error:
             if isinstance(error, Unavailable):
                 # The client can do nothing about it; the operator reads the cause here.
                 _log.warning("%s %s: %s (%s)", scope["method"], path, error, error.__cause__)
+            if match is not None and call is not None:
+                self._audited.refused(match.endpoint, call, error)
             await incoming.drain()
             return problems.problem_reply(error, path, headers.get(b"accept", b""))
         except ClientGone:
@@ -85,22 +93,24 @@ class Application:
         except Exception:  # noqa: BLE001
             # The outermost boundary: logged once, with everything, and told to nobody.
             _log.exception("%s %s failed", scope["method"], path)
+            if match is not None and call is not None:
+                self._audited.crashed(match.endpoint, call)
             return problems.crash_reply(path)
 
-    async def _admit(
+    def _call(
         self, match: Match, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
     ) -> Call:
-        permission = match.endpoint.permission
         location = self._location_of(headers.get(b"host", b""))
         resource, repository = resource_of(match.params, location)
-        principal = ANONYMOUS
+        return Call(scope, receive, scope["method"], headers, match.params, repository, resource)
+
+    async def _admit(self, match: Match, call: Call) -> None:
+        permission = match.endpoint.permission
         if not isinstance(permission, Open):
-            principal = await self._access.require(
-                headers.get(b"authorization"), permission, resource
-            )
-        if repository is NO_REPOSITORY:
+            call.principal, serial = await self._access.identify(call.headers.get(b"authorization"))
+            await self._access.require(call.principal, permission, call.resource, serial)
+        if call.repository is NO_REPOSITORY:
             raise NotFound(f"There is no repository {match.params['repository'][:80]!r}")
-        return Call(scope, receive, scope["method"], headers, match.params, repository, principal)
 
     def _location_of(self, host: bytes) -> str:
         location = self._locations.get(host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bonded.server.core.audit import note
 from bonded.server.core.files import InMemory
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.protocol import StoredFile
@@ -42,6 +43,12 @@ class FilesApi:
             stored = await repository.open_core_metadata(name, wheel)
             return _reply(call, stored, b"text/plain; charset=utf-8")
         stored = await repository.open_file(name, filename)
+        note(
+            package=name.normalized,
+            filename=filename,
+            sha256=stored.sha256,
+            sizeBytes=stored.content.size_bytes,
+        )
         return _reply(call, stored, b"application/octet-stream")
 
 

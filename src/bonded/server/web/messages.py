@@ -9,9 +9,10 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from bonded.server.core.audit import Act
 from bonded.server.core.errors import NotFound, Rejected, TooLarge
 from bonded.server.core.files import Content
-from bonded.server.core.iam import ANONYMOUS, Principal
+from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Principal
 from bonded.server.core.names import PackageName, RepositoryName
 
 Scope = MutableMapping[str, Any]
@@ -42,7 +43,11 @@ class Call:
     """The path's parameters, percent-decoded; parsed once, here."""
     repository: RepositoryName | None = None
     """The repository that the path names, on which the permission was checked."""
+    resource: str | RepositoryName = ORGANIZATION
+    """On which the permission is checked."""
     principal: Principal = ANONYMOUS
+    act: Act | None = None
+    """What is being done, if it is something that the audit log keeps."""
 
     @property
     def target(self) -> RepositoryName:

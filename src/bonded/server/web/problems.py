@@ -45,6 +45,19 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
 }
 
 # google.rpc.Code by name, which gcloud and Google's libraries read beside the status.
+_CODES = {
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "ABORTED": 10,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "UNAUTHENTICATED": 16,
+}
 _GOOGLE: Mapping[type[BondedError], str] = {
     Rejected: "INVALID_ARGUMENT",
     TooLarge: "INVALID_ARGUMENT",
@@ -60,6 +73,8 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     OutOfSpace: "RESOURCE_EXHAUSTED",
 }
 
+CRASHED = "The server failed to answer this request; its log says why."
+_REST = ("/v1/", "/v2/")
 _CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
 
 
@@ -70,8 +85,8 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
     headers: Headers = ((b"cache-control", b"no-store"),)
     if status is HTTPStatus.UNAUTHORIZED:
         headers = (*headers, _CHALLENGE)
-    sentence = f"{error}".rstrip(".") + "."
-    if path.startswith("/v1/"):
+    sentence = sentence_of(error)
+    if path.startswith(_REST):
         return google_reply(status, _GOOGLE[type(error)], sentence, headers)
     if path == "/token":
         return oauth_reply(error, status, headers)
@@ -81,6 +96,16 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
         typed = ((b"content-type", b"application/problem+json"), *reply.headers[1:], *headers)
         return Reply(reply.status, reply.body, typed)
     return text_reply(sentence, status, headers)
+
+
+def sentence_of(error: BondedError) -> str:
+    """Return what the client is told about *error*."""
+    return f"{error}".rstrip(".") + "."
+
+
+def google_code(error: BondedError) -> int:
+    """Return the google.rpc.Code of *error*."""
+    return _CODES[_GOOGLE[type(error)]]
 
 
 def google_reply(status: HTTPStatus, code: str, message: str, headers: Headers = ()) -> Reply:
@@ -103,17 +128,16 @@ def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:
     """Return 405 with what the path may be asked with."""
     headers = ((b"allow", ", ".join(allowed).encode()), (b"cache-control", b"no-store"))
     message = f"This address answers {', '.join(allowed)}."
-    if path.startswith("/v1/"):
+    if path.startswith(_REST):
         return google_reply(HTTPStatus.METHOD_NOT_ALLOWED, "UNIMPLEMENTED", message, headers)
     return text_reply(message, HTTPStatus.METHOD_NOT_ALLOWED, headers)
 
 
 def crash_reply(path: str) -> Reply:
     """Return 500 for what nobody foresaw; the log has the rest."""
-    message = "The server failed to answer this request; its log says why."
-    if path.startswith("/v1/"):
-        return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", message)
+    if path.startswith(_REST):
+        return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", CRASHED)
     body = orjson.dumps({"error": "server_error"}) if path == "/token" else None
     if body is not None:
         return Reply(500, body, ((b"content-type", b"application/json"),))
-    return text_reply(message, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return text_reply(CRASHED, HTTPStatus.INTERNAL_SERVER_ERROR)

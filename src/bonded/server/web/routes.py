@@ -1,7 +1,8 @@
-"""Every URL on one screen: method, path, handler, permission."""
+"""Every URL on one screen: method, path, handler, permission, and how the audit log keeps it."""
 
 from __future__ import annotations
 
+from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health, show_repository
@@ -16,6 +17,13 @@ from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
 P = Permission
+K = Kind
+
+# The names of methods in the audit log, which are Google's.
+AR = "google.devtools.artifactregistry.v1.ArtifactRegistry"
+IAM = "google.iam.admin.v1"
+RM = "google.cloud.resourcemanager.v1.Projects"
+STS = "google.identity.sts.v1.SecurityTokenService"
 
 PROJECT = "/v1/projects/{project}"
 LOCATION = "/v1/projects/{project}/locations/{location}"
@@ -41,54 +49,54 @@ def route_table(
     # fmt: off
     return RouteTable(
         (
-            Endpoint("GET", "/healthz", health.alive, Open.HEALTH),
-            Endpoint("GET", "/readyz", health.ready, Open.HEALTH),
-            Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN),
-            Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY),
-            Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY),
-            Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY),
+            Endpoint("GET", "/healthz", health.alive, Open.HEALTH, K.NOTHING, "Bonded.Alive"),
+            Endpoint("GET", "/readyz", health.ready, Open.HEALTH, K.NOTHING, "Bonded.Ready"),
+            Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeAssertion"),
+            Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY, K.NOTHING, "Bonded.ListKeys"),
+            Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
+            Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
             # The data plane: what installers and uploaders ask for.
-            Endpoint("GET", "/{project}/{repository}/simple/", simple.list_packages, P.REPOSITORY_DOWNLOAD),
-            Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD),
-            Endpoint("GET", "/{project}/{repository}/simple/{package}/", simple.show_package, P.REPOSITORY_DOWNLOAD),
-            Endpoint("GET", "/{project}/{repository}/{package}/{filename}", files.download, P.REPOSITORY_DOWNLOAD),
-            Endpoint("GET", "/{project}/{repository}/", show_repository, P.REPOSITORY_DOWNLOAD),
-            Endpoint("POST", "/{project}/{repository}/", uploads.publish, P.REPOSITORY_UPLOAD),
-            Endpoint("POST", "/{project}/{repository}", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("GET", "/{project}/{repository}/simple/", simple.list_packages, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ListPackages"),
+            Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ListPackages"),
+            Endpoint("GET", "/{project}/{repository}/simple/{package}/", simple.show_package, P.REPOSITORY_DOWNLOAD, K.READ, "Python-PackageVersions"),
+            Endpoint("GET", "/{project}/{repository}/{package}/{filename}", files.download, P.REPOSITORY_DOWNLOAD, K.DOWNLOAD, "Python-InstallPackage"),
+            Endpoint("GET", "/{project}/{repository}/", show_repository, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ShowRepository"),
+            Endpoint("POST", "/{project}/{repository}/", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
+            Endpoint("POST", "/{project}/{repository}", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
             # The two addresses that people upload to by mistake (gar.md §1.1).
-            Endpoint("POST", "/{project}/{repository}/simple/", uploads.publish, P.REPOSITORY_UPLOAD),
-            Endpoint("POST", "/{project}/{repository}/simple", uploads.publish, P.REPOSITORY_UPLOAD),
-            Endpoint("POST", "/{project}/{repository}/legacy/", uploads.publish, P.REPOSITORY_UPLOAD),
-            Endpoint("POST", "/{project}/{repository}/legacy", uploads.publish, P.REPOSITORY_UPLOAD),
+            Endpoint("POST", "/{project}/{repository}/simple/", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
+            Endpoint("POST", "/{project}/{repository}/simple", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
+            Endpoint("POST", "/{project}/{repository}/legacy/", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
+            Endpoint("POST", "/{project}/{repository}/legacy", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage"),
             # Resource Manager: projects, and policies on them and on the server.
-            Endpoint("POST", "/v1/projects", projects.create, P.PROJECT_CREATE),
-            Endpoint("GET", "/v1/projects", projects.list, P.PROJECT_LIST),
-            Endpoint("GET", PROJECT, projects.get, P.PROJECT_GET),
-            Endpoint("DELETE", PROJECT, projects.delete, P.PROJECT_DELETE),
-            Endpoint("GET", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY),
-            Endpoint("POST", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY),
-            Endpoint("POST", f"{PROJECT}:setIamPolicy", policies.set, P.PROJECT_SET_POLICY),
-            Endpoint("GET", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY),
-            Endpoint("POST", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY),
-            Endpoint("POST", f"{ORGANIZATION}:setIamPolicy", policies.set, P.ORGANIZATION_SET_POLICY),
+            Endpoint("POST", "/v1/projects", projects.create, P.PROJECT_CREATE, K.ACT, f"{RM}.CreateProject"),
+            Endpoint("GET", "/v1/projects", projects.list, P.PROJECT_LIST, K.READ, f"{RM}.ListProjects"),
+            Endpoint("GET", PROJECT, projects.get, P.PROJECT_GET, K.READ, f"{RM}.GetProject"),
+            Endpoint("DELETE", PROJECT, projects.delete, P.PROJECT_DELETE, K.ACT, f"{RM}.DeleteProject"),
+            Endpoint("GET", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY, K.READ, f"{RM}.GetIamPolicy"),
+            Endpoint("POST", f"{PROJECT}:getIamPolicy", policies.get, P.PROJECT_GET_POLICY, K.READ, f"{RM}.GetIamPolicy"),
+            Endpoint("POST", f"{PROJECT}:setIamPolicy", policies.set, P.PROJECT_SET_POLICY, K.ACT, f"{RM}.SetIamPolicy"),
+            Endpoint("GET", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY, K.READ, f"{RM}.GetIamPolicy"),
+            Endpoint("POST", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY, K.READ, f"{RM}.GetIamPolicy"),
+            Endpoint("POST", f"{ORGANIZATION}:setIamPolicy", policies.set, P.ORGANIZATION_SET_POLICY, K.ACT, f"{RM}.SetIamPolicy"),
             # Artifact Registry.
-            Endpoint("GET", f"{PROJECT}/locations", repositories.list_locations, P.LOCATION_LIST),
-            Endpoint("GET", LOCATION, repositories.get_location, P.LOCATION_GET),
-            Endpoint("POST", f"{LOCATION}/repositories", repositories.create, P.REPOSITORY_CREATE),
-            Endpoint("GET", f"{LOCATION}/repositories", repositories.list, P.REPOSITORY_LIST),
-            Endpoint("GET", REPOSITORY, repositories.get, P.REPOSITORY_GET),
-            Endpoint("PATCH", REPOSITORY, repositories.update, P.REPOSITORY_UPDATE),
-            Endpoint("DELETE", REPOSITORY, repositories.delete, P.REPOSITORY_DELETE),
-            Endpoint("GET", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY),
-            Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY),
-            Endpoint("POST", f"{REPOSITORY}:setIamPolicy", policies.set, P.REPOSITORY_SET_POLICY),
+            Endpoint("GET", f"{PROJECT}/locations", repositories.list_locations, P.LOCATION_LIST, K.READ, "google.cloud.location.Locations.ListLocations"),
+            Endpoint("GET", LOCATION, repositories.get_location, P.LOCATION_GET, K.READ, "google.cloud.location.Locations.GetLocation"),
+            Endpoint("POST", f"{LOCATION}/repositories", repositories.create, P.REPOSITORY_CREATE, K.ACT, f"{AR}.CreateRepository"),
+            Endpoint("GET", f"{LOCATION}/repositories", repositories.list, P.REPOSITORY_LIST, K.READ, f"{AR}.ListRepositories"),
+            Endpoint("GET", REPOSITORY, repositories.get, P.REPOSITORY_GET, K.READ, f"{AR}.GetRepository"),
+            Endpoint("PATCH", REPOSITORY, repositories.update, P.REPOSITORY_UPDATE, K.ACT, f"{AR}.UpdateRepository"),
+            Endpoint("DELETE", REPOSITORY, repositories.delete, P.REPOSITORY_DELETE, K.ACT, f"{AR}.DeleteRepository"),
+            Endpoint("GET", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
+            Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
+            Endpoint("POST", f"{REPOSITORY}:setIamPolicy", policies.set, P.REPOSITORY_SET_POLICY, K.ACT, f"{AR}.SetIamPolicy"),
             # IAM: service accounts and keys.
-            Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE),
-            Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST),
-            Endpoint("GET", ACCOUNT, accounts.get, P.ACCOUNT_GET),
-            Endpoint("DELETE", ACCOUNT, accounts.delete, P.ACCOUNT_DELETE),
-            Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE),
-            Endpoint("GET", f"{ACCOUNT}/keys", accounts.list_keys, P.KEY_LIST),
-            Endpoint("DELETE", f"{ACCOUNT}/keys/{{key}}", accounts.delete_key, P.KEY_DELETE),
+            Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE, K.ACT, f"{IAM}.CreateServiceAccount"),
+            Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST, K.READ, f"{IAM}.ListServiceAccounts"),
+            Endpoint("GET", ACCOUNT, accounts.get, P.ACCOUNT_GET, K.READ, f"{IAM}.GetServiceAccount"),
+            Endpoint("DELETE", ACCOUNT, accounts.delete, P.ACCOUNT_DELETE, K.ACT, f"{IAM}.DeleteServiceAccount"),
+            Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE, K.ACT, f"{IAM}.CreateServiceAccountKey"),
+            Endpoint("GET", f"{ACCOUNT}/keys", accounts.list_keys, P.KEY_LIST, K.READ, f"{IAM}.ListServiceAccountKeys"),
+            Endpoint("DELETE", f"{ACCOUNT}/keys/{{key}}", accounts.delete_key, P.KEY_DELETE, K.ACT, f"{IAM}.DeleteServiceAccountKey"),
         )
     )

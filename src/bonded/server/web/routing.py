@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
 from bonded.server.web.messages import Handler
 
@@ -30,13 +31,16 @@ class Endpoint:
     """One row of the route table.
 
     *path* has `{parameters}`; `{project}`, `{location}` and `{repository}` name
-    the resource on which *permission* is checked.
+    the resource on which *permission* is checked. *kind* says whether and when
+    the audit log keeps it, under *name*, which is Google's where Google has one.
     """
 
     method: str
     path: str
     handler: Handler
     permission: Permission | Open
+    kind: Kind
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ class SqlPolicies:
         query = select(_policies).where(_policies.c.resource.in_(resources))
         return tuple(_policy(row) for row in await self._connection.execute(query))
 
+    async def hold(self) -> None:
+        """Let nobody else change who may do what until the commit."""
+        await advance(self._connection, ACCESS)
+
     async def set(self, policy: Policy) -> Policy:
         """Replace the policy of a resource; return it with its new etag.
 

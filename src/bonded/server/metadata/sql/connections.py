@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -53,6 +53,10 @@ class Connection(Protocol):
         parameters: Parameters | None = None,
     ) -> tuple[_T, ...]:
         """Run a query that may return many rows, and make something of each."""
+        ...
+
+    async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
+        """Run a statement for each of many rows."""
         ...
 
 
@@ -109,6 +113,10 @@ class LocalConnection:
             lambda: tuple(make(row) for row in self.alchemy.execute(statement, parameters))
         )
 
+    async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
+        """Run a statement for each row, in a thread."""
+        await in_thread(lambda: self.alchemy.execute(statement, rows))
+
     def close(self) -> None:
         """Let go of the database; a transaction that is open is undone."""
         self.driver.close()
@@ -144,6 +152,10 @@ class NetworkConnection:
         """Run a query."""
         rows = await self._connection.execute(statement, parameters)
         return tuple(make(row) for row in rows)
+
+    async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
+        """Run a statement for each row."""
+        await self._connection.execute(statement, rows)
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql.access import SqlAccounts, SqlPolicies
+from bonded.server.metadata.sql.audit import SqlAudit, leave_entry
 from bonded.server.metadata.sql.connections import (
     Connection,
     LocalConnection,
@@ -50,6 +51,7 @@ class SqlTransaction:
     sign_ins: SqlSignIns
     pools: SqlPools
     publishers: SqlPublishers
+    audit: SqlAudit
 
     @classmethod
     def on(cls, connection: Connection) -> SqlTransaction:
@@ -66,6 +68,7 @@ class SqlTransaction:
             SqlSignIns(connection),
             SqlPools(connection),
             SqlPublishers(connection),
+            SqlAudit(connection),
         )
 
 
@@ -98,8 +101,9 @@ class SqliteStore:
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Open a transaction; it is durable when its block has ended."""
         with translated():
-            async with self._writer.transaction():
+            async with self._writer.transaction() as connection:
                 yield self._writing
+                await leave_entry(connection)
 
     def _connect(self) -> tuple[LocalConnection, SqlTransaction]:
         connection = LocalConnection(self._path, busy_timeout_ms=BUSY_TIMEOUT_MS)
@@ -141,7 +145,9 @@ class PostgresqlStore:
         """Open a transaction; it is durable when its block has ended."""
         with translated():
             async with self._writer.begin() as connection:
-                yield SqlTransaction.on(NetworkConnection(connection))
+                remote = NetworkConnection(connection)
+                yield SqlTransaction.on(remote)
+                await leave_entry(remote)
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers."""

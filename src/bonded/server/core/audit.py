@@ -1,0 +1,289 @@
+"""The audit log as values: what somebody does, the entry it leaves, and the chain of entries.
+
+An entry has the shape of Google's LogEntry with an AuditLog in it. It is kept
+as text, byte for byte, because its hash is taken over these bytes: JSON with
+sorted keys, without spaces, in UTF-8.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from bonded.server.core.errors import Rejected
+from bonded.server.core.files import Filename
+from bonded.server.core.iam import ORGANIZATION, Principal
+
+TEXT_LENGTH_MAX = 1000
+"""Of what a client writes into an entry: its User-Agent, a path, an error's sentence."""
+COLUMN_LENGTH_MAX = 255
+ALSO_MAX = 32
+"""Groups and the like that an entry names beside its principal."""
+START = "0" * 64
+"""The hash before the first entry."""
+
+SYSTEM = Principal("system:bonded")
+"""The server itself, where nobody asked it."""
+_AUDIT_LOG = "type.googleapis.com/google.cloud.audit.AuditLog"
+
+
+class Kind(enum.Enum):
+    """What a route does, as far as the audit log is concerned, and when that is logged."""
+
+    ACT = "in the transaction of the act, and when refused"
+    WRITE = "in the transaction that adds or removes files, and when refused"
+    DOWNLOAD = "with `audit_downloads`, and when refused"
+    SIGN_IN = "always"
+    READ = "when refused"
+    NOTHING = "never"
+
+    # Asked on every request, and Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
+
+MUTATIONS = (Kind.ACT, Kind.WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended: a google.rpc.Code, and the sentence that the client was told."""
+
+    code: int = 0
+    message: str = ""
+
+
+DONE = Outcome()
+
+
+@dataclass(slots=True)
+class Act:
+    """Something that somebody does, from the request until the entry that it leaves."""
+
+    at: datetime
+    kind: Kind
+    method: str
+    """Google's name of it, such as `google.iam.admin.v1.CreateServiceAccount`."""
+    resource: str
+    principal: Principal
+    permission: str = ""
+    checked_on: str = ""
+    """The resource on which the permission was checked."""
+    address: str = ""
+    client: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+    is_recorded: bool = False
+    """Whether a transaction has kept its entry already."""
+    is_over: bool = False
+
+
+_acting: ContextVar[Act | None] = ContextVar("acting", default=None)
+
+
+@contextmanager
+def acting(act: Act) -> Iterator[Act]:
+    """Do what follows in the name of *act*.
+
+    Every transaction that is committed within leaves an entry, or is not
+    committed: so no operation has to remember it.
+    """
+    token = _acting.set(act)
+    try:
+        yield act
+    finally:
+        act.is_over = True
+        _acting.reset(token)
+
+
+def current_act() -> Act | None:
+    """Return what is being done, if it is something to be logged."""
+    act = _acting.get()
+    # A task that was started meanwhile keeps the context, and may outlive the act.
+    return None if act is None or act.is_over else act
+
+
+def note(resource: str = "", /, **details: object) -> None:
+    """Say more about what is being done: for its entry, if it leaves one. Never a secret."""
+    act = current_act()
+    if act is not None:
+        act.resource = resource or act.resource
+        act.details.update(details)
+
+
+def proved(principal: Principal) -> None:
+    """Say who it is that does what is being done, where only the handler finds out."""
+    act = current_act()
+    if act is not None and act.principal.is_anonymous:
+        act.principal = principal
+
+
+def entry_of(act: Act, outcome: Outcome = DONE) -> str:
+    """Return the entry of *act*, in the bytes over which it will be hashed."""
+    principal = act.principal
+    service = _service(act.method, act.resource)
+    asked = {
+        "resource": act.checked_on or act.resource,
+        "permission": act.permission,
+        "granted": outcome.code != 7,
+    }
+    status = _without_empty({"code": outcome.code, "message": outcome.message[:TEXT_LENGTH_MAX]})
+    filename = act.details.get("filename")
+    if isinstance(filename, str) and "version" not in act.details:
+        act.details["version"] = _version_of(filename)
+    payload = {
+        "@type": _AUDIT_LOG,
+        "serviceName": service,
+        "methodName": act.method,
+        "resourceName": act.resource[:TEXT_LENGTH_MAX],
+        "authenticationInfo": _without_empty(
+            {
+                "principalEmail": email_of(principal.member),
+                "principalSubject": "" if principal.is_anonymous else principal.member,
+                "credential": principal.credential,
+                "memberOf": list(principal.also[:ALSO_MAX]),
+            }
+        ),
+        "authorizationInfo": [asked] if act.permission and outcome.code != 16 else [],
+        "requestMetadata": _without_empty(
+            {"callerIp": act.address, "callerSuppliedUserAgent": act.client[:TEXT_LENGTH_MAX]}
+        ),
+        "metadata": _without_empty(act.details),
+    }
+    log = "data_access" if act.kind in (Kind.WRITE, Kind.DOWNLOAD, Kind.READ) else "activity"
+    entry = {
+        "insertId": secrets.token_hex(8),
+        "logName": f"{_owner(act.resource)}/logs/cloudaudit.googleapis.com%2F{log}",
+        "timestamp": act.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "severity": "ERROR" if outcome.code else "NOTICE" if log == "activity" else "INFO",
+        "resource": {"type": "audited_resource", "labels": {"service": service}},
+        "protoPayload": _without_empty(payload) | {"status": status},
+    }
+    return canonical(entry)
+
+
+def canonical(entry: Mapping[str, Any]) -> str:
+    """Return the one text of *entry*."""
+    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def email_of(member: str) -> str:
+    """Return the address in a member such as `user:ada@example.com`, "" if it has none."""
+    kind, _, address = member.partition(":")
+    return address if kind in ("user", "serviceAccount") else ""
+
+
+def _owner(resource: str) -> str:
+    parts = resource.split("/")
+    return "/".join(parts[:2]) if parts[0] == "projects" and len(parts) > 1 else ORGANIZATION
+
+
+def _service(method: str, resource: str) -> str:
+    for prefix, service in _SERVICES:
+        if method.startswith(prefix):
+            return f"{service}.googleapis.com"
+    return "artifactregistry.googleapis.com" if "/repositories/" in resource else "bonded"
+
+
+_SERVICES = (
+    ("google.devtools.artifactregistry.", "artifactregistry"),
+    ("Python-", "artifactregistry"),
+    ("google.cloud.resourcemanager.", "cloudresourcemanager"),
+    ("google.cloud.location.", "artifactregistry"),
+    ("google.iam.", "iam"),
+    ("google.identity.sts.", "sts"),
+    ("google.logging.", "logging"),
+)
+
+
+@lru_cache(maxsize=4096)
+def _version_of(filename: str) -> str:
+    try:
+        return str(Filename.parse(filename).version)
+    except Rejected:
+        return ""
+
+
+def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in ("", 0, [], {}, None)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry with its place in the chain."""
+
+    number: int
+    """Counts from 1, without gaps."""
+    previous: str
+    """The hash of the entry before."""
+    hash: str
+    text: str
+
+    @classmethod
+    def after(cls, number: int, previous: str, text: str) -> Sealed:
+        """Return *text* as the entry after number *number* - 1, whose hash is *previous*."""
+        return cls(number, previous, hash_of(number, previous, text), text)
+
+
+def hash_of(number: int, previous: str, text: str) -> str:
+    """Return the hash of an entry: SHA-256 over the hash before, its number and its bytes.
+
+    These are, each ended by a line feed: *previous* in hexadecimal, *number* in
+    decimal, *text* in UTF-8.
+    """
+    return hashlib.sha256(f"{previous}\n{number}\n{text}\n".encode()).hexdigest()
+
+
+def link(number: int, previous: str, texts: Iterable[str]) -> Iterator[Sealed]:
+    """Chain *texts* behind the entry *number*, whose hash is *previous*."""
+    for text in texts:
+        number += 1
+        sealed = Sealed.after(number, previous, text)
+        previous = sealed.hash
+        yield sealed
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Return the moment that *text* names (RFC 3339). Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+COLUMNS = ("at", "principal", "method", "resource", "project", "package", "version")
+"""By which entries can be found without reading all of them."""
+
+
+def columns_of(text: str) -> dict[str, Any]:
+    """Return what an entry is found by, in lower case: the language of filters ignores case.
+
+    Raises:
+        ValueError: it is no entry.
+    """
+    entry = json.loads(text)
+    payload = entry["protoPayload"]
+    details = payload.get("metadata", {})
+    owner = entry["logName"].partition("/logs/")[0]
+    subject = payload.get("authenticationInfo", {}).get("principalSubject")
+    return {
+        "at": parse_timestamp(entry["timestamp"]),
+        "principal": indexed(subject),
+        "method": indexed(payload["methodName"]),
+        "resource": indexed(payload["resourceName"]),
+        "project": indexed(owner.removeprefix("projects/")),
+        "package": indexed(details.get("package")),
+        "version": indexed(details.get("version")),
+    }
+
+
+def indexed(value: object) -> str:
+    """Return *value* as the columns hold it."""
+    text = value if isinstance(value, str) else ""
+    # PostgreSQL has no text with NUL in it; nor does anything that is found by such a text.
+    return text.lower().replace("\0", "")[:COLUMN_LENGTH_MAX]
