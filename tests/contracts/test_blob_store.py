@@ -371,3 +371,31 @@ async def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
 
         with pytest.raises(OutOfSpace, match="There is no space left for an upload"):
             await staged.keep()
+
+
+async def test_files_that_take_long_to_check_keep_no_thread_from_anybody_else(
+    tmp_path: Path,
+) -> None:
+    blobs = DirectoryBlobStore(tmp_path, cache_bytes=0)
+    may_go = threading.Event()
+    many = 40
+
+    async def arrive(number: int) -> None:
+        async with blobs.stage(ROOMY) as staged:
+            await staged.write(f"{number}".encode())
+            await staged.finish()
+            await staged.keep(lambda _path: assert_true(may_go.wait(30)))
+
+    arriving = [asyncio.create_task(arrive(number)) for number in range(many)]
+    try:
+        async with asyncio.timeout(10):
+            # As commits and downloads do. More than there are threads for everybody.
+            assert await asyncio.gather(*[asyncio.to_thread(int, "7") for _ in range(many)])
+        assert not any(one.done() for one in arriving)
+    finally:
+        may_go.set()
+        await asyncio.gather(*arriving)
+
+
+def assert_true(value: object) -> None:
+    assert value

@@ -320,6 +320,37 @@ async def test_replicas_see_each_others_changes_at_once(database: Database) -> N
     assert seen == [(number, True) for number in range(1, 6)]
 
 
+async def test_opposite_changes_at_the_same_time_never_wait_for_each_other_in_a_circle(
+    team: SqlMetadataStore,
+) -> None:
+    spare, other = replace(PROJECT, id="spare", number=7), replace(TEAM, repository="other")
+    policy = Policy(str(TEAM), (Binding("roles/owner", ("user:ada@example.com",)),))
+
+    async def publish(number: int) -> None:
+        async with team.transaction() as tx:
+            await tx.files.add(TEAM, DEMO, file_of(f"{number}.0"), b"")
+
+    async def grant(_number: int) -> None:
+        async with team.transaction() as tx:
+            await tx.policies.set(policy)
+            await tx.repositories.hold(TEAM)
+
+    async def describe(_number: int) -> None:
+        async with team.transaction() as tx:
+            await tx.repositories.update(replace(RECORD, description="Ours"))
+
+    async def found(_number: int) -> None:
+        async with team.transaction() as tx:
+            await tx.projects.add(spare)
+            await tx.repositories.add(replace(RECORD, name=other))
+            await tx.repositories.remove(other)
+            await tx.projects.remove(spare.id)
+
+    # PostgreSQL would answer a circle with an error, after a second.
+    for number in range(10):
+        await asyncio.gather(publish(number), grant(number), describe(number), found(number))
+
+
 async def test_replicas_that_open_an_empty_database_together_migrate_it_once(
     database: Database,
 ) -> None:

@@ -8,6 +8,7 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,39 @@ def test_slow_clients_keep_nobody_waiting(server: Server) -> None:
         assert connection.recv(64).startswith(b"HTTP/1.1 200")
         connection.close()
     assert len(client.check()) == 21
+
+
+def test_a_client_that_falls_silent_is_told_and_let_go(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", environment={"BONDED_BODY_WAIT_S": "1"}) as server:
+        client = Loopback(server)
+        connection, _ = client.open_upload(make_wheel(payload_bytes=MIB), 0.5)
+
+        with closing(connection):
+            answer = connection.recv(4096).decode()
+
+        assert answer.startswith("HTTP/1.1 408")
+        assert "Nothing has come for 1 s" in answer
+        wait_until(lambda: client.staging() == [], "the stage is left")
+
+
+def test_a_client_that_trickles_is_told_and_let_go(tmp_path: Path) -> None:
+    environment = {"BONDED_BODY_GRACE_S": "1", "BONDED_BODY_RATE_MIN_BYTES_S": "1000000"}
+    with running_server(tmp_path / "data", environment=environment) as server:
+        client = Loopback(server)
+        connection, rest = client.open_upload(make_wheel(payload_bytes=MIB), 0.01)
+        connection.settimeout(0.2)
+
+        answer = b""
+        with closing(connection):
+            for start in range(0, 200, 10):
+                with suppress(OSError):
+                    connection.sendall(rest[start : start + 10])
+                    answer = connection.recv(4096)
+                if answer:
+                    break
+
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"comes at less than 1000000 bytes a second" in answer
 
 
 def test_a_large_upload_and_its_download_take_constant_memory(

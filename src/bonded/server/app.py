@@ -58,7 +58,7 @@ from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
 from bonded.server.web.access import Access
 from bonded.server.web.addresses import Addresses
-from bonded.server.web.application import Application
+from bonded.server.web.application import Application, Patience
 from bonded.server.web.audited import Audited
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
@@ -208,7 +208,8 @@ async def _assemble(
         accounts=AccountsApi(accounts),
     )
     audited = Audited(trail, _addresses(settings))
-    application = Application(routes, access, audited, settings.default_location)
+    patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)
+    application = Application(routes, access, audited, settings.default_location, patience)
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
     return Registry(
         application,

@@ -72,6 +72,13 @@ class Settings:
     unpacked_size_max_bytes: int = _setting(
         20 * GIB, "largest size that a published archive may unpack to, in bytes"
     )
+    body_wait_s: int = _setting(30, "time within which more of a request must come, in seconds")
+    body_grace_s: int = _setting(
+        60, "time after which a request must have come at the least rate, in seconds"
+    )
+    body_rate_min_bytes_s: int = _setting(
+        1024, "least rate at which a request must come, in bytes a second"
+    )
     page_cache_bytes: int = _setting(64 * MIB, "memory for rendered pages, in bytes")
     blob_cache_bytes: int = _setting(32 * MIB, "memory for small files, in bytes")
     core_metadata_cache_bytes: int = _setting(16 * MIB, "memory for core metadata files, in bytes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
 from bonded.server.web import problems
@@ -27,11 +28,6 @@ LOCATION_SUFFIX = "-python"
 """A host `LOCATION-python.ANYTHING` selects that location (gar.md §1.1)."""
 DRAIN_MAX_BYTES = 16 * 1024 * 1024
 """How much of a refused upload is still read, so that the client sees why and not a reset."""
-PART_WAIT_MAX_S = 30
-RATE_MIN_BYTES_S = 1024
-RATE_GRACE_S = 60
-"""A request may be silent for so long, and after so long must come at least this fast:
-whoever trickles would hold one of the server's connections for ever."""
 HOST_LENGTH_MAX = 255
 """No name in the DNS is longer (RFC 1035 §2.3.4)."""
 _HOSTS_MAX = 1024
@@ -39,16 +35,34 @@ _HOSTS_MAX = 1024
 _log = logging.getLogger("bonded.server")
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How slowly a request may come: whoever trickles would hold a connection for ever."""
+
+    wait_s: float
+    """It may be silent for so long,"""
+    grace_s: float
+    """and after so long"""
+    rate_min_bytes_s: int
+    """must have come at least this fast."""
+
+
 class Application:
     """Plain ASGI: installers ask thousands of times a minute, and a framework's cost is theirs."""
 
     def __init__(
-        self, routes: RouteTable, access: Access, audited: Audited, default_location: str
+        self,
+        routes: RouteTable,
+        access: Access,
+        audited: Audited,
+        default_location: str,
+        patience: Patience,
     ) -> None:
         self._routes = routes
         self._access = access
         self._audited = audited
         self._default_location = default_location
+        self._patience = patience
         self._locations: OrderedDict[bytes, str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +71,7 @@ class Application:
             return
         headers = dict(scope["headers"])
         try:
-            answer = await self._answer(scope, _Incoming(scope, receive), headers)
+            answer = await self._answer(scope, _Incoming(scope, receive, self._patience), headers)
             await send_answer(answer, scope, receive, send)
         except ClientGone:
             return
@@ -143,26 +157,31 @@ class _Incoming:
     waited for more there would wait for a client that waits for its answer.
     """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, patience: Patience) -> None:
         self._receive = receive
+        self._patience = patience
         self._is_read = scope["method"] in ("GET", "HEAD")
         self._size_bytes = 0
         self._started_at = asyncio.get_running_loop().time()
 
     async def __call__(self) -> Message:
         """Return the next part. Raises TimedOut if it comes too slowly."""
+        patience = self._patience
         try:
-            async with asyncio.timeout(PART_WAIT_MAX_S):
+            async with asyncio.timeout(patience.wait_s):
                 message = await self._receive()
         except TimeoutError as error:
             self._is_read = True
-            raise TimedOut(f"Nothing has come for {PART_WAIT_MAX_S} s") from error
+            raise TimedOut(f"Nothing has come for {patience.wait_s} s") from error
         self._is_read = message["type"] != "http.request" or not message.get("more_body")
         self._size_bytes += len(message.get("body", b""))
         elapsed_s = asyncio.get_running_loop().time() - self._started_at
-        if not self._is_read and self._size_bytes < (elapsed_s - RATE_GRACE_S) * RATE_MIN_BYTES_S:
+        least_bytes = (elapsed_s - patience.grace_s) * patience.rate_min_bytes_s
+        if not self._is_read and self._size_bytes < least_bytes:
             self._is_read = True
-            raise TimedOut(f"The request comes at less than {RATE_MIN_BYTES_S} bytes a second")
+            raise TimedOut(
+                f"The request comes at less than {patience.rate_min_bytes_s} bytes a second"
+            )
         return message
 
     async def drain(self) -> None:
