@@ -80,6 +80,7 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
         "/token",
+        "/v1/token",
     }
 
 

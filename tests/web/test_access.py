@@ -27,6 +27,8 @@ PLACES = {
     "filename": "absent-1.0-py3-none-any.whl",
     "account": "absent@my-project.iam.gserviceaccount.com",
     "key": "0" * 40,
+    "pool": "absent-pool",
+    "provider": "absent-provider",
 }
 
 # Who calls → the role they have on the server; None: no role that counts here.
@@ -35,6 +37,8 @@ CALLERS: dict[str, str | None] = {
     "writer": "roles/artifactregistry.writer",
     "repoAdmin": "roles/artifactregistry.repoAdmin",
     "admin": "roles/artifactregistry.admin",
+    "pool viewer": "roles/iam.workloadIdentityPoolViewer",
+    "pool admin": "roles/iam.workloadIdentityPoolAdmin",
     "owner": "roles/owner",
     "other repository's reader": None,
     "nobody's friend": None,
@@ -143,8 +147,10 @@ def _table(endpoints: tuple[Endpoint, ...]) -> Iterator[Row]:
 
 
 ALL = "reader, writer, repoAdmin, admin, owner"
-PUBLIC = f"{ALL}, other repository's reader, nobody's friend, anonymous"
+SEES_PROJECTS = "reader, writer, repoAdmin, admin, pool viewer, pool admin, owner"
+PUBLIC = f"{SEES_PROJECTS}, other repository's reader, nobody's friend, anonymous"
 R = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
+W = "/v1/projects/{project}/locations/global/workloadIdentityPools"
 A = "/v1/projects/{project}/serviceAccounts/{account}"
 P = "/v1/projects/{project}"
 O = "/v1/organizations/bonded"  # noqa: E741
@@ -159,6 +165,7 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", "/.well-known/jwks.json", PUBLIC),
         ("GET", "/.well-known/oauth-authorization-server", PUBLIC),
         ("GET", "/.well-known/openid-configuration", PUBLIC),
+        ("POST", "/v1/token", PUBLIC),
         ("GET", f"{D}/", ALL),
         ("GET", f"{D}/simple", ALL),
         ("GET", f"{D}/simple/", ALL),
@@ -172,7 +179,7 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{D}/legacy/", "writer, repoAdmin, admin, owner"),
         ("POST", "/v1/projects", "owner"),
         ("GET", "/v1/projects", "owner"),
-        ("GET", P, ALL),
+        ("GET", P, SEES_PROJECTS),
         ("DELETE", P, "owner"),
         ("GET", f"{P}:getIamPolicy", "owner"),
         ("POST", f"{P}:getIamPolicy", "owner"),
@@ -197,6 +204,16 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{A}/keys", "owner"),
         ("GET", f"{A}/keys", "owner"),
         ("DELETE", f"{A}/keys/{{key}}", "owner"),
+        ("POST", W, "pool admin, owner"),
+        ("GET", W, "pool viewer, pool admin, owner"),
+        ("GET", f"{W}/{{pool}}", "pool viewer, pool admin, owner"),
+        ("PATCH", f"{W}/{{pool}}", "pool admin, owner"),
+        ("DELETE", f"{W}/{{pool}}", "pool admin, owner"),
+        ("POST", f"{W}/{{pool}}/providers", "pool admin, owner"),
+        ("GET", f"{W}/{{pool}}/providers", "pool viewer, pool admin, owner"),
+        ("GET", f"{W}/{{pool}}/providers/{{provider}}", "pool viewer, pool admin, owner"),
+        ("PATCH", f"{W}/{{pool}}/providers/{{provider}}", "pool admin, owner"),
+        ("DELETE", f"{W}/{{pool}}/providers/{{provider}}", "pool admin, owner"),
     }
 
 

@@ -36,17 +36,20 @@ from bonded.server.core.upstreams import RemoteConfig
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.documents import Documents
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
 from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.workloads import Issuers, Workloads, check_provider
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
 from bonded.server.operations.administering import Administration
 from bonded.server.operations.collecting import Collector
+from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.publishing import Publisher
@@ -56,6 +59,7 @@ from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.protocol import Repository
 from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
+from bonded.server.upstream.addresses import refusal
 from bonded.server.web.access import Access
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.application import Application, Patience
@@ -63,6 +67,7 @@ from bonded.server.web.audited import Audited
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
 from bonded.server.web.oauth.discovery import Discovery
+from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routes import route_table
 from bonded.server.web.routing import RouteTable
@@ -70,6 +75,7 @@ from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.policies import PoliciesApi
+from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
@@ -97,6 +103,7 @@ class Registry:
     signing_keys: SigningKeys
     collector: Collector
     trail: Trail
+    issuers: Documents
     lock: int
     """Descriptor of the lock on the data directory."""
     is_first_start: bool
@@ -108,6 +115,7 @@ class Registry:
         except Unavailable as error:
             _log.error("The end of the audit log is lost: %s", error)
         finally:
+            await self.issuers.close()
             await self.metadata.close()
             os.close(self.lock)
 
@@ -159,8 +167,15 @@ async def _assemble(
     tokens = TokenIssuer(signing_keys, clock, timedelta(seconds=settings.token_life_s))
     assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
     of_accounts = AccountOrigins(metadata, clock)
+    workload_issuers = Documents(refusal=None if settings.private_issuers else refusal)
+    workloads = Workloads(metadata, Issuers(workload_issuers, clock), tokens, clock)
     origins = Origins(
-        metadata, {"key": of_accounts.check_key, "account": of_accounts.check_account}
+        metadata,
+        {
+            "key": of_accounts.check_key,
+            "account": of_accounts.check_account,
+            "provider": workloads.check_provider,
+        },
     )
     authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
@@ -200,12 +215,20 @@ async def _assemble(
         uploads=UploadApi(catalog, publisher),
         tokens=TokenEndpoint(authenticator),
         discovery=Discovery(settings.url, signing_keys),
+        exchange=TokenExchange(workloads),
         projects=ProjectsApi(administration),
         repositories=RepositoriesApi(
             administration, access, settings.default_location, urlsplit(settings.url).netloc
         ),
         policies=PoliciesApi(Granting(metadata)),
         accounts=AccountsApi(accounts),
+        pools=PoolsApi(
+            Federation(
+                metadata,
+                clock,
+                partial(check_provider, is_private_allowed=settings.private_issuers),
+            )
+        ),
     )
     audited = Audited(trail, _addresses(settings))
     patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)
@@ -220,6 +243,7 @@ async def _assemble(
         signing_keys,
         collector,
         trail,
+        workload_issuers,
         lock,
         is_first_start,
     )

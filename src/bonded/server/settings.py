@@ -56,6 +56,10 @@ class Settings:
     public_index_url: str = _setting(
         "", "the simple index behind remote repositories of the preset PYPI. Empty: the public PyPI"
     )
+    private_issuers: bool = _setting(
+        default=False,
+        doc="whether the issuers of workloads' identities may be at private addresses",
+    )
     token_life_s: int = _setting(3600, "life of an access token, in seconds")
     token_life_max_s: int = _setting(
         12 * 3600, "longest life that an access token may be asked for, in seconds"

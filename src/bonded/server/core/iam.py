@@ -200,7 +200,7 @@ ANONYMOUS = Principal(ALL_USERS)
 
 _MEMBER = re.compile(r"(user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+")
 _POOL = (
-    r"//iam\.googleapis\.com/projects/\d{1,19}"
+    r"//iam\.googleapis\.com/projects/\d{1,18}"
     r"/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
 )
 _FEDERATED = re.compile(

@@ -13,6 +13,8 @@ from bonded.server.core.errors import Rejected
 
 PACKAGE_NAME_LENGTH_MAX = 200
 REPOSITORY_ID_LENGTH_MAX = 63
+PROJECT_NUMBER_DIGITS_MAX = 18
+"""What fits into the database's integers; ours have twelve."""
 
 # Google's own grammars (gar.md §1.1; Resource Manager for projects, IAM for accounts).
 _PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -71,6 +73,11 @@ def parse_project_id(text: str) -> str:
 def is_project_id(text: str) -> bool:
     """Say whether *text* may name a project."""
     return _PROJECT_ID.fullmatch(text) is not None
+
+
+def is_project_number(text: str) -> bool:
+    """Say whether *text* may be the number of a project."""
+    return text.isascii() and text.isdigit() and len(text) <= PROJECT_NUMBER_DIGITS_MAX
 
 
 def parse_location_id(text: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +22,18 @@ CONNECTIONS_MAX = 16
 
 
 class Documents:
-    """Asks identity providers. Follows no redirects: what an issuer says is at its own address."""
+    """Asks identity providers. Follows no redirects: what an issuer says is at its own address.
 
-    def __init__(self, wait_max_s: float = WAIT_MAX_S) -> None:
+    *refusal* says why an IP address must not be connected to, "" if it may be; without
+    it every address may, and even in the clear. With it, the address that was looked at
+    is the one that is connected to, whatever the DNS says a moment later.
+    """
+
+    def __init__(
+        self, wait_max_s: float = WAIT_MAX_S, refusal: Callable[[str], str] | None = None
+    ) -> None:
         self._wait_max_s = wait_max_s
+        self._refusal = refusal
         self._client: httpx2.AsyncClient | None = None
 
     async def get(self, url: str) -> dict[str, Any]:
@@ -62,12 +73,22 @@ class Documents:
             # Made when first needed, in a thread: it reads every certificate authority.
             self._client = await asyncio.to_thread(_make_client)
         host = _host(url)
+        place = _Place(url)
         auth = None if basic is None else httpx2.BasicAuth(*basic)
         try:
-            async with (
-                asyncio.timeout(self._wait_max_s),
-                self._client.stream(method, url, data=fields, auth=auth) as response,
-            ):
+            async with asyncio.timeout(self._wait_max_s), AsyncExitStack() as stack:
+                if self._refusal is not None:
+                    place = await _find_place(url, self._refusal)
+                response = await stack.enter_async_context(
+                    self._client.stream(
+                        method,
+                        place.url,
+                        data=fields,
+                        auth=auth,
+                        headers=place.headers,
+                        extensions=place.extensions,
+                    )
+                )
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
@@ -84,6 +105,40 @@ class Documents:
         if not isinstance(document, dict):
             raise Unavailable(f"{host} did not answer with a JSON object for {url}")
         return response.status_code, document
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to connect to, and whom to ask for there."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+async def _find_place(url: str, refusal: Callable[[str], str]) -> _Place:
+    """Return an address of the host of *url*, if none of its addresses is refused.
+
+    Raises:
+        Unavailable: one is, or it would be asked in the clear.
+    """
+    parsed = httpx2.URL(url)
+    if parsed.scheme != "https":
+        raise Unavailable(f"{_host(url)} must be asked over https, not at {url}")
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in found]
+    for address in addresses:
+        if why := refusal(address):
+            raise Unavailable(
+                f"{_host(url)} must not be asked: {why}",
+                hint="If it is your own, set the server's setting private_issuers.",
+            )
+    return _Place(
+        str(parsed.copy_with(host=addresses[0])),
+        {"host": parsed.netloc.decode("ascii")},
+        {"sni_hostname": parsed.raw_host.decode("ascii")},
+    )
 
 
 def _make_client() -> httpx2.AsyncClient:

@@ -46,6 +46,8 @@ class Issuer:
         self._configured_at = 0.0
         self._keys: tuple[Key, ...] = ()
         self._fetched_at = 0.0
+        self._failure: Unavailable | None = None
+        self._failed_at = 0.0
         self._turn = asyncio.Lock()
 
     async def configuration(self) -> Mapping[str, Any]:
@@ -82,20 +84,42 @@ class Issuer:
             Unauthenticated: it proves nothing.
             Unavailable: the issuer's keys cannot be had.
         """
+        claims = await self.read(token)
+        check_claims(claims, self.url, audiences, self._clock, nonce)
+        return claims
+
+    async def read(self, token: str) -> dict[str, Any]:
+        """Return the claims of a token that the issuer signed; what they say is not checked.
+
+        Raises:
+            Unauthenticated: the issuer has not signed it.
+            Unavailable: the issuer's keys cannot be had.
+        """
         key_id = key_id_of(token)
         keys = await self._keys_since(KEPT_S)
         if key_id is not None and all(key.kid != key_id for key in keys):
             keys = await self._keys_since(AGAIN_S)
-        claims = verify_signature(token, keys)
-        check_claims(claims, self.url, audiences, self._clock, nonce)
-        return claims
+        return verify_signature(token, keys)
 
     async def _keys_since(self, age_max_s: float) -> tuple[Key, ...]:
         async with self._turn:
-            if self._clock().timestamp() >= self._fetched_at + age_max_s:
-                document = await self._documents.get(await self.endpoint("jwks_uri"))
-                self._keys, self._fetched_at = parse_keys(document), self._clock().timestamp()
+            now = self._clock().timestamp()
+            if now >= self._fetched_at + age_max_s:
+                if self._failure is not None and now < self._failed_at + AGAIN_S:
+                    # Or everybody who waits would wait as long as the first one did.
+                    raise Unavailable(self._failure.message, hint=self._failure.hint)
+                await self._fetch_keys()
             return self._keys
+
+    async def _fetch_keys(self) -> None:
+        try:
+            document = await self._documents.get(await self.endpoint("jwks_uri"))
+            keys = parse_keys(document)
+        except Unavailable as error:
+            self._failure, self._failed_at = error, self._clock().timestamp()
+            raise
+        self._keys, self._fetched_at = keys, self._clock().timestamp()
+        self._failure = None
 
 
 def parse_keys(document: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -171,21 +195,33 @@ def check_claims(
     if claims.get("iss") != issuer:
         raise Unauthenticated(f"The identity token is not from {issuer}")
     _check_audience(claims, audiences)
+    check_times(claims, clock)
+    if nonce is not None:
+        said = claims.get("nonce")
+        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+            raise Unauthenticated("The identity token answers another request (nonce)")
+
+
+def check_times(claims: Mapping[str, Any], clock: Clock) -> float:
+    """Return when a token expires (seconds since 1970), if it is good now.
+
+    Raises:
+        Unauthenticated: it is not, or does not say.
+    """
     now = clock().timestamp()
     expires, issued = claims.get("exp"), claims.get("iat", now)
     begins = claims.get("nbf", now)
     if not (_is_moment(expires) and _is_moment(issued) and _is_moment(begins)):
         raise Unauthenticated("The identity token does not say when it expires")
     if expires <= now - SKEW_S:
-        raise Unauthenticated("The identity token has expired", hint="Sign in again.")
+        raise Unauthenticated(
+            "The identity token has expired", hint="Sign in again, or have a new one issued."
+        )
     if max(issued, begins) > now + SKEW_S:
         raise Unauthenticated(
             "The identity token is from the future", hint="Check the clocks of both servers."
         )
-    if nonce is not None:
-        said = claims.get("nonce")
-        if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
-            raise Unauthenticated("The identity token answers another request (nonce)")
+    return expires
 
 
 def _check_audience(claims: Mapping[str, Any], audiences: Collection[str]) -> None:

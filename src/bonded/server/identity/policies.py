@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from bonded.server.core.iam import ORGANIZATION, Grants
 from bonded.server.core.names import RepositoryName
-from bonded.server.metadata.store import MetadataStore
+from bonded.server.metadata.store import MetadataStore, Transaction
 
 REMEMBERED_MAX = 4096
 
@@ -27,7 +27,7 @@ class PolicyBook:
         if known is not None and known[0] == access_serial:
             return known[1]
         async with self._metadata.read() as tx:
-            policies = await tx.policies.find_all(_lineage(resource))
+            policies = await tx.policies.find_all(await _lineage(tx, resource))
         grants = Grants(policies, str(resource))
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)
@@ -36,7 +36,12 @@ class PolicyBook:
         return grants
 
 
-def _lineage(resource: Resource) -> list[str]:
+async def _lineage(tx: Transaction, resource: Resource) -> list[str]:
     if isinstance(resource, RepositoryName):
         return [ORGANIZATION, f"projects/{resource.project}", str(resource)]
+    number = resource.removeprefix("projects/")
+    if number.isdigit():
+        # Pools name their project by its number, as Google's do; policies hang on its id.
+        project = await tx.projects.find_numbered(int(number))
+        return [ORGANIZATION] if project is None else [ORGANIZATION, f"projects/{project.id}"]
     return [ORGANIZATION] if resource == ORGANIZATION else [ORGANIZATION, resource]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
 from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
-from bonded.server.core.names import RepositoryName, is_project_id
+from bonded.server.core.names import RepositoryName, is_project_id, is_project_number
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
@@ -99,7 +99,8 @@ def resource_of(
         return ORGANIZATION, None
     repository = params.get("repository")
     if repository is None:
-        return f"projects/{project if is_project_id(project) else NOWHERE}", None
+        is_one = is_project_id(project) or is_project_number(project)
+        return f"projects/{project if is_one else NOWHERE}", None
     location = params.get("location", default_location)
     try:
         name = RepositoryName.parse(project, location, repository)

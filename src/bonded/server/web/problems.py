@@ -75,6 +75,13 @@ _GOOGLE: Mapping[type[BondedError], str] = {
 
 CRASHED = "The server failed to answer this request; its log says why."
 _REST = ("/v1/", "/v2/")
+# Of the token endpoints (RFC 6749 §5.2, RFC 8693 §2.2.2).
+_OAUTH: Mapping[type[BondedError], str] = {
+    Unauthenticated: "invalid_grant",
+    NotFound: "invalid_target",
+}
+TOKEN_PATHS = ("/token", "/v1/token")
+
 _CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
 
 
@@ -86,10 +93,10 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
     if status is HTTPStatus.UNAUTHORIZED:
         headers = (*headers, _CHALLENGE)
     sentence = sentence_of(error)
+    if path in TOKEN_PATHS:
+        return oauth_reply(error, status, headers)
     if path.startswith(_REST):
         return google_reply(status, _GOOGLE[type(error)], sentence, headers)
-    if path == "/token":
-        return oauth_reply(error, status, headers)
     if b"application/json" in accept or b"application/problem+json" in accept:
         problem = {"title": status.phrase, "status": int(status), "detail": sentence}
         reply = json_reply(problem, status)
@@ -119,7 +126,7 @@ def oauth_reply(error: BondedError, status: HTTPStatus, headers: Headers) -> Rep
     if isinstance(error, Unavailable):
         code = "temporarily_unavailable"
     else:
-        code = "invalid_grant" if isinstance(error, Unauthenticated) else "invalid_request"
+        code = _OAUTH.get(type(error), "invalid_request")
         status, headers = HTTPStatus.BAD_REQUEST, ((b"cache-control", b"no-store"),)
     return json_reply({"error": code, "error_description": str(error)}, status, headers)
 
@@ -135,9 +142,9 @@ def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:
 
 def crash_reply(path: str) -> Reply:
     """Return 500 for what nobody foresaw; the log has the rest."""
-    if path.startswith(_REST):
+    if path.startswith(_REST) and path not in TOKEN_PATHS:
         return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", CRASHED)
-    body = orjson.dumps({"error": "server_error"}) if path == "/token" else None
+    body = orjson.dumps({"error": "server_error"}) if path in TOKEN_PATHS else None
     if body is not None:
         return Reply(500, body, ((b"content-type", b"application/json"),))
     return text_reply(CRASHED, HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -7,12 +7,14 @@ from bonded.server.core.iam import Permission
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health, show_repository
 from bonded.server.web.oauth.discovery import Discovery
+from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.policies import PoliciesApi
+from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
@@ -22,6 +24,7 @@ K = Kind
 # The names of methods in the audit log, which are Google's.
 AR = "google.devtools.artifactregistry.v1.ArtifactRegistry"
 IAM = "google.iam.admin.v1"
+POOLS = "google.iam.v1.WorkloadIdentityPools"
 RM = "google.cloud.resourcemanager.v1.Projects"
 STS = "google.identity.sts.v1.SecurityTokenService"
 
@@ -29,6 +32,10 @@ PROJECT = "/v1/projects/{project}"
 LOCATION = "/v1/projects/{project}/locations/{location}"
 REPOSITORY = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
 ACCOUNT = "/v1/projects/{project}/serviceAccounts/{account}"
+POOL = "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}"
+PROVIDER = (
+    "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}/providers/{provider}"
+)
 ORGANIZATION = "/v1/organizations/bonded"
 
 
@@ -39,11 +46,13 @@ def route_table(
     files: FilesApi,
     uploads: UploadApi,
     tokens: TokenEndpoint,
+    exchange: TokenExchange,
     discovery: Discovery,
     projects: ProjectsApi,
     repositories: RepositoriesApi,
     policies: PoliciesApi,
     accounts: AccountsApi,
+    pools: PoolsApi,
 ) -> RouteTable:
     """Return the table that decides every request."""
     # fmt: off
@@ -52,6 +61,7 @@ def route_table(
             Endpoint("GET", "/healthz", health.alive, Open.HEALTH, K.NOTHING, "Bonded.Alive"),
             Endpoint("GET", "/readyz", health.ready, Open.HEALTH, K.NOTHING, "Bonded.Ready"),
             Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeAssertion"),
+            Endpoint("POST", "/v1/token", exchange.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeToken"),
             Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY, K.NOTHING, "Bonded.ListKeys"),
             Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
             Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
@@ -98,5 +108,16 @@ def route_table(
             Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE, K.ACT, f"{IAM}.CreateServiceAccountKey"),
             Endpoint("GET", f"{ACCOUNT}/keys", accounts.list_keys, P.KEY_LIST, K.READ, f"{IAM}.ListServiceAccountKeys"),
             Endpoint("DELETE", f"{ACCOUNT}/keys/{{key}}", accounts.delete_key, P.KEY_DELETE, K.ACT, f"{IAM}.DeleteServiceAccountKey"),
+            # IAM: workload identity pools and their providers.
+            Endpoint("POST", f"{PROJECT}/locations/global/workloadIdentityPools", pools.create, P.POOL_CREATE, K.ACT, f"{POOLS}.CreateWorkloadIdentityPool"),
+            Endpoint("GET", f"{PROJECT}/locations/global/workloadIdentityPools", pools.list, P.POOL_LIST, K.READ, f"{POOLS}.ListWorkloadIdentityPools"),
+            Endpoint("GET", POOL, pools.get, P.POOL_GET, K.READ, f"{POOLS}.GetWorkloadIdentityPool"),
+            Endpoint("PATCH", POOL, pools.update, P.POOL_UPDATE, K.ACT, f"{POOLS}.UpdateWorkloadIdentityPool"),
+            Endpoint("DELETE", POOL, pools.delete, P.POOL_DELETE, K.ACT, f"{POOLS}.DeleteWorkloadIdentityPool"),
+            Endpoint("POST", f"{POOL}/providers", pools.create_provider, P.PROVIDER_CREATE, K.ACT, f"{POOLS}.CreateWorkloadIdentityPoolProvider"),
+            Endpoint("GET", f"{POOL}/providers", pools.list_providers, P.PROVIDER_LIST, K.READ, f"{POOLS}.ListWorkloadIdentityPoolProviders"),
+            Endpoint("GET", PROVIDER, pools.get_provider, P.PROVIDER_GET, K.READ, f"{POOLS}.GetWorkloadIdentityPoolProvider"),
+            Endpoint("PATCH", PROVIDER, pools.update_provider, P.PROVIDER_UPDATE, K.ACT, f"{POOLS}.UpdateWorkloadIdentityPoolProvider"),
+            Endpoint("DELETE", PROVIDER, pools.delete_provider, P.PROVIDER_DELETE, K.ACT, f"{POOLS}.DeleteWorkloadIdentityPoolProvider"),
         )
     )

@@ -28,7 +28,7 @@ class TokenEndpoint:
             Rejected: the form is not that of a grant we know.
             Unauthenticated: the assertion proves nobody.
         """
-        form = _form(await call.body(FORM_SIZE_MAX_BYTES))
+        form = parse_form(await call.body(FORM_SIZE_MAX_BYTES))
         if form.get("grant_type") != JWT_BEARER:
             raise Rejected(f"grant_type must be {JWT_BEARER}")
         if not form.get("assertion"):
@@ -38,7 +38,8 @@ class TokenEndpoint:
         return json_reply(answer, headers=((b"cache-control", b"no-store"),))
 
 
-def _form(body: bytes) -> dict[str, str]:
+def parse_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form. Raises Rejected if it is none."""
     try:
         fields = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=20)
     except ValueError as error:
