@@ -12,7 +12,9 @@
     ├── Conflict            what is there already says otherwise
     │   └── Aborted         somebody else changed it first: read again and retry
     └── Unavailable         not now; the same request may succeed later
-        └── OutOfSpace      the disk or the database is full
+        ├── OutOfSpace      the disk or the database is full
+        └── UpstreamFailed  another index failed, or said what cannot be true
+            └── UpstreamTimedOut    it did not answer in time
 
 Only `web/problems.py` knows which HTTP status each becomes.
 """
@@ -79,3 +81,18 @@ class Unavailable(BondedError):
 
 class OutOfSpace(Unavailable):
     """The disk or the database is full."""
+
+
+class UpstreamFailed(Unavailable):
+    """Another index failed, or said what cannot be true: never taken for absence.
+
+    *is_outage* tells an index that is down from one that answers, but wrongly.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", is_outage: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_outage = is_outage
+
+
+class UpstreamTimedOut(UpstreamFailed):
+    """Another index did not answer in time."""

@@ -109,6 +109,56 @@ class File:
     """None: not yanked. Else the reason, possibly empty (PEP 592)."""
 
     @property
+    def hashes(self) -> tuple[tuple[str, str], ...]:
+        """Name of the algorithm and hexadecimal digest."""
+        return (("sha256", self.sha256),)
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether installers skip the file unless pinned to it."""
+        return self.yanked is not None
+
+
+class TimeSource(enum.StrEnum):
+    """How it is known when a file was uploaded."""
+
+    UPSTREAM = "upstream"
+    """The upstream says so (PEP 700)."""
+    LAST_MODIFIED = "last-modified"
+    """The file's HTTP header says so."""
+    FIRST_SEEN = "first-seen"
+    """Nobody says; it is when this server saw the file first."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFile:
+    """A file as an upstream lists it: what the upstream does not say is None or empty."""
+
+    filename: str
+    url: str
+    """Absolute, http(s), without user and fragment."""
+    version: str
+    """PEP 440, normalized; empty if the filename tells none."""
+    upload_time: datetime
+    time_source: TimeSource = TimeSource.UPSTREAM
+    size_bytes: int | None = None
+    hashes: tuple[tuple[str, str], ...] = ()
+    """Name of the algorithm and hexadecimal digest."""
+    requires_python: str | None = None
+    core_metadata_sha256: Sha256 | None = None
+    has_core_metadata: bool = False
+    """Whether there is a `.metadata` file, if its digest is unknown."""
+    yanked: str | None = None
+    provenance: str | None = None
+    """Absolute URL (PEP 740)."""
+
+    @property
+    def sha256(self) -> Sha256 | None:
+        """The digest, if the upstream tells this one."""
+        found = dict(self.hashes).get("sha256")
+        return None if found is None else Sha256(found)
+
+    @property
     def is_yanked(self) -> bool:
         """Whether installers skip the file unless pinned to it."""
         return self.yanked is not None
@@ -128,7 +178,8 @@ class Package:
     """A package with all its files, oldest upload first."""
 
     name: PackageName
-    files: tuple[File, ...]
+    files: tuple[File | UpstreamFile, ...]
+    """Of one kind: an upstream's are all as it lists them."""
     versions: tuple[str, ...]
     """Every version with a file, in order of upload."""
     status: Status = Status.ACTIVE

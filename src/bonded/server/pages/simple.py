@@ -15,7 +15,13 @@ from urllib.parse import quote
 
 import orjson
 
-from bonded.server.core.files import File, Package, Status
+from bonded.server.core.files import (
+    File,
+    Package,
+    Status,
+    TimeSource,
+    UpstreamFile,
+)
 from bonded.server.core.names import PackageName
 
 API_VERSION = "1.4"
@@ -53,21 +59,36 @@ def detail_json(package: Package) -> bytes:
     )
 
 
-def _file_json(name: PackageName, file: File) -> dict[str, Any]:
+def _file_json(name: PackageName, file: File | UpstreamFile) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.filename,
         "url": file_url(name, file.filename),
-        "hashes": {"sha256": file.sha256},
-        "size": file.size_bytes,
+        "hashes": dict(file.hashes),
         "upload-time": upload_time(file.upload_time),
         "yanked": file.yanked or file.is_yanked,
     }
     # An unknown value is left out: uv refuses the whole page over a null (standards.md D-21).
+    if file.size_bytes is not None:
+        entry["size"] = file.size_bytes
     if file.requires_python is not None:
         entry["requires-python"] = file.requires_python
     # Only under PEP 714's name: installers that know nothing but the older one misread it.
     if file.core_metadata_sha256 is not None:
         entry["core-metadata"] = {"sha256": file.core_metadata_sha256}
+    if isinstance(file, UpstreamFile):
+        entry |= _upstream_json(file)
+    return entry
+
+
+def _upstream_json(file: UpstreamFile) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    if file.core_metadata_sha256 is None and file.has_core_metadata:
+        entry["core-metadata"] = True
+    if file.provenance is not None:
+        entry["provenance"] = file.provenance
+    if file.time_source is not TimeSource.UPSTREAM:
+        # A key of our own, by its underscore (PEP 691): a cooldown may want to know.
+        entry["_upload-time-source"] = file.time_source.value
     return entry
 
 
@@ -82,18 +103,30 @@ def detail_html(package: Package) -> bytes:
     return _document(f"Links for {escape(package.name.spelled)}", head, "\n".join(anchors))
 
 
-def _file_html(name: PackageName, file: File) -> str:
+def _file_html(name: PackageName, file: File | UpstreamFile) -> str:
     # Double quotes, no nested tag, the filename as sole text: hatch and uv's own
     # tests read anchors by regular expression (standards.md D-30).
-    attributes = f'href="{file_url(name, file.filename)}#sha256={file.sha256}"'
+    href = file_url(name, file.filename)
+    if file.hashes:
+        # One fits; sha256 if there is one.
+        algorithm, digest = max(file.hashes, key=lambda one: one[0] == "sha256")
+        href += f"#{algorithm}={digest}"
+    attributes = f'href="{href}"'
     if file.requires_python is not None:
         attributes += f' data-requires-python="{escape(file.requires_python)}"'
     if file.core_metadata_sha256 is not None:
-        value = f"sha256={file.core_metadata_sha256}"
-        attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
+        attributes += _core_metadata_html(f"sha256={file.core_metadata_sha256}")
+    elif isinstance(file, UpstreamFile) and file.has_core_metadata:
+        attributes += _core_metadata_html("true")
+    if isinstance(file, UpstreamFile) and file.provenance is not None:
+        attributes += f' data-provenance="{escape(file.provenance)}"'
     if file.yanked is not None:
         attributes += f' data-yanked="{escape(file.yanked)}"'
     return f"<a {attributes}>{escape(file.filename)}</a><br>"
+
+
+def _core_metadata_html(value: str) -> str:
+    return f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
 
 
 def file_url(name: PackageName, filename: str) -> str:

@@ -26,6 +26,8 @@ from bonded.server.core.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    UpstreamFailed,
+    UpstreamTimedOut,
 )
 from bonded.server.web.messages import Headers, Reply, json_reply, text_reply
 
@@ -42,6 +44,8 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     Aborted: HTTPStatus.CONFLICT,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
+    UpstreamFailed: HTTPStatus.BAD_GATEWAY,
+    UpstreamTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 # google.rpc.Code by name, which gcloud and Google's libraries read beside the status.
@@ -71,6 +75,8 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     Aborted: "ABORTED",
     Unavailable: "UNAVAILABLE",
     OutOfSpace: "RESOURCE_EXHAUSTED",
+    UpstreamFailed: "UNAVAILABLE",
+    UpstreamTimedOut: "DEADLINE_EXCEEDED",
 }
 
 CRASHED = "The server failed to answer this request; its log says why."

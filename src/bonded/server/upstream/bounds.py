@@ -1,0 +1,40 @@
+"""How much, how long and how often an upstream is listened to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """One number for everything that an upstream could make large, long or endless."""
+
+    connect_timeout_s: float = 5
+    queue_timeout_s: float = 30
+    """For a free connection: there are `connections_max` to one host."""
+    page_timeout_s: float = 20
+    """For a whole page, redirects and retries included."""
+    silence_timeout_s: float = 20
+    """Between two pieces of a file."""
+    rate_min_bytes_s: int = 1 * KIB
+    """Of a file, on average, once it has taken `rate_grace_s`."""
+    rate_grace_s: float = 60
+    connections_max: int = 16
+    """To one host, for pages; and as many again for files."""
+    page_size_max_bytes: int = 64 * MIB
+    core_metadata_size_max_bytes: int = 8 * MIB
+    file_size_max_bytes: int = 10 * KIB * MIB
+    redirects_max: int = 5
+    tries_max: int = 2
+    """Of a page, or of the head of a file."""
+    resumes_max: int = 3
+    """Of one file whose connection broke."""
+    retry_pause_s: float = 0.2
+    failures_max: int = 5
+    """In a row, before the upstream is left alone for a while."""
+    pause_s: float = 10
+    """The first such while; it doubles with each failed probe, up to `pause_max_s`."""
+    pause_max_s: float = 120

@@ -1,0 +1,432 @@
+"""One upstream index over HTTP: bounded in size, time, redirects and reach.
+
+aiohttp: its parser is C, its pools are bounded by host, and it lets us make each socket,
+which is where the address is checked. It speaks HTTP/1.1 only; with kept connections
+that costs a handshake or two, and no server has files over HTTP/2 alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from urllib.parse import urljoin
+
+import aiohttp
+from yarl import URL
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import NotFound, UpstreamFailed, UpstreamTimedOut
+from bonded.server.core.files import Package
+from bonded.server.core.names import PackageName
+from bonded.server.core.upstreams import UpstreamCredentials
+from bonded.server.upstream.addresses import NOT_PUBLIC, any_socket, public_socket
+from bonded.server.upstream.bounds import Bounds
+from bonded.server.upstream.breaker import Breaker
+from bonded.server.upstream.parsing import ACCEPT, parse_page
+from bonded.server.upstream.rules import Origin, Reach, reach_of
+from bonded.server.upstream.secrets import Secrets
+
+PARSE_IN_THREAD_MIN_BYTES = 64 * 1024
+"""From here, parsing a page takes longer than the loop should wait."""
+CHUNK_SIZE_BYTES = 256 * 1024
+# Files as they are: a coding would change their bytes, and the ranges of them.
+_IDENTITY: Mapping[str, str] = {"Accept-Encoding": "identity"}
+_REDIRECTS = (301, 302, 303, 307, 308)
+_ABSENT = (404, 410)
+_BUSY = (429, 500, 502, 503, 504)
+"""Worth another try, and counted as an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a conditional request is made with (RFC 9110 §13)."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPage:
+    """A page as it came; *package* is None if it is still the one with those validators."""
+
+    package: Package | None
+    validators: Validators
+
+
+@dataclass(slots=True)
+class FileResponse:
+    """A file, or a part of it, that has begun to come."""
+
+    size_bytes: int | None
+    """Of the whole file."""
+    start: int
+    """Where in the file the part begins."""
+    etag: str
+    last_modified: datetime | None
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How an upstream is reached."""
+
+    credentials: UpstreamCredentials | None = None
+    ca_certificates: str = ""
+    proxy: str = ""
+    is_private_address_allowed: bool = False
+
+
+class UpstreamClient:
+    """Asks one index. Holds connections: `close` it. Make it on a running loop."""
+
+    def __init__(
+        self, index_url: str, route: Route, secrets: Secrets, clock: Clock, bounds: Bounds
+    ) -> None:
+        self.index_url = index_url.rstrip("/") + "/"
+        self._origin = Origin.of(self.index_url)
+        self._route = route
+        self._secrets = secrets
+        self._clock = clock
+        self._bounds = bounds
+        own = any_socket if route.is_private_address_allowed else public_socket
+        # A proxy's own address is the operator's choice, and what is behind it is its business.
+        reaches = {Reach.OWN: any_socket if route.proxy else own}
+        reaches[Reach.PUBLIC] = any_socket if route.proxy else public_socket
+        tls = _tls(route.ca_certificates)
+        # Pages do not wait behind files, nor one reach's connections for the other's.
+        self._sessions = {
+            (reach, is_page): aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    limit_per_host=bounds.connections_max,
+                    socket_factory=factory,
+                    ssl=tls,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=is_page,
+                headers={"User-Agent": "bonded"},
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    connect=bounds.queue_timeout_s,
+                    sock_connect=bounds.connect_timeout_s,
+                    sock_read=bounds.silence_timeout_s,
+                ),
+            )
+            for reach, factory in reaches.items()
+            for is_page in (True, False)
+        }
+        self._breakers: dict[Origin, Breaker] = {}
+
+    def __str__(self) -> str:
+        """The index's address, as messages name the upstream."""
+        return self.index_url
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for session in self._sessions.values():
+            await session.close()
+
+    async def fetch_page(
+        self, name: PackageName, validators: Validators | None = None
+    ) -> FetchedPage:
+        """Return a package's page, or that it is still what it was with *validators*.
+
+        Raises:
+            NotFound: the index says that it has no such package.
+            UpstreamFailed: it said something else, or nothing.
+        """
+        url = f"{self.index_url}{name.normalized}/"
+        headers = {"Accept": ACCEPT, **_conditions(validators)}
+        async with self._bounded(), self._response(url, headers, is_page=True) as response:
+            found = Validators(_header(response, "ETag"), _header(response, "Last-Modified"))
+            if response.status == 304:
+                return FetchedPage(None, _known(validators, found, url))
+            body = await self._body(response, self._bounds.page_size_max_bytes)
+            came_from, media = str(response.url), _header(response, "Content-Type")
+        parse = partial(parse_page, body, media, name, came_from, self._clock())
+        if len(body) < PARSE_IN_THREAD_MIN_BYTES:
+            return FetchedPage(parse(), found)
+        return FetchedPage(await asyncio.to_thread(parse), found)
+
+    async def fetch_core_metadata(self, file_url: str) -> bytes:
+        """Return the `.metadata` file beside *file_url* (PEP 658).
+
+        Raises:
+            NotFound: there is none.
+            UpstreamFailed: it does not come.
+        """
+        url = _with_path_suffix(file_url, ".metadata")
+        async with self._bounded(), self._response(url, _IDENTITY, is_page=False) as response:
+            return await self._body(response, self._bounds.core_metadata_size_max_bytes)
+
+    async def read_range(self, url: str, start: int | None, stop: int) -> tuple[bytes, int]:
+        """Return the bytes from *start* to before *stop*, and the size of the whole file.
+
+        With None as *start*, the last *stop* bytes.
+
+        Raises:
+            NotFound: there is no such file.
+            UpstreamFailed: the upstream does not answer with that range.
+        """
+        wanted = f"bytes=-{stop}" if start is None else f"bytes={start}-{stop - 1}"
+        headers = {**_IDENTITY, "Range": wanted}
+        async with self._bounded(), self._response(url, headers, is_page=False) as response:
+            first, size = _content_range(response)
+            expected = max(size - stop, 0) if start is None else start
+            if first != expected:
+                raise UpstreamFailed(f"{url} answers with another range than was asked for")
+            length = min(stop, size) if start is None else stop - start
+            return await self._body(response, length), size
+
+    async def head_file(self, url: str) -> tuple[datetime | None, int | None]:
+        """Return when a file was last modified, and its size, as far as the upstream tells.
+
+        Raises:
+            NotFound: there is no such file.
+            UpstreamFailed: it does not answer.
+        """
+        async with (
+            self._bounded(),
+            self._response(url, _IDENTITY, is_page=False, method="HEAD") as response,
+        ):
+            return _moment(_header(response, "Last-Modified")), response.content_length
+
+    @asynccontextmanager
+    async def open_file(
+        self, url: str, start: int = 0, etag: str = ""
+    ) -> AsyncIterator[FileResponse]:
+        """Open a file, from *start* on if it still has the *etag*.
+
+        Raises:
+            NotFound: there is no such file.
+            UpstreamFailed: it does not come.
+        """
+        headers = dict(_IDENTITY)
+        if start:
+            headers |= {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
+        async with self._response(url, headers, is_page=False) as response:
+            if _header(response, "Content-Type").partition(";")[0].lower() == "text/html":
+                # A sign-in form or a proxy's notice; no index has wheels of this type.
+                raise UpstreamFailed(f"{url} answers with an HTML page instead of the file")
+            first, size = 0, response.content_length
+            if response.status == 206:
+                first, size = _content_range(response)
+            yield FileResponse(
+                size_bytes=size,
+                start=first,
+                etag=_header(response, "ETag"),
+                last_modified=_moment(_header(response, "Last-Modified")),
+                chunks=self._chunks(response),
+            )
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        origin = Origin.of(str(response.url))
+        loop = asyncio.get_running_loop()
+        began_at, size = loop.time(), 0
+        with self._breaker(origin).request(str(self)), self._failures(str(response.url)):
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                late_s = loop.time() - began_at - self._bounds.rate_grace_s
+                if size < late_s * self._bounds.rate_min_bytes_s:
+                    raise TimeoutError
+                yield chunk
+
+    async def _body(self, response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+        body = bytearray()
+        with self._failures(str(response.url)):
+            async for chunk in response.content.iter_chunked(CHUNK_SIZE_BYTES):
+                body += chunk
+                if len(body) > limit_bytes:
+                    break
+        if len(body) > limit_bytes:
+            raise UpstreamFailed(f"{response.url} sends more than {limit_bytes} bytes")
+        return bytes(body)
+
+    @asynccontextmanager
+    async def _response(
+        self, url: str, headers: Mapping[str, str], *, is_page: bool, method: str = "GET"
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, follow redirects within the rules, try again within bounds."""
+        response = await self._try(partial(self._follow, method, url, headers, is_page=is_page))
+        try:
+            yield response
+        finally:
+            # Unless all of it was read, the connection goes: what is left may be endless.
+            response.release() if response.content.at_eof() else response.close()
+
+    async def _try(
+        self, follow: Callable[[], Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        for tries in range(1, self._bounds.tries_max):
+            try:
+                return await follow()
+            except UpstreamFailed as error:
+                if not error.is_outage or self._breaker(self._origin).is_open:
+                    raise
+            await asyncio.sleep(self._bounds.retry_pause_s * tries)
+        return await follow()
+
+    async def _follow(
+        self, method: str, url: str, headers: Mapping[str, str], *, is_page: bool
+    ) -> aiohttp.ClientResponse:
+        at = url
+        for _ in range(self._bounds.redirects_max + 1):
+            response = await self._send(method, at, headers, is_page=is_page)
+            if response.status not in _REDIRECTS:
+                return response
+            response.close()
+            at = urljoin(at, _header(response, "Location"))
+        raise UpstreamFailed(f"{url} redirects more than {self._bounds.redirects_max} times")
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], *, is_page: bool
+    ) -> aiohttp.ClientResponse:
+        reach = reach_of(url, self._origin, is_page=is_page)
+        origin = Origin.of(url)
+        sent = dict(headers)
+        if origin == self._origin:
+            sent |= await self._authorization()
+        with self._breaker(origin).request(str(self)):
+            with self._failures(url):
+                response = await self._sessions[reach, is_page].request(
+                    method,
+                    # Encoded already: a signature in it may depend on how.
+                    URL(url, encoded=True),
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=self._route.proxy or None,
+                )
+            try:
+                self._judge(response, url)
+            except BaseException:
+                response.close()
+                raise
+        return response
+
+    def _judge(self, response: aiohttp.ClientResponse, url: str) -> None:
+        status = response.status
+        if status in (200, 206, 304) or status in _REDIRECTS:
+            return
+        if status in _ABSENT:
+            raise NotFound(f"The upstream {self} has no {url}")
+        hint = ""
+        if status in (401, 403, 407):
+            if self._route.credentials is not None:
+                self._secrets.forget(self._route.credentials.secret)
+            hint = "Check the repository's upstream credentials."
+        raise UpstreamFailed(
+            f"The upstream {self} answers {url} with status {status}",
+            hint=hint,
+            is_outage=status in _BUSY,
+        )
+
+    async def _authorization(self) -> dict[str, str]:
+        credentials = self._route.credentials
+        if credentials is None:
+            return {}
+        secret = await self._secrets.get(credentials.secret)
+        if not credentials.username:
+            return {"Authorization": f"Bearer {secret}"}
+        return {"Authorization": aiohttp.encode_basic_auth(credentials.username, secret)}
+
+    def _breaker(self, origin: Origin) -> Breaker:
+        # Files on another host may fail while the index is well.
+        breaker = self._breakers.get(origin)
+        if breaker is None:
+            breaker = Breaker(self._bounds, asyncio.get_running_loop().time)
+            self._breakers[origin] = breaker
+        return breaker
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Bound the time of a whole page, from the first connection to the last byte."""
+        try:
+            async with asyncio.timeout(self._bounds.page_timeout_s):
+                yield
+        except TimeoutError as error:
+            why = f"The upstream {self} has not answered within {self._bounds.page_timeout_s} s"
+            self._breaker(self._origin).fail(why)
+            raise UpstreamTimedOut(why, is_outage=True) from error
+
+    @contextmanager
+    def _failures(self, url: str) -> Iterator[None]:
+        """Turn the client's errors into ours, which name the upstream."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise UpstreamTimedOut(
+                f"The upstream {self} does not answer: {url} takes too long", is_outage=True
+            ) from error
+        except aiohttp.ClientConnectorError as error:
+            # Of several addresses, the errors come as one text.
+            if NOT_PUBLIC in str(error):
+                raise UpstreamFailed(
+                    f"The upstream {self} leads to {Origin.of(url)}, which is not contacted: "
+                    f"{error}",
+                    hint="Only the index itself may be there, and only if the repository's "
+                    "configuration allows private addresses.",
+                ) from error
+            raise UpstreamFailed(
+                f"The upstream {self} cannot be reached: {error}", is_outage=True
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamFailed(
+                f"The upstream {self} broke off: {type(error).__name__} at {url}", is_outage=True
+            ) from error
+
+
+def _tls(ca_certificates: str) -> ssl.SSLContext:
+    if ca_certificates:
+        return ssl.create_default_context(cadata=ca_certificates)
+    return ssl.create_default_context()
+
+
+def _conditions(validators: Validators | None) -> dict[str, str]:
+    if validators is None:
+        return {}
+    sent = {}
+    if validators.etag:
+        sent["If-None-Match"] = validators.etag
+    if validators.last_modified:
+        sent["If-Modified-Since"] = validators.last_modified
+    return sent
+
+
+def _known(asked: Validators | None, found: Validators, url: str) -> Validators:
+    if not asked or not (asked.etag or asked.last_modified):
+        raise UpstreamFailed(f"{url} answers 304 to a request without conditions")
+    return Validators(found.etag or asked.etag, found.last_modified or asked.last_modified)
+
+
+def _header(response: aiohttp.ClientResponse, name: str) -> str:
+    value = response.headers.get(name, "")
+    return value if value.isprintable() else ""
+
+
+def _content_range(response: aiohttp.ClientResponse) -> tuple[int, int]:
+    """Return where a part begins, and the size of the whole."""
+    said = _header(response, "Content-Range").removeprefix("bytes ")
+    span, _, size = said.partition("/")
+    first = span.partition("-")[0]
+    if response.status != 206 or not (first.isdigit() and size.isdigit()):
+        raise UpstreamFailed(f"{response.url} does not answer with the range that was asked for")
+    return int(first), int(size)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _with_path_suffix(url: str, suffix: str) -> str:
+    path, mark, query = url.partition("?")
+    return f"{path}{suffix}{mark}{query}"
