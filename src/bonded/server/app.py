@@ -32,7 +32,6 @@ from bonded.server.core.caches import ByteCache
 from bonded.server.core.clock import Clock, system_clock
 from bonded.server.core.errors import BondedError, Unavailable
 from bonded.server.core.names import RepositoryName
-from bonded.server.core.upstreams import RemoteConfig
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
@@ -56,10 +55,13 @@ from bonded.server.operations.publishing import Publisher
 from bonded.server.operations.recording import Trail, ship_to
 from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
-from bonded.server.repositories.protocol import Repository
+from bonded.server.repositories.remotes import Remotes
 from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
 from bonded.server.upstream.addresses import refusal
+from bonded.server.upstream.bounds import Bounds
+from bonded.server.upstream.clients import Clients
+from bonded.server.upstream.secrets import Secrets
 from bonded.server.web.access import Access
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.application import Application, Patience
@@ -81,6 +83,7 @@ from bonded.server.web.v1.repositories import RepositoriesApi
 
 ADMIN_KEY = "admin-key.json"
 DATABASE = "bonded.sqlite3"
+SECRETS = "secrets"
 LOCK = "lock"
 CONNECTIONS_WAITING_MAX = 1024
 REQUESTS_AT_ONCE_MAX = 16_384
@@ -104,6 +107,7 @@ class Registry:
     collector: Collector
     trail: Trail
     issuers: Documents
+    remotes: Remotes
     lock: int
     """Descriptor of the lock on the data directory."""
     is_first_start: bool
@@ -111,6 +115,7 @@ class Registry:
     async def close(self) -> None:
         """Write down what happened last; let go of the database and of the data directory."""
         try:
+            await self.remotes.close()
             await self.trail.flush()
         except Unavailable as error:
             _log.error("The end of the audit log is lost: %s", error)
@@ -187,7 +192,9 @@ async def _assemble(
     )
 
     accounts = Accounts(metadata, clock, partial(_make_key, settings.url))
-    administration = Administration(metadata, clock, _probe)
+    core_metadata = ByteCache(settings.core_metadata_cache_bytes)
+    remotes = _remotes(settings, metadata, blobs, core_metadata, clock)
+    administration = Administration(metadata, clock, remotes.probe)
     publisher = Publisher(
         metadata,
         blobs,
@@ -202,11 +209,10 @@ async def _assemble(
         partial(write_private, settings.data_dir / ADMIN_KEY),
     )
 
-    core_metadata = ByteCache(settings.core_metadata_cache_bytes)
     catalog = Catalog(
         metadata,
         lambda name: StandardRepository(name, metadata, blobs, core_metadata),
-        _no_remote,
+        remotes.make,
     )
     routes = route_table(
         health=Health(metadata, blobs),
@@ -244,17 +250,35 @@ async def _assemble(
         collector,
         trail,
         workload_issuers,
+        remotes,
         lock,
         is_first_start,
     )
 
 
-async def _probe(name: RepositoryName, config: RemoteConfig) -> None:
-    _no_remote(name, config)
+def _remotes(
+    settings: Settings,
+    metadata: SqlMetadataStore,
+    blobs: BlobStore,
+    core_metadata: ByteCache,
+    clock: Clock,
+) -> Remotes:
+    kept_in = Path(settings.secrets_dir or settings.data_dir / SECRETS)
+    bounds = Bounds(
+        connect_timeout_s=settings.upstream_connect_timeout_s,
+        page_timeout_s=settings.upstream_page_timeout_s,
+        silence_timeout_s=settings.upstream_silence_timeout_s,
+        page_size_max_bytes=settings.upstream_page_size_max_bytes,
+        connections_max=settings.upstream_connections_max,
+    )
 
-
-def _no_remote(name: RepositoryName, _config: RemoteConfig) -> Repository:
-    raise Unavailable(f"Repository {name} is remote, which this server does not serve")
+    secrets = Secrets(kept_in, configuration.secret_variables())
+    clients = Clients(secrets, clock, bounds, settings.public_index_url)
+    return Remotes(
+        *(metadata, blobs, core_metadata, clock, clients),
+        file_size_max_bytes=settings.file_size_max_bytes,
+        archive_limits=Limits(),
+    )
 
 
 def _addresses(settings: Settings) -> Addresses:
@@ -345,6 +369,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.create_task(registry.collector.run(every)),
         asyncio.create_task(registry.signing_keys.run()),
         asyncio.create_task(registry.trail.run()),
+        asyncio.create_task(registry.remotes.run()),
     ]
     try:
         await _run(server)

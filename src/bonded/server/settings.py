@@ -60,6 +60,25 @@ class Settings:
         default=False,
         doc="whether the issuers of workloads' identities may be at private addresses",
     )
+    secrets_dir: str = _setting(
+        "",
+        "where upstream credentials are, as PROJECT/NAME. Empty: secrets/ in the data directory",
+    )
+    upstream_connect_timeout_s: int = _setting(
+        5, "how long an upstream may take to accept a connection, in seconds"
+    )
+    upstream_page_timeout_s: int = _setting(
+        20, "how long an upstream may take for a whole page, in seconds"
+    )
+    upstream_silence_timeout_s: int = _setting(
+        20, "how long an upstream may be silent within a file, in seconds"
+    )
+    upstream_page_size_max_bytes: int = _setting(
+        64 * MIB, "largest page that an upstream may send, in bytes"
+    )
+    upstream_connections_max: int = _setting(
+        16, "connections to one host of an upstream for pages, and as many for files"
+    )
     token_life_s: int = _setting(3600, "life of an access token, in seconds")
     token_life_max_s: int = _setting(
         12 * 3600, "longest life that an access token may be asked for, in seconds"
@@ -161,6 +180,13 @@ def load(
     settings = Settings(**values)
     _check(settings)
     return settings
+
+
+def secret_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that hold upstream credentials, `BONDED_SECRET_…`."""
+    if environment is None:
+        environment = os.environ  # noqa: TID251 - this is the module that reads it
+    return {name: value for name, value in environment.items() if name.startswith("BONDED_SECRET_")}
 
 
 def _read(config: Path) -> dict[str, object]:

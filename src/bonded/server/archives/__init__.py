@@ -3,5 +3,14 @@
 from bonded.server.archives.core_metadata import Inspection
 from bonded.server.archives.inspection import inspect
 from bonded.server.archives.limits import Limits
+from bonded.server.archives.ranges import TAIL_BYTES, Missing, Ranges, read_wheel_metadata
 
-__all__ = ["Inspection", "Limits", "inspect"]
+__all__ = [
+    "TAIL_BYTES",
+    "Inspection",
+    "Limits",
+    "Missing",
+    "Ranges",
+    "inspect",
+    "read_wheel_metadata",
+]

@@ -70,6 +70,16 @@ class StagedFile:
         if len(self._waiting) >= WRITE_SIZE_BYTES:
             await asyncio.to_thread(self.path)
 
+    async def read(self, start: int, stop: int) -> bytes:
+        """Return bytes from *start* on, to before *stop* at most, which must have arrived."""
+        # Taken once: a thread may exchange it for an empty one meanwhile.
+        waiting = self._waiting
+        on_disk = self.size_bytes - len(waiting)
+        if start >= on_disk:
+            # The newest, which whoever follows an arrival asks for: they are here.
+            return bytes(waiting[start - on_disk : stop - on_disk])
+        return await asyncio.to_thread(self._pread, start, min(stop, on_disk))
+
     async def finish(self) -> None:
         """Hash the rest. A small file has not touched the disk yet."""
         if len(self._waiting) < WRITE_SIZE_BYTES // 16:
@@ -102,6 +112,13 @@ class StagedFile:
             self._descriptor = None
             self._is_left = True
 
+    def _pread(self, start: int, stop: int) -> bytes:
+        # Whoever writes holds it too, so what was on its way to the disk is there.
+        with self._using, disk_errors("reading an upload"):
+            if self._is_left or self._descriptor is None:
+                raise Unavailable("The upload was kept, or given up")
+            return os.pread(self._descriptor, stop - start, start)
+
     def _hash_rest(self) -> None:
         self._hash.update(memoryview(self._waiting)[self._hashed :])
         self._hashed = len(self._waiting)
@@ -113,7 +130,7 @@ class StagedFile:
             if self._is_left:
                 raise Unavailable("The upload was given up")
             if self._descriptor is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self._path, flags, 0o640)
             self._hash_rest()
             data, self._waiting, self._hashed = self._waiting, bytearray(), 0

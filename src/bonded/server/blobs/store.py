@@ -43,6 +43,14 @@ class Staged(Protocol):
         """
         ...
 
+    async def read(self, start: int, stop: int) -> bytes:
+        """Return bytes from *start* on, to before *stop* at most, which must have arrived.
+
+        Raises:
+            Unavailable: the stage has been kept, or left: look for the blob.
+        """
+        ...
+
     async def finish(self) -> None:
         """Say that all bytes are here, so that `sha256` is that of the whole."""
         ...

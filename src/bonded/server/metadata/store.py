@@ -144,6 +144,42 @@ class Search:
     is_newest_first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CachedPage:
+    """What a remote repository knows of its upstream's page of one package."""
+
+    name: PackageName
+    content: bytes
+    """The page, as whoever keeps it packs it; empty if the upstream has no such package."""
+    digest: str
+    """Of what clients see of it."""
+    etag: str
+    last_modified: str
+    """The upstream's validators, as it sent them."""
+    checked_at: datetime
+    """When the upstream last said that this is the page."""
+    is_absent: bool = False
+    """Whether the upstream has no such package."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A file of a remote repository that is here, and where it came from."""
+
+    file: File
+    url: str
+    used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """A file that was let go."""
+
+    name: PackageName
+    filename: str
+    sha256: Sha256
+
+
 class Serials(Protocol):
     """Whether what was derived is still the latest. On the path of every request."""
 
@@ -196,6 +232,54 @@ class FileTable(Protocol):
     ) -> None: ...
     async def find_named(self, digests: Collection[Sha256]) -> frozenset[Sha256]: ...
     async def forget_core_metadata(self, prefix: str) -> int: ...
+
+
+class CacheTable(Protocol):
+    """What remote repositories have cached."""
+
+    async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]: ...
+    async def find_page(
+        self, repository: RepositoryName, name: PackageName
+    ) -> CachedPage | None: ...
+    async def keep_page(self, repository: RepositoryName, page: CachedPage) -> None: ...
+    async def confirm_pages(
+        self, repository: RepositoryName, pages: Collection[CachedPage]
+    ) -> None: ...
+    async def expire_pages(self, repository: RepositoryName, name: PackageName | None) -> int: ...
+    async def find_file(
+        self, repository: RepositoryName, name: PackageName, filename: str
+    ) -> CachedFile | None: ...
+    async def list_files(
+        self, repository: RepositoryName, name: PackageName
+    ) -> tuple[CachedFile, ...]: ...
+    async def keep_file(
+        self,
+        repository: RepositoryName,
+        name: PackageName,
+        cached: CachedFile,
+        core_metadata: bytes,
+        *,
+        is_news: bool,
+    ) -> None: ...
+    async def use_files(
+        self, repository: RepositoryName, used: Collection[tuple[PackageName, str]], at: datetime
+    ) -> None: ...
+    async def list_core_metadata(
+        self, repository: RepositoryName, name: PackageName
+    ) -> Mapping[str, Sha256]: ...
+    async def keep_core_metadata(
+        self,
+        repository: RepositoryName,
+        name: PackageName,
+        filename: str,
+        content: bytes,
+        at: datetime,
+        *,
+        is_news: bool,
+    ) -> Sha256: ...
+    async def evict(
+        self, repository: RepositoryName, size_max_bytes: int, at_once: int, at: datetime
+    ) -> tuple[Evicted, ...]: ...
 
 
 class PolicyTable(Protocol):
@@ -290,6 +374,8 @@ class Transaction(Protocol):
     def repositories(self) -> RepositoryTable: ...
     @property
     def files(self) -> FileTable: ...
+    @property
+    def caches(self) -> CacheTable: ...
     @property
     def policies(self) -> PolicyTable: ...
     @property

@@ -12,8 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from functools import partial
 from urllib.parse import urljoin
 
@@ -28,7 +27,16 @@ from bonded.server.core.upstreams import UpstreamCredentials
 from bonded.server.upstream.addresses import NOT_PUBLIC, any_socket, public_socket
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.breaker import Breaker
-from bonded.server.upstream.parsing import ACCEPT, parse_page
+from bonded.server.upstream.headers import (
+    Validators,
+    conditions,
+    confirmed,
+    content_range,
+    header,
+    moment,
+    with_path_suffix,
+)
+from bonded.server.upstream.parsing import ACCEPT, check_media, parse_page
 from bonded.server.upstream.rules import Origin, Reach, reach_of
 from bonded.server.upstream.secrets import Secrets
 
@@ -41,14 +49,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _ABSENT = (404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 """Worth another try, and counted as an outage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Validators:
-    """What a conditional request is made with (RFC 9110 §13)."""
-
-    etag: str = ""
-    last_modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,11 @@ class UpstreamClient:
         }
         self._breakers: dict[Origin, Breaker] = {}
 
+    @property
+    def resumes_max(self) -> int:
+        """How often a file whose connection broke may be asked for again."""
+        return self._bounds.resumes_max
+
     def __str__(self) -> str:
         """The index's address, as messages name the upstream."""
         return self.index_url
@@ -131,6 +136,24 @@ class UpstreamClient:
         """Let go of every connection."""
         for session in self._sessions.values():
             await session.close()
+
+    async def probe(self) -> None:
+        """Ask for the list of packages, and read no further than its head.
+
+        Raises:
+            UpstreamFailed: the index does not answer, refuses us, or is none.
+        """
+        try:
+            async with (
+                self._bounded(),
+                self._response(self.index_url, {"Accept": ACCEPT}, is_page=True) as response,
+            ):
+                check_media(header(response, "Content-Type"), self.index_url)
+        except NotFound as error:
+            raise UpstreamFailed(
+                f"{self} has no list of packages",
+                hint="Check that it is the URL of an index, such as …/simple/.",
+            ) from error
 
     async def fetch_page(
         self, name: PackageName, validators: Validators | None = None
@@ -142,13 +165,13 @@ class UpstreamClient:
             UpstreamFailed: it said something else, or nothing.
         """
         url = f"{self.index_url}{name.normalized}/"
-        headers = {"Accept": ACCEPT, **_conditions(validators)}
+        headers = {"Accept": ACCEPT, **conditions(validators)}
         async with self._bounded(), self._response(url, headers, is_page=True) as response:
-            found = Validators(_header(response, "ETag"), _header(response, "Last-Modified"))
+            found = Validators(header(response, "ETag"), header(response, "Last-Modified"))
             if response.status == 304:
-                return FetchedPage(None, _known(validators, found, url))
+                return FetchedPage(None, confirmed(validators, found, url))
             body = await self._body(response, self._bounds.page_size_max_bytes)
-            came_from, media = str(response.url), _header(response, "Content-Type")
+            came_from, media = str(response.url), header(response, "Content-Type")
         parse = partial(parse_page, body, media, name, came_from, self._clock())
         if len(body) < PARSE_IN_THREAD_MIN_BYTES:
             return FetchedPage(parse(), found)
@@ -161,7 +184,7 @@ class UpstreamClient:
             NotFound: there is none.
             UpstreamFailed: it does not come.
         """
-        url = _with_path_suffix(file_url, ".metadata")
+        url = with_path_suffix(file_url, ".metadata")
         async with self._bounded(), self._response(url, _IDENTITY, is_page=False) as response:
             return await self._body(response, self._bounds.core_metadata_size_max_bytes)
 
@@ -177,7 +200,7 @@ class UpstreamClient:
         wanted = f"bytes=-{stop}" if start is None else f"bytes={start}-{stop - 1}"
         headers = {**_IDENTITY, "Range": wanted}
         async with self._bounded(), self._response(url, headers, is_page=False) as response:
-            first, size = _content_range(response)
+            first, size = content_range(response)
             expected = max(size - stop, 0) if start is None else start
             if first != expected:
                 raise UpstreamFailed(f"{url} answers with another range than was asked for")
@@ -195,7 +218,7 @@ class UpstreamClient:
             self._bounded(),
             self._response(url, _IDENTITY, is_page=False, method="HEAD") as response,
         ):
-            return _moment(_header(response, "Last-Modified")), response.content_length
+            return moment(header(response, "Last-Modified")), response.content_length
 
     @asynccontextmanager
     async def open_file(
@@ -211,17 +234,17 @@ class UpstreamClient:
         if start:
             headers |= {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
         async with self._response(url, headers, is_page=False) as response:
-            if _header(response, "Content-Type").partition(";")[0].lower() == "text/html":
+            if header(response, "Content-Type").partition(";")[0].lower() == "text/html":
                 # A sign-in form or a proxy's notice; no index has wheels of this type.
                 raise UpstreamFailed(f"{url} answers with an HTML page instead of the file")
             first, size = 0, response.content_length
             if response.status == 206:
-                first, size = _content_range(response)
+                first, size = content_range(response)
             yield FileResponse(
                 size_bytes=size,
                 start=first,
-                etag=_header(response, "ETag"),
-                last_modified=_moment(_header(response, "Last-Modified")),
+                etag=header(response, "ETag"),
+                last_modified=moment(header(response, "Last-Modified")),
                 chunks=self._chunks(response),
             )
 
@@ -281,7 +304,7 @@ class UpstreamClient:
             if response.status not in _REDIRECTS:
                 return response
             response.close()
-            at = urljoin(at, _header(response, "Location"))
+            at = urljoin(at, header(response, "Location"))
         raise UpstreamFailed(f"{url} redirects more than {self._bounds.redirects_max} times")
 
     async def _send(
@@ -385,48 +408,3 @@ def _tls(ca_certificates: str) -> ssl.SSLContext:
     if ca_certificates:
         return ssl.create_default_context(cadata=ca_certificates)
     return ssl.create_default_context()
-
-
-def _conditions(validators: Validators | None) -> dict[str, str]:
-    if validators is None:
-        return {}
-    sent = {}
-    if validators.etag:
-        sent["If-None-Match"] = validators.etag
-    if validators.last_modified:
-        sent["If-Modified-Since"] = validators.last_modified
-    return sent
-
-
-def _known(asked: Validators | None, found: Validators, url: str) -> Validators:
-    if not asked or not (asked.etag or asked.last_modified):
-        raise UpstreamFailed(f"{url} answers 304 to a request without conditions")
-    return Validators(found.etag or asked.etag, found.last_modified or asked.last_modified)
-
-
-def _header(response: aiohttp.ClientResponse, name: str) -> str:
-    value = response.headers.get(name, "")
-    return value if value.isprintable() else ""
-
-
-def _content_range(response: aiohttp.ClientResponse) -> tuple[int, int]:
-    """Return where a part begins, and the size of the whole."""
-    said = _header(response, "Content-Range").removeprefix("bytes ")
-    span, _, size = said.partition("/")
-    first = span.partition("-")[0]
-    if response.status != 206 or not (first.isdigit() and size.isdigit()):
-        raise UpstreamFailed(f"{response.url} does not answer with the range that was asked for")
-    return int(first), int(size)
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _with_path_suffix(url: str, suffix: str) -> str:
-    path, mark, query = url.partition("?")
-    return f"{path}{suffix}{mark}{query}"

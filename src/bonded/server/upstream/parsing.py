@@ -34,11 +34,20 @@ def parse_page(
     Raises:
         UpstreamFailed: it is not a page of the simple repository API.
     """
-    media = content_type.partition(";")[0].strip().lower()
-    if media == _JSON:
+    if check_media(content_type, url) == _JSON:
         return _parse_json(body, name, url, seen_at)
-    if media in _HTML:
-        return _parse_html(body, name, url, seen_at)
+    return _parse_html(body, name, url, seen_at)
+
+
+def check_media(content_type: str, url: str) -> str:
+    """Return the media type of a page.
+
+    Raises:
+        UpstreamFailed: it is not one of the simple repository API's.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if media in (_JSON, *_HTML):
+        return media
     raise UpstreamFailed(
         f"{url} answers with the content type {media[:80]!r}, which is not the simple API's",
         hint="Check that the repository's upstream URL is that of an index, such as …/simple/.",

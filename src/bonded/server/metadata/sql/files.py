@@ -99,7 +99,7 @@ class SqlFiles:
         row = await self._package(repository, name)
         if row is None:
             return None
-        files = await self._connection.collect(_LIST_FILES, _file, {"in_key": row.key})
+        files = await self._connection.collect(_LIST_FILES, file_of, {"in_key": row.key})
         return Package(
             name=PackageName(row.normalized, row.spelled),
             files=files,
@@ -116,7 +116,7 @@ class SqlFiles:
         row = (await self._connection.run(_FIND_FILE, wanted)).one_or_none()
         if row is None:
             return None, None
-        return None if row.filename is None else _file(row), Status(row.status)
+        return None if row.filename is None else file_of(row), Status(row.status)
 
     async def find_core_metadata(self, digest: Sha256) -> bytes | None:
         """Return core metadata by its digest, or None."""
@@ -140,21 +140,19 @@ class SqlFiles:
         key = await hold_repository(self._connection, repository)
         row = await self._package(repository, name)
         is_new = row is None
-        package = await self._add_package(key, name, file.upload_time) if row is None else row.key
+        canonical = Filename.parse(file.filename).canonical
+        at = file.upload_time
+        package = await add_package(self._connection, key, name, at) if row is None else row.key
         try:
-            await self._connection.run(_ADD_FILE, {"package": package, **_row(file)})
+            await self._connection.run(_ADD_FILE, {"package": package, **row_of(file, canonical)})
         except IntegrityError as error:
             raise Conflict(
                 f"File already exists: {file.filename}",
                 hint="It, or the same file under another spelling of its name, is published.",
             ) from error
         if file.core_metadata_sha256 is not None:
-            content = _COMPRESSOR.compress(core_metadata)
-            kept = {"sha256": file.core_metadata_sha256, "content": content}
-            # Wheels of one version mostly share it.
-            await self._connection.run(_KEEP_CORE_METADATA[self._connection.dialect.name], kept)
-        grown = {"in_key": key, "grown_by": file.size_bytes, "at": file.upload_time}
-        await self._connection.run(_GROW, grown)
+            await keep_core_metadata(self._connection, file.core_metadata_sha256, core_metadata)
+        await grow(self._connection, key, file.size_bytes, file.upload_time)
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
 
@@ -169,23 +167,13 @@ class SqlFiles:
         Returns how many went. By parts, so that no writer waits long.
         """
         is_used = exists().where(_files.c.core_metadata_sha256 == _core_metadata.c.sha256)
+        cached = schema.cached_core_metadata.c.sha256
+        is_cached = exists().where(cached == _core_metadata.c.sha256)
         in_part = _core_metadata.c.sha256.between(prefix, f"{prefix}g")
         removed = await self._connection.execute_long(
-            delete(_core_metadata).where(in_part, ~is_used)
+            delete(_core_metadata).where(in_part, ~is_used, ~is_cached)
         )
         return removed.rowcount
-
-    async def _add_package(self, repository: int, name: PackageName, at: datetime) -> int:
-        values = {
-            "repository": repository,
-            "normalized": name.normalized,
-            "spelled": name.spelled,
-            "status": Status.ACTIVE,
-            "status_reason": "",
-            "created_at": at,
-        }
-        key: int = (await self._connection.run(_ADD_PACKAGE, values)).scalar_one()
-        return key
 
     async def _package(
         self, repository: RepositoryName, name: PackageName
@@ -196,10 +184,38 @@ class SqlFiles:
         return row
 
 
-def _row(file: File) -> dict[str, object]:
+async def add_package(
+    connection: Connection, repository: int, name: PackageName, at: datetime
+) -> int:
+    """Add a package, for whoever holds its repository; return its key."""
+    values = {
+        "repository": repository,
+        "normalized": name.normalized,
+        "spelled": name.spelled,
+        "status": Status.ACTIVE,
+        "status_reason": "",
+        "created_at": at,
+    }
+    key: int = (await connection.run(_ADD_PACKAGE, values)).scalar_one()
+    return key
+
+
+async def grow(connection: Connection, repository: int, by_bytes: int, at: datetime) -> None:
+    """Count what has come to a repository, or (negative) gone."""
+    await connection.run(_GROW, {"in_key": repository, "grown_by": by_bytes, "at": at})
+
+
+async def keep_core_metadata(connection: Connection, digest: Sha256, data: bytes) -> None:
+    """Keep core metadata, which wheels of one version mostly share."""
+    kept = {"sha256": digest, "content": _COMPRESSOR.compress(data)}
+    await connection.run(_KEEP_CORE_METADATA[connection.dialect.name], kept)
+
+
+def row_of(file: File, canonical: str) -> dict[str, object]:
+    """Return the row of *file*, without its package."""
     return {
         "filename": file.filename,
-        "canonical": Filename.parse(file.filename).canonical,
+        "canonical": canonical,
         "version": file.version,
         "size_bytes": file.size_bytes,
         "sha256": file.sha256,
@@ -210,7 +226,8 @@ def _row(file: File) -> dict[str, object]:
     }
 
 
-def _file(row: Row[tuple[object, ...]]) -> File:
+def file_of(row: Row[tuple[object, ...]]) -> File:
+    """Return the file that a row describes."""
     digest = row.core_metadata_sha256
     return File(
         filename=row.filename,

@@ -134,6 +134,44 @@ core_metadata = Table(
     Column("content", LargeBinary, nullable=False),  # zstd
 )
 
+# What a remote repository knows of its upstream's pages, shared by replicas and restarts.
+cached_pages = Table(
+    "cached_pages",
+    metadata,
+    Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), primary_key=True),
+    Column("normalized", String(200), primary_key=True),
+    Column("spelled", String(200), nullable=False),
+    Column("is_absent", Boolean, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("last_modified", Text, nullable=False),
+    Column("checked_at", Instant, nullable=False),
+)
+
+# Beside its row in `files`, what a file of a remote repository has besides.
+cached_files = Table(
+    "cached_files",
+    metadata,
+    Column("file", ForeignKey("files.key", ondelete="CASCADE"), primary_key=True),
+    Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("used_at", Instant, nullable=False),
+    # Eviction takes those used longest ago.
+    Index(None, "repository", "used_at"),
+)
+
+# Core metadata of files that need not be here themselves.
+cached_core_metadata = Table(
+    "cached_core_metadata",
+    metadata,
+    Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), primary_key=True),
+    Column("normalized", String(200), primary_key=True),
+    Column("filename", String(255), primary_key=True),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("kept_at", Instant, nullable=False),
+)
+
 policies = Table(
     "policies",
     metadata,

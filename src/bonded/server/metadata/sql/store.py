@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bonded.server.core.errors import Unavailable
 from bonded.server.metadata.sql.access import SqlAccounts, SqlPolicies
 from bonded.server.metadata.sql.audit import SqlAudit, leave_entry
+from bonded.server.metadata.sql.caches import SqlCaches
 from bonded.server.metadata.sql.connections import (
     Connection,
     LocalConnection,
@@ -43,6 +44,7 @@ class SqlTransaction:
     projects: SqlProjects
     repositories: SqlRepositories
     files: SqlFiles
+    caches: SqlCaches
     policies: SqlPolicies
     accounts: SqlAccounts
     tokens: SqlTokens
@@ -60,6 +62,7 @@ class SqlTransaction:
             SqlProjects(connection),
             SqlRepositories(connection),
             SqlFiles(connection),
+            SqlCaches(connection),
             SqlPolicies(connection),
             SqlAccounts(connection),
             SqlTokens(connection),

@@ -1,0 +1,386 @@
+"""What remote repositories have cached, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy import Row, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bonded.server.core.digests import Sha256, sha256_of
+from bonded.server.core.errors import NotFound
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.files import (
+    add_package,
+    file_of,
+    grow,
+    keep_core_metadata,
+    row_of,
+)
+from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
+from bonded.server.metadata.sql.serials import advance, advance_below
+from bonded.server.metadata.store import (
+    CachedFile,
+    CachedPage,
+    Evicted,
+    listing_scope,
+    package_scope,
+)
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+_repositories = schema.repositories
+_packages = schema.packages
+_files = schema.files
+_pages = schema.cached_pages
+_cached = schema.cached_files
+_core = schema.cached_core_metadata
+
+# Statements that installs send are built once: building costs more than running.
+_HOLD_SHARED = select(_repositories.c.key).where(*NAMED).with_for_update(read=True, key_share=True)
+_ONE_PAGE = (*NAMED, _pages.c.normalized == bindparam("in_package"))
+_FIND_PAGE = select(_pages).join(_repositories).where(*_ONE_PAGE)
+_LIST_PACKAGES = (
+    select(_pages.c.normalized, _pages.c.spelled)
+    .join(_repositories)
+    .where(*NAMED, _pages.c.is_absent.is_(False))
+    .order_by(_pages.c.normalized)
+)
+_PAGE_KEY = ("repository", "normalized")
+_PAGE_REST = [one.name for one in _pages.c if one.name not in _PAGE_KEY]
+_KEEP_PAGE = {
+    dialect: (made := kind(_pages)).on_conflict_do_update(
+        index_elements=list(_PAGE_KEY), set_={name: made.excluded[name] for name in _PAGE_REST}
+    )
+    for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+_LIST_FILES = (
+    select(_files, _cached.c.url, _cached.c.used_at)
+    .select_from(
+        _repositories.join(_packages).join(_files).join(_cached, _cached.c.file == _files.c.key)
+    )
+    .where(*NAMED, _packages.c.normalized == bindparam("in_package"))
+)
+_FIND_FILE = _LIST_FILES.where(_files.c.filename == bindparam("in_filename"))
+_LIST_CORE = (
+    select(_core.c.filename, _core.c.sha256)
+    .join(_repositories)
+    .where(*NAMED, _core.c.normalized == bindparam("in_package"))
+)
+_KEEP_CORE = {
+    dialect: (made_core := kind(_core)).on_conflict_do_update(
+        index_elements=["repository", "normalized", "filename"],
+        set_={"sha256": made_core.excluded.sha256, "kept_at": made_core.excluded.kept_at},
+    )
+    for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+
+
+class SqlCaches:
+    """Pages, files and core metadata that came from upstreams."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]:
+        """Return every package whose page is here, in order."""
+        return await self._connection.collect(
+            _LIST_PACKAGES,
+            lambda row: PackageName(row.normalized, row.spelled),
+            parts_of(repository),
+        )
+
+    async def find_page(self, repository: RepositoryName, name: PackageName) -> CachedPage | None:
+        """Return what is known of a page, or None."""
+        wanted = parts_of(repository) | {"in_package": name.normalized}
+        row = (await self._connection.execute(_FIND_PAGE, wanted)).one_or_none()
+        return None if row is None else _page(row)
+
+    async def keep_page(self, repository: RepositoryName, page: CachedPage) -> None:
+        """Keep a page in place of what was known of it; advance serials if clients see a change.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        key = await self._hold_shared(repository)
+        before = await self.find_page(repository, page.name)
+        values = {
+            "repository": key,
+            "normalized": page.name.normalized,
+            "spelled": page.name.spelled,
+            "is_absent": page.is_absent,
+            "content": page.content,
+            "digest": page.digest,
+            "etag": page.etag,
+            "last_modified": page.last_modified,
+            "checked_at": page.checked_at,
+        }
+        await self._connection.execute(_KEEP_PAGE[self._connection.dialect.name], values)
+        was_listed = before is not None and not before.is_absent
+        if was_listed == page.is_absent:
+            await advance(self._connection, listing_scope(repository))
+        if before is None or (before.digest, before.is_absent) != (page.digest, page.is_absent):
+            await advance(self._connection, package_scope(repository, page.name))
+
+    async def confirm_pages(
+        self, repository: RepositoryName, pages: Collection[CachedPage]
+    ) -> None:
+        """Say that pages are still what they were, when these were checked."""
+        key = await self._hold_shared(repository)
+        # Never back: another replica may have checked later.
+        statement = (
+            update(_pages)
+            .where(
+                _pages.c.repository == bindparam("in_repository"),
+                _pages.c.normalized == bindparam("in_package"),
+                _pages.c.digest == bindparam("in_digest"),
+                _pages.c.checked_at < bindparam("at", type_=schema.Instant),
+                _pages.c.checked_at > NEVER,
+            )
+            .values(
+                checked_at=bindparam("at", type_=schema.Instant),
+                etag=bindparam("in_etag"),
+                last_modified=bindparam("in_modified"),
+            )
+        )
+        for page in pages:
+            confirmed = {
+                "in_repository": key,
+                "in_package": page.name.normalized,
+                "in_digest": page.digest,
+                "in_etag": page.etag,
+                "in_modified": page.last_modified,
+                "at": page.checked_at,
+            }
+            await self._connection.execute(statement, confirmed)
+
+    async def expire_pages(self, repository: RepositoryName, name: PackageName | None) -> int:
+        """Have the upstream asked about a package, or all, before the next answer.
+
+        Returns how many pages that concerns.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        key = await self._hold_shared(repository)
+        expired = update(_pages).where(_pages.c.repository == key).values(checked_at=NEVER)
+        if name is not None:
+            expired = expired.where(_pages.c.normalized == name.normalized)
+        changed = await self._connection.execute_long(expired)
+        # Every replica keeps in memory until when a page is fresh, by its serial.
+        if name is not None:
+            await advance(self._connection, package_scope(repository, name))
+        else:
+            await advance_below(self._connection, listing_scope(repository))
+        return changed.rowcount
+
+    async def find_file(
+        self, repository: RepositoryName, name: PackageName, filename: str
+    ) -> CachedFile | None:
+        """Return a file that is here, or None."""
+        wanted = parts_of(repository) | {"in_package": name.normalized, "in_filename": filename}
+        row = (await self._connection.execute(_FIND_FILE, wanted)).one_or_none()
+        return None if row is None else _cached_file(row)
+
+    async def list_files(
+        self, repository: RepositoryName, name: PackageName
+    ) -> tuple[CachedFile, ...]:
+        """Return the files of a package that are here."""
+        wanted = parts_of(repository) | {"in_package": name.normalized}
+        return await self._connection.collect(_LIST_FILES, _cached_file, wanted)
+
+    async def keep_file(
+        self,
+        repository: RepositoryName,
+        name: PackageName,
+        cached: CachedFile,
+        core_metadata: bytes,
+        *,
+        is_news: bool,
+    ) -> None:
+        """Keep a file in place of what was known under its name.
+
+        *is_news* says that clients see more of the package now.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        key = await hold_repository(self._connection, repository)
+        await self._forget_file(key, name, cached)
+        find = select(_packages.c.key).where(
+            _packages.c.repository == key, _packages.c.normalized == name.normalized
+        )
+        package = (await self._connection.execute(find)).scalar_one_or_none()
+        if package is None:
+            package = await add_package(self._connection, key, name, cached.used_at)
+        # An upstream may have two spellings of one filename, and both must be had.
+        row = row_of(cached.file, canonical=cached.file.filename)
+        added = insert(_files).values(package=package, **row).returning(_files.c.key)
+        file_key = (await self._connection.execute(added)).scalar_one()
+        beside = {"url": cached.url, "used_at": cached.used_at}
+        await self._connection.execute(
+            insert(_cached).values(file=file_key, repository=key, **beside)
+        )
+        if cached.file.core_metadata_sha256 is not None and core_metadata:
+            digest = cached.file.core_metadata_sha256
+            await keep_core_metadata(self._connection, digest, core_metadata)
+        await grow(self._connection, key, cached.file.size_bytes, cached.used_at)
+        if is_news:
+            await advance(self._connection, package_scope(repository, name))
+
+    async def _forget_file(self, repository: int, name: PackageName, cached: CachedFile) -> None:
+        of_package = and_(
+            _packages.c.repository == repository, _packages.c.normalized == name.normalized
+        )
+        package = select(_packages.c.key).where(of_package).scalar_subquery()
+        gone = await self._connection.execute(
+            delete(_files)
+            .where(_files.c.package == package, _files.c.filename == cached.file.filename)
+            .returning(_files.c.size_bytes)
+        )
+        for row in gone.all():
+            await grow(self._connection, repository, -row.size_bytes, cached.used_at)
+
+    async def use_files(
+        self, repository: RepositoryName, used: Collection[tuple[PackageName, str]], at: datetime
+    ) -> None:
+        """Say that files were used at about that time."""
+        key = await self._hold_shared(repository)
+        find = (
+            select(_files.c.key)
+            .join(_packages)
+            .where(
+                _packages.c.repository == bindparam("in_repository"),
+                _packages.c.normalized == bindparam("in_package"),
+                _files.c.filename == bindparam("in_filename"),
+            )
+            .scalar_subquery()
+        )
+        statement = update(_cached).where(_cached.c.file == find).values(used_at=at)
+        for name, filename in used:
+            which = {
+                "in_repository": key,
+                "in_package": name.normalized,
+                "in_filename": filename,
+            }
+            await self._connection.execute(statement, which)
+
+    async def list_core_metadata(
+        self, repository: RepositoryName, name: PackageName
+    ) -> Mapping[str, Sha256]:
+        """Return the digests of core metadata that was fetched by itself, by filename."""
+        wanted = parts_of(repository) | {"in_package": name.normalized}
+        return dict(
+            await self._connection.collect(
+                _LIST_CORE, lambda row: (str(row.filename), Sha256(row.sha256)), wanted
+            )
+        )
+
+    async def keep_core_metadata(
+        self,
+        repository: RepositoryName,
+        name: PackageName,
+        filename: str,
+        content: bytes,
+        at: datetime,
+        *,
+        is_news: bool,
+    ) -> Sha256:
+        """Keep the core metadata of a file that need not be here; return its digest.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        key = await self._hold_shared(repository)
+        digest = sha256_of(content)
+        await keep_core_metadata(self._connection, digest, content)
+        values = {
+            "repository": key,
+            "normalized": name.normalized,
+            "filename": filename,
+            "sha256": digest,
+            "kept_at": at,
+        }
+        await self._connection.execute(_KEEP_CORE[self._connection.dialect.name], values)
+        if is_news:
+            await advance(self._connection, package_scope(repository, name))
+        return digest
+
+    async def evict(
+        self, repository: RepositoryName, size_max_bytes: int, at_once: int, at: datetime
+    ) -> tuple[Evicted, ...]:
+        """Let go of files used longest ago, at most *at_once*, until the rest fits.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        key = await hold_repository(self._connection, repository)
+        size = select(_repositories.c.size_bytes).where(_repositories.c.key == key)
+        excess = (await self._connection.execute(size)).scalar_one() - size_max_bytes
+        if excess <= 0:
+            return ()
+        oldest = (
+            select(_files.c.key, _files.c.filename, _files.c.sha256, _files.c.size_bytes)
+            .add_columns(_packages.c.normalized, _packages.c.spelled)
+            .select_from(_cached.join(_files, _cached.c.file == _files.c.key).join(_packages))
+            .where(_cached.c.repository == key)
+            .order_by(_cached.c.used_at)
+            .limit(at_once)
+        )
+        going = []
+        for row in (await self._connection.execute(oldest)).all():
+            if excess <= 0:
+                break
+            excess -= row.size_bytes
+            going.append(row)
+        await self._remove(key, repository, going, at)
+        return tuple(
+            Evicted(PackageName(row.normalized, row.spelled), row.filename, Sha256(row.sha256))
+            for row in going
+        )
+
+    async def _remove(
+        self,
+        key: int,
+        repository: RepositoryName,
+        going: list[Row[tuple[object, ...]]],
+        at: datetime,
+    ) -> None:
+        keys = [row.key for row in going]
+        await self._connection.execute_long(delete(_files).where(_files.c.key.in_(keys)))
+        is_empty = ~exists().where(_files.c.package == _packages.c.key)
+        await self._connection.execute_long(
+            delete(_packages).where(_packages.c.repository == key, is_empty)
+        )
+        await grow(self._connection, key, -sum(row.size_bytes for row in going), at)
+        # In order, so that two transactions never wait for each other.
+        for normalized in sorted({row.normalized for row in going}):
+            name = PackageName(normalized, normalized)
+            await advance(self._connection, package_scope(repository, name))
+
+    async def _hold_shared(self, repository: RepositoryName) -> int:
+        """Return the repository's key, and keep it from being removed until the commit."""
+        found = await self._connection.execute(_HOLD_SHARED, parts_of(repository))
+        key: int | None = found.scalar_one_or_none()
+        if key is None:
+            raise NotFound(f"Repository {repository} does not exist")
+        return key
+
+
+def _page(row: Row[tuple[object, ...]]) -> CachedPage:
+    return CachedPage(
+        name=PackageName(row.normalized, row.spelled),
+        content=row.content,
+        digest=row.digest,
+        etag=row.etag,
+        last_modified=row.last_modified,
+        checked_at=row.checked_at,
+        is_absent=row.is_absent,
+    )
+
+
+def _cached_file(row: Row[tuple[object, ...]]) -> CachedFile:
+    return CachedFile(file_of(row), row.url, row.used_at)

@@ -1,0 +1,250 @@
+"""An upstream's pages as a remote repository knows them: fresh, stale, absent, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import NotFound, UpstreamFailed
+from bonded.server.core.files import Package
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.metadata.store import CachedPage, MetadataStore, package_scope
+from bonded.server.upstream import pages
+from bonded.server.upstream.client import FetchedPage, UpstreamClient
+from bonded.server.upstream.headers import Validators
+
+ABSENT_MAX_S = 60
+"""How long an upstream's 404 is remembered, at most: somebody may be about to publish."""
+STALE_AGAIN_S = 10
+"""How long a page that is served although it is stale is not asked for again."""
+ANSWER_WAIT_S = 3
+"""How long a client with a stale page to be had waits for a fresh one."""
+REMEMBERED_PAGES_MAX = 65_536
+PARSED_FILES_MAX = 50_000
+"""Entries of pages that are kept as values; a package has some hundred."""
+
+_log = logging.getLogger("bonded.server.upstream")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a request needs to know of a page: no database is asked."""
+
+    serial: int
+    fresh_until: datetime
+    stale_until: datetime
+    is_absent: bool
+
+
+class CachedPages:
+    """The pages of one upstream."""
+
+    def __init__(
+        self,
+        repository: RepositoryName,
+        metadata: MetadataStore,
+        client: UpstreamClient,
+        clock: Clock,
+        *,
+        freshness_s: int,
+        stale_max_s: int,
+    ) -> None:
+        self._repository = repository
+        self._metadata = metadata
+        self._client = client
+        self._clock = clock
+        self._freshness = timedelta(seconds=freshness_s)
+        self._absence = min(self._freshness, timedelta(seconds=ABSENT_MAX_S))
+        self._stale_max = timedelta(seconds=stale_max_s)
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._parsed: OrderedDict[str, tuple[int, Package]] = OrderedDict()
+        self._parsed_files = 0
+        self._renewing: dict[str, asyncio.Task[int]] = {}
+        self._confirmed: dict[str, CachedPage] = {}
+
+    async def version(self, name: PackageName) -> int:
+        """Return the package's serial, once its page is as fresh as it must be.
+
+        Raises:
+            UpstreamFailed: nothing is known of the package, and the upstream does not tell.
+            NotFound: the repository is gone.
+        """
+        serial = await self._serial(name)
+        known = self._known.get(name.normalized)
+        now = self._clock()
+        if known is not None and known.serial == serial:
+            if now < known.fresh_until:
+                return serial
+            if not known.is_absent and now < known.stale_until:
+                return await self._renewed_soon(name, serial)
+        return await asyncio.shield(self._renew_once(name))
+
+    async def _renewed_soon(self, name: PackageName, serial: int) -> int:
+        # One slow upstream holds up nobody for long: the page that is here will do.
+        renewing = self._renew_once(name)
+        done, _ = await asyncio.wait((renewing,), timeout=ANSWER_WAIT_S)
+        return renewing.result() if done else serial
+
+    def _renew_once(self, name: PackageName) -> asyncio.Task[int]:
+        # Everybody who asks for the same page at the same moment waits for one answer.
+        renewing = self._renewing.get(name.normalized)
+        if renewing is None:
+            renewing = asyncio.create_task(self._renew(name))
+            self._renewing[name.normalized] = renewing
+            renewing.add_done_callback(lambda done: self._end(done, name))
+        return renewing
+
+    def _end(self, task: asyncio.Task[int], name: PackageName) -> None:
+        self._renewing.pop(name.normalized, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits is told; this is for the case that nobody does any more.
+            _log.debug("Renewing %s failed: %s", name, error)
+
+    async def _renew(self, name: PackageName) -> int:
+        # Before the page: expired in between, it looks older than it is, never newer.
+        serial = await self._serial(name)
+        page = await self._find(name)
+        now = self._clock()
+        if page is not None and now < self._fresh_until(page):
+            # Another replica has asked, or this one before it was started again.
+            return self._remember(serial, page, self._fresh_until(page))
+        try:
+            page = await self._ask(name, page)
+        except UpstreamFailed as error:
+            # An old 404 says nothing about now: an outage is not absence.
+            if page is None or page.is_absent or now >= self._stale_until(page):
+                raise
+            _log.warning("The page of %s is served as it was: %s", name, error)
+            again = now + timedelta(seconds=STALE_AGAIN_S)
+            return self._remember(serial, page, again)
+        return self._remember(await self._serial(name), page, self._fresh_until(page))
+
+    async def _serial(self, name: PackageName) -> int:
+        (serial,) = await self._metadata.serials.read(package_scope(self._repository, name))
+        return serial
+
+    def _fresh_until(self, page: CachedPage) -> datetime:
+        return page.checked_at + (self._absence if page.is_absent else self._freshness)
+
+    def _stale_until(self, page: CachedPage) -> datetime:
+        return page.checked_at + self._freshness + self._stale_max
+
+    async def _find(self, name: PackageName) -> CachedPage | None:
+        async with self._metadata.read() as tx:
+            page = await tx.caches.find_page(self._repository, name)
+        confirmed = self._confirmed.get(name.normalized)
+        # Not written down yet; unless somebody has expired it since.
+        if page is not None and confirmed is not None and confirmed.digest == page.digest:
+            return confirmed if page.checked_at.timestamp() > 0 else page
+        return page
+
+    async def _ask(self, name: PackageName, page: CachedPage | None) -> CachedPage:
+        """Return the page as the upstream has it now, and keep it."""
+        asked = self._clock()
+        is_known = page is not None and not page.is_absent
+        validators = Validators(page.etag, page.last_modified) if page and is_known else None
+        try:
+            fetched = await self._client.fetch_page(name, validators)
+        except NotFound:
+            absent = CachedPage(name, b"", "", "", "", asked, is_absent=True)
+            return await self._keep(absent, page)
+        if page is None or fetched.package is not None:
+            return await self._keep(await self._packed(name, fetched, page, asked), page)
+        found = fetched.validators
+        same = replace(page, checked_at=asked, etag=found.etag, last_modified=found.last_modified)
+        return await self._keep(same, page)
+
+    async def _packed(
+        self, name: PackageName, fetched: FetchedPage, page: CachedPage | None, asked: datetime
+    ) -> CachedPage:
+        assert fetched.package is not None
+        before = None if page is None or page.is_absent else await self._parse(page)
+        package = pages.with_known_times(fetched.package, before)
+        content, digest = await asyncio.to_thread(
+            lambda: (pages.dump(package), pages.digest_of(package))
+        )
+        found = fetched.validators
+        return CachedPage(name, content, digest, found.etag, found.last_modified, asked)
+
+    async def _keep(self, page: CachedPage, before: CachedPage | None) -> CachedPage:
+        is_same = (
+            before is not None
+            and before.checked_at.timestamp() > 0
+            and (before.digest, before.is_absent) == (page.digest, page.is_absent)
+            and before.content == page.content
+        )
+        if is_same:
+            # Clients see no change, so it is written down when there is time.
+            self._confirmed[page.name.normalized] = page
+            return page
+        self._confirmed.pop(page.name.normalized, None)
+        async with self._metadata.transaction() as tx:
+            await tx.caches.keep_page(self._repository, page)
+        return page
+
+    def _remember(self, serial: int, page: CachedPage, fresh_until: datetime) -> int:
+        key = page.name.normalized
+        self._known[key] = _Known(serial, fresh_until, self._stale_until(page), page.is_absent)
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED_PAGES_MAX:
+            self._known.popitem(last=False)
+        return serial
+
+    async def get(self, name: PackageName) -> Package:
+        """Return a package as the upstream lists it.
+
+        Raises:
+            NotFound: the upstream has no such package.
+            UpstreamFailed: it does not say, and nothing is known that is new enough.
+        """
+        await self.version(name)
+        package = await self.find_known(name)
+        if package is None:
+            raise NotFound(f"No package {name} at {self._client}")
+        return package
+
+    async def find_known(self, name: PackageName) -> Package | None:
+        """Return a package as it is known here, without asking; None if it is absent or unknown."""
+        page = await self._find(name)
+        return None if page is None or page.is_absent else await self._parse(page)
+
+    async def _parse(self, page: CachedPage) -> Package:
+        key = page.name.normalized
+        # Of the whole, for URLs are not part of what its digest is of.
+        fingerprint = hash(page.content)
+        known = self._parsed.get(key)
+        if known is not None and known[0] == fingerprint:
+            self._parsed.move_to_end(key)
+            return known[1]
+        package = await asyncio.to_thread(pages.load, page.content)
+        replaced = self._parsed.pop(key, None)
+        self._parsed_files += len(package.files) - (len(replaced[1].files) if replaced else 0)
+        self._parsed[key] = (fingerprint, package)
+        while self._parsed_files > PARSED_FILES_MAX and len(self._parsed) > 1:
+            _, (_, dropped) = self._parsed.popitem(last=False)
+            self._parsed_files -= len(dropped.files)
+        return package
+
+    async def flush(self) -> None:
+        """Write down which pages were confirmed.
+
+        Raises:
+            NotFound: the repository is gone.
+            Unavailable: the database does not answer; the next time will do.
+        """
+        confirmed, self._confirmed = self._confirmed, {}
+        if confirmed:
+            async with self._metadata.transaction() as tx:
+                await tx.caches.confirm_pages(self._repository, tuple(confirmed.values()))
+
+    async def close(self) -> None:
+        """Give up what is being asked."""
+        running = tuple(self._renewing.values())
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)

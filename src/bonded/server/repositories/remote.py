@@ -1,0 +1,368 @@
+"""A remote repository: a cache of another index that never says more, or less, than it knows.
+
+Pages are asked for again when they are no longer fresh, and served as they were while the
+upstream is down. Files are fetched once and never change. What is known hangs on serials as in
+a standard repository, so a cached answer costs what it costs there: until when a page is fresh
+is a number in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from bonded.server.archives import Limits, read_wheel_metadata
+from bonded.server.blobs.store import BlobStore
+from bonded.server.core.caches import ByteCache
+from bonded.server.core.clock import Clock
+from bonded.server.core.digests import Sha256, sha256_of
+from bonded.server.core.errors import (
+    NotFound,
+    OutOfSpace,
+    Rejected,
+    Unavailable,
+)
+from bonded.server.core.files import (
+    File,
+    Filename,
+    InMemory,
+    Package,
+    Status,
+    TimeSource,
+    UpstreamFile,
+)
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.metadata.store import CachedFile, MetadataStore, listing_scope, package_scope
+from bonded.server.repositories.cached_pages import CachedPages
+from bonded.server.repositories.core_metadata import fetch_core_metadata
+from bonded.server.repositories.downloads import Arrived, Download, Downloads
+from bonded.server.repositories.protocol import StoredFile
+from bonded.server.upstream.client import UpstreamClient
+
+REMEMBERED_FILES_MAX = 16_384
+"""Rows of files kept in the process; each is good for as long as its package's serial stands."""
+USED_EVERY = timedelta(hours=1)
+"""How coarsely the last use of a file is known."""
+
+_log = logging.getLogger("bonded.server.upstream")
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteLimits:
+    """How long pages are good, and how large files may be."""
+
+    freshness_s: int
+    stale_max_s: int
+    file_size_max_bytes: int
+    archives: Limits
+
+
+class RemoteRepository:
+    """Answers from a cache of an upstream; see `Repository`."""
+
+    def __init__(
+        self,
+        name: RepositoryName,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        *,
+        core_metadata: ByteCache,
+        client: UpstreamClient,
+        clock: Clock,
+        limits: RemoteLimits,
+    ) -> None:
+        self.name = name
+        self._metadata = metadata
+        self._blobs = blobs
+        self._core_metadata = core_metadata
+        self._client = client
+        self._clock = clock
+        self._limits = limits
+        self._pages = CachedPages(
+            name,
+            metadata,
+            client,
+            clock,
+            freshness_s=limits.freshness_s,
+            stale_max_s=limits.stale_max_s,
+        )
+        self._downloads = Downloads(client, blobs, limits.file_size_max_bytes)
+        self._files: OrderedDict[tuple[str, str], tuple[int, CachedFile]] = OrderedDict()
+        self._digests: OrderedDict[tuple[str, str], tuple[int, Sha256]] = OrderedDict()
+        self._extracting: dict[tuple[str, str], asyncio.Task[StoredFile]] = {}
+        self._used: set[tuple[PackageName, str]] = set()
+
+    async def version(self, name: PackageName | None) -> int:
+        """Return the serial of the package, or of the list; ask the upstream if it is time."""
+        if name is None:
+            (serial,) = await self._metadata.serials.read(listing_scope(self.name))
+            return serial
+        return await self._pages.version(name)
+
+    async def list_packages(self) -> tuple[PackageName, ...]:
+        """Return every package that anybody has asked for and the upstream has, in order."""
+        async with self._metadata.read() as tx:
+            return await tx.caches.list_packages(self.name)
+
+    async def get_package(self, name: PackageName) -> Package:
+        """Return the upstream's page, and what is known besides of files that are here."""
+        package = await self._pages.get(name)
+        async with self._metadata.read() as tx:
+            cached = await tx.caches.list_files(self.name, name)
+            digests = await tx.caches.list_core_metadata(self.name, name)
+        known = {one.file.filename: one.file for one in cached}
+        files = tuple(
+            _informed(file, known.get(file.filename), digests.get(file.filename))
+            for file in package.files
+            if isinstance(file, UpstreamFile)
+        )
+        return replace(package, files=files)
+
+    async def open_file(self, name: PackageName, filename: str) -> StoredFile:
+        """Open one file; fetch it if it is not here."""
+        cached = await self._find_cached(name, filename)
+        if cached is not None:
+            try:
+                content = await self._blobs.open(cached.file.sha256, cached.file.size_bytes)
+            except Unavailable as error:
+                # Evicted by another replica, or lost: the upstream has it still.
+                _log.warning("%s is fetched again: %s", filename, error)
+            else:
+                return StoredFile(content, cached.file.sha256)
+        file = await self._get_listed(name, filename)
+        return await self._downloads.open(self._fetch(name, file))
+
+    def _fetch(self, name: PackageName, file: UpstreamFile) -> Download:
+        check = _Check(file, self._limits.archives)
+        return self._downloads.join(file, check, partial(self._keep, name, file, check))
+
+    async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
+        """Open a wheel's core metadata: passed on, or read out of the wheel where it is."""
+        (serial,) = await self._metadata.serials.read(package_scope(self.name, name))
+        key = (name.normalized, filename)
+        known = self._digests.get(key)
+        if known is not None and known[0] == serial:
+            data = self._core_metadata.find(known[1])
+            if data is not None:
+                return StoredFile(InMemory(data), known[1])
+        extracting = self._extracting.get(key)
+        if extracting is None:
+            extracting = asyncio.create_task(self._open_core_metadata(name, filename, serial))
+            self._extracting[key] = extracting
+            extracting.add_done_callback(lambda done: self._end_extracting(key, done))
+        return await asyncio.shield(extracting)
+
+    def _end_extracting(self, key: tuple[str, str], task: asyncio.Task[StoredFile]) -> None:
+        self._extracting.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits is told; this is for the case that nobody does any more.
+            _log.debug("Core metadata of %s is not to be had: %s", key[1], error)
+
+    async def _open_core_metadata(
+        self, name: PackageName, filename: str, serial: int
+    ) -> StoredFile:
+        file = await self._get_listed(name, filename)
+        known = await self._find_core_metadata(name, file)
+        if known is None:
+            data = await fetch_core_metadata(self._client, file, self._limits.archives)
+            if data is None:
+                data = await self._core_metadata_of_whole(name, file)
+            known = (await self._keep_core_metadata(name, file, data), data)
+        digest, data = known
+        self._core_metadata.add(digest, data)
+        _remember(self._digests, (name.normalized, filename), (serial, digest))
+        return StoredFile(InMemory(data), digest)
+
+    async def _find_core_metadata(
+        self, name: PackageName, file: UpstreamFile
+    ) -> tuple[Sha256, bytes] | None:
+        """Return core metadata that is here, with its digest."""
+        digest = file.core_metadata_sha256
+        async with self._metadata.read() as tx:
+            if digest is None:
+                cached = await tx.caches.find_file(self.name, name, file.filename)
+                digest = None if cached is None else cached.file.core_metadata_sha256
+            if digest is None:
+                digest = (await tx.caches.list_core_metadata(self.name, name)).get(file.filename)
+            data = None if digest is None else await tx.files.find_core_metadata(digest)
+        return None if digest is None or data is None else (digest, data)
+
+    async def _core_metadata_of_whole(self, name: PackageName, file: UpstreamFile) -> bytes:
+        # The upstream has no ranges: the client would fetch the wheel next, so it comes now.
+        if await self._find_cached(name, file.filename) is None:
+            await self._fetch(name, file).finished()
+        found = await self._find_core_metadata(name, file)
+        if found is None:
+            raise NotFound(f"{file.filename} has no core metadata")
+        return found[1]
+
+    async def _keep_core_metadata(
+        self, name: PackageName, file: UpstreamFile, data: bytes
+    ) -> Sha256:
+        try:
+            async with self._metadata.transaction() as tx:
+                return await tx.caches.keep_core_metadata(
+                    self.name,
+                    name,
+                    file.filename,
+                    data,
+                    self._clock(),
+                    is_news=file.core_metadata_sha256 is None,
+                )
+        except OutOfSpace as error:
+            # It is right, and small: whoever asked for it gets it all the same.
+            _log.warning("Core metadata of %s is not kept: %s", file.filename, error)
+            return sha256_of(data)
+
+    async def _find_cached(self, name: PackageName, filename: str) -> CachedFile | None:
+        """Return the row of a file that is here and still what the upstream lists."""
+        # The serial is read before the row, as in a standard repository.
+        (serial,) = await self._metadata.serials.read(package_scope(self.name, name))
+        key = (name.normalized, filename)
+        known = self._files.get(key)
+        if known is None or known[0] != serial:
+            async with self._metadata.read() as tx:
+                cached = await tx.caches.find_file(self.name, name, filename)
+            if cached is None or not await self._is_current(name, cached.file):
+                return None
+            known = (serial, cached)
+            _remember(self._files, key, known)
+        self._note_use(name, known[1])
+        return known[1]
+
+    async def _is_current(self, name: PackageName, file: File) -> bool:
+        """Say whether the page as it is known does not speak against a file that is here.
+
+        One that the upstream has removed stays: builds that pin it go on. One that the
+        upstream has quarantined, or replaced by other bytes, does not.
+        """
+        package = await self._pages.find_known(name)
+        if package is None:
+            return True
+        if package.status is Status.QUARANTINED:
+            return False
+        listed = next((one for one in package.files if one.filename == file.filename), None)
+        return listed is None or listed.sha256 in (None, file.sha256)
+
+    def _note_use(self, name: PackageName, cached: CachedFile) -> None:
+        if self._clock() - cached.used_at < USED_EVERY:
+            return
+        self._used.add((name, cached.file.filename))
+        key = (name.normalized, cached.file.filename)
+        self._files[key] = (self._files[key][0], replace(cached, used_at=self._clock()))
+
+    async def _get_listed(self, name: PackageName, filename: str) -> UpstreamFile:
+        package = await self._pages.get(name)
+        for file in package.files:
+            if file.filename == filename and isinstance(file, UpstreamFile):
+                return file
+        raise NotFound(f"No file {filename} of {name} in {self.name}")
+
+    async def _keep(
+        self, name: PackageName, listed: UpstreamFile, check: _Check, arrived: Arrived
+    ) -> None:
+        """Make the row of a file whose blob is durable."""
+        is_dated = listed.time_source is TimeSource.UPSTREAM or arrived.last_modified is None
+        core_metadata = check.core_metadata
+        # What the upstream tells is what clients hold the file against.
+        digest = sha256_of(core_metadata) if core_metadata is not None else None
+        file = File(
+            filename=listed.filename,
+            version=listed.version,
+            size_bytes=arrived.size_bytes,
+            sha256=arrived.sha256,
+            upload_time=listed.upload_time if is_dated else arrived.last_modified or self._clock(),
+            requires_python=listed.requires_python,
+            core_metadata_sha256=digest,
+            yanked=listed.yanked,
+        )
+        is_news = (
+            listed.sha256 is None
+            or listed.size_bytes is None
+            or not is_dated
+            or (listed.core_metadata_sha256 is None and digest is not None)
+        )
+        async with self._metadata.transaction() as tx:
+            await tx.caches.keep_file(
+                self.name,
+                name,
+                CachedFile(file, listed.url, self._clock()),
+                core_metadata or b"",
+                is_news=is_news,
+            )
+
+    async def flush(self) -> None:
+        """Write down what was used and confirmed, which nobody waits for.
+
+        Raises:
+            NotFound: the repository is gone.
+            Unavailable: the database does not answer.
+        """
+        used, self._used = self._used, set()
+        if used:
+            async with self._metadata.transaction() as tx:
+                await tx.caches.use_files(self.name, used, self._clock())
+        await self._pages.flush()
+
+    async def drain(self) -> None:
+        """Wait for the files that are on their way."""
+        await self._downloads.drain()
+
+    async def close(self) -> None:
+        """Give up what is on its way."""
+        await self._downloads.close()
+        await self._pages.close()
+
+
+class _Check:
+    """Looks into a wheel that has arrived, for what the upstream does not tell of it."""
+
+    def __init__(self, file: UpstreamFile, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+        self.core_metadata: bytes | None = None
+
+    def __call__(self, path: Path) -> None:
+        """Find nothing wrong: the digest is right, and for the rest the upstream answers."""
+        if self._file.core_metadata_sha256 is not None or not self._file.filename.endswith(".whl"):
+            return
+        try:
+            filename = Filename.parse(self._file.filename)
+            with path.open("rb") as file:
+                self.core_metadata = read_wheel_metadata(file, filename, self._limits)
+        except Rejected as error:
+            _log.info("No core metadata of %s: %s", self._file.filename, error)
+
+
+def _informed(file: UpstreamFile, cached: File | None, core: Sha256 | None) -> UpstreamFile:
+    """Return *file* with what is known of it besides what the upstream tells."""
+    is_same = cached is not None and file.sha256 in (None, cached.sha256)
+    if cached is not None and is_same:
+        core = cached.core_metadata_sha256 or core
+        if file.sha256 is None:
+            file = replace(file, hashes=(*file.hashes, ("sha256", cached.sha256)))
+        if file.size_bytes is None:
+            file = replace(file, size_bytes=cached.size_bytes)
+        if file.upload_time != cached.upload_time and file.time_source is TimeSource.FIRST_SEEN:
+            file = replace(
+                file, upload_time=cached.upload_time, time_source=TimeSource.LAST_MODIFIED
+            )
+    if file.core_metadata_sha256 is None and core is not None:
+        file = replace(file, core_metadata_sha256=core, has_core_metadata=True)
+    return file
+
+
+def _remember(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > REMEMBERED_FILES_MAX:
+        kept.popitem(last=False)

@@ -1,0 +1,131 @@
+"""The remote repositories of this process: made when they are asked for, and tidied."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from bonded.server.archives import Limits
+from bonded.server.blobs.store import BlobStore
+from bonded.server.core.caches import ByteCache
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import NotFound, Unavailable
+from bonded.server.core.names import RepositoryName
+from bonded.server.core.upstreams import RemoteConfig
+from bonded.server.metadata.store import MetadataStore
+from bonded.server.repositories.remote import RemoteLimits, RemoteRepository
+from bonded.server.upstream.client import UpstreamClient
+from bonded.server.upstream.clients import Clients
+
+FLUSH_EVERY_S = 30
+"""How long the database may not know which files were used and which pages confirmed."""
+
+_log = logging.getLogger("bonded.server.upstream")
+
+
+class Remotes:
+    """Makes remote repositories, and lets go of those whose configuration has changed."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        core_metadata: ByteCache,
+        clock: Clock,
+        clients: Clients,
+        *,
+        file_size_max_bytes: int,
+        archive_limits: Limits,
+    ) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._core_metadata = core_metadata
+        self._clock = clock
+        self._clients = clients
+        self._file_size_max_bytes = file_size_max_bytes
+        self._archive_limits = archive_limits
+        self._open: dict[RepositoryName, tuple[RemoteRepository, UpstreamClient]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def make(self, name: RepositoryName, config: RemoteConfig) -> RemoteRepository:
+        """Return the repository; one made before for *name* ends what it has begun, and goes."""
+        client = self._clients.make(config)
+        repository = RemoteRepository(
+            name,
+            self._metadata,
+            self._blobs,
+            core_metadata=self._core_metadata,
+            client=client,
+            clock=self._clock,
+            limits=RemoteLimits(
+                freshness_s=config.freshness_s,
+                stale_max_s=config.stale_max_s,
+                file_size_max_bytes=self._file_size_max_bytes,
+                archives=self._archive_limits,
+            ),
+        )
+        before = self._open.get(name)
+        if before is not None:
+            retiring = asyncio.create_task(_retire(*before))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+        self._open[name] = (repository, client)
+        return repository
+
+    async def probe(self, _name: RepositoryName, config: RemoteConfig) -> None:
+        """Ask an upstream whether it is there, before anybody relies on it.
+
+        Raises:
+            UpstreamFailed: it does not answer, refuses the credentials, or is no index.
+        """
+        client = self._clients.make(config)
+        try:
+            await client.probe()
+        finally:
+            await client.close()
+
+    def __iter__(self) -> Iterator[RemoteRepository]:
+        """Yield the repositories that are open now."""
+        return iter([repository for repository, _ in self._open.values()])
+
+    async def flush(self) -> None:
+        """Write down what was used and confirmed."""
+        for repository in self:
+            try:
+                await repository.flush()
+            except NotFound:
+                # Deleted; nobody asks for it again.
+                _, client = self._open.pop(repository.name)
+                await _close(repository, client)
+            except Unavailable as error:
+                _log.warning("What was used is not written down: %s", error)
+
+    async def run(self) -> None:
+        """Flush again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            await self.flush()
+
+    async def close(self) -> None:
+        """Give up what is on its way, and let go of every connection."""
+        await self.flush()
+        for retiring in tuple(self._retiring):
+            retiring.cancel()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        for repository, client in self._open.values():
+            await _close(repository, client)
+        self._open.clear()
+
+
+async def _retire(repository: RemoteRepository, client: UpstreamClient) -> None:
+    try:
+        await repository.drain()
+    finally:
+        await _close(repository, client)
+
+
+async def _close(repository: RemoteRepository, client: UpstreamClient) -> None:
+    await repository.close()
+    await client.close()

@@ -1,0 +1,52 @@
+"""Makes the client of a remote repository, from how the repository is set up."""
+
+from __future__ import annotations
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.upstreams import (
+    CustomIndex,
+    PublicIndex,
+    RemoteConfig,
+    ServerRepository,
+)
+from bonded.server.upstream.bounds import Bounds
+from bonded.server.upstream.client import Route, UpstreamClient
+from bonded.server.upstream.secrets import Secrets
+
+
+class Clients:
+    """What all clients share; *public_index_url* is empty for the public PyPI itself."""
+
+    def __init__(
+        self, secrets: Secrets, clock: Clock, bounds: Bounds, public_index_url: str
+    ) -> None:
+        self._secrets = secrets
+        self._clock = clock
+        self._bounds = bounds
+        self._public_index_url = public_index_url
+
+    def make(self, config: RemoteConfig) -> UpstreamClient:
+        """Return a client, which its caller closes."""
+        route = Route(
+            credentials=config.credentials,
+            ca_certificates=config.ca_certificates,
+            proxy=config.proxy,
+            is_private_address_allowed=config.is_private_address_allowed,
+        )
+        url = self._index_url(config)
+        return UpstreamClient(url, route, self._secrets, self._clock, self._bounds)
+
+    def _index_url(self, config: RemoteConfig) -> str:
+        match config.source:
+            case CustomIndex(uri):
+                return uri
+            case PublicIndex() if self._public_index_url:
+                return self._public_index_url
+            case PublicIndex():
+                # Imported only by servers that ask the public index: it brings much along.
+                from pypi_simple import PYPI_SIMPLE_ENDPOINT  # noqa: PLC0415 - see above
+
+                return PYPI_SIMPLE_ENDPOINT
+            case ServerRepository(name):
+                raise UpstreamFailed(f"{name} is of this server, and needs no client")

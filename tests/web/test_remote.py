@@ -1,0 +1,309 @@
+"""Remote repositories through the door: what an upstream says arrives, and is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bonded.server.core.names import RepositoryName
+from bonded.server.core.upstreams import CustomIndex, RemoteConfig
+from bonded.server.metadata.store import RepositoryRecord
+from support.site import JSON, Site, open_site
+from support.upstream import HTML, Index, Response, core_metadata_of, open_index, say
+from support.wheels import make_sdist, make_wheel
+
+REMOTE = RepositoryName("my-project", "local", "mirror")
+BASE = "/my-project/mirror"
+WHEEL = make_wheel("Demo", "1.0", requires_python=">=3.9")
+SDIST = make_sdist("Demo", "1.0")
+BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
+
+
+async def add_remote(site: Site, index_url: str, **config: Any) -> None:
+    """Create the remote repository."""
+    now = site.clock()
+    made = RemoteConfig(source=CustomIndex(index_url), is_private_address_allowed=True, **config)
+    async with site.registry.metadata.transaction() as tx:
+        await tx.repositories.add(RepositoryRecord(REMOTE, "", {}, now, now, config=made))
+
+
+@pytest.fixture(name="index")
+async def _index() -> AsyncIterator[Index]:
+    async with open_index() as index:
+        index.publish(WHEEL, SDIST, BIG)
+        yield index
+
+
+@pytest.fixture(name="remote")
+async def _remote(tmp_path: Path, index: Index) -> AsyncIterator[Site]:
+    async with open_site(tmp_path / "data") as site:
+        await add_remote(site, index.url)
+        yield site
+
+
+async def page_of(site: Site, package: str = "demo") -> dict[str, Any]:
+    answer = await site.get(f"{BASE}/simple/{package}/", accept=JSON)
+    assert answer.status_code == 200, answer.text
+    page: dict[str, Any] = answer.json()
+    return page
+
+
+async def test_a_page_passes_everything_on_with_our_urls(remote: Site, index: Index) -> None:
+    provenance = "https://provenance.example/x"
+    index.changes[WHEEL.filename] = {
+        "yanked": "too <old>",
+        "requires-python": ">=3.9",
+        "provenance": provenance,
+    }
+    index.page_changes = {
+        "versions": ["0.5", "1.0", "2.0"],
+        "project-status": {"status": "archived", "reason": "done"},
+    }
+
+    page = await page_of(remote)
+
+    (entry,) = [one for one in page["files"] if one["filename"] == WHEEL.filename]
+    assert entry == {
+        "filename": WHEEL.filename,
+        "url": f"../../demo/{WHEEL.filename}",
+        "hashes": {"sha256": WHEEL.sha256},
+        "size": len(WHEEL.data),
+        "upload-time": "2024-02-03T04:05:06.000007Z",
+        "requires-python": ">=3.9",
+        "core-metadata": {"sha256": hashlib.sha256(core_metadata_of(WHEEL)).hexdigest()},
+        "yanked": "too <old>",
+        "provenance": provenance,
+    }
+    assert page["versions"] == ["0.5", "1.0", "2.0"]
+    assert page["project-status"] == {"status": "archived", "reason": "done"}
+
+
+async def test_html_becomes_the_same_page_as_far_as_it_can_say(remote: Site, index: Index) -> None:
+    index.form = HTML
+    index.changes[WHEEL.filename] = {"yanked": True, "requires-python": ">=3.9"}
+
+    page = await page_of(remote)
+
+    (entry,) = [one for one in page["files"] if one["filename"] == WHEEL.filename]
+    assert entry["hashes"] == {"sha256": WHEEL.sha256}
+    assert entry["yanked"] is True
+    assert entry["requires-python"] == ">=3.9"
+    assert entry["core-metadata"]["sha256"]
+    assert entry["_upload-time-source"] == "first-seen"
+    assert page["versions"] == ["1.0", "2.0"]
+
+
+async def test_an_upload_time_that_nobody_tells_is_when_it_was_first_seen_and_stays(
+    remote: Site, index: Index
+) -> None:
+    index.changes[WHEEL.filename] = {"upload-time": ...}
+    first = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    remote.clock.now += timedelta(minutes=30)
+    index.publish(make_wheel("Demo", "3.0"))
+
+    page = await page_of(remote)
+
+    later = {one["filename"]: one for one in page["files"]}
+    assert later[WHEEL.filename]["upload-time"] == first["upload-time"]
+    assert later[WHEEL.filename]["_upload-time-source"] == "first-seen"
+    assert "_upload-time-source" not in later[SDIST.filename]
+    assert len(later) == 4
+
+
+@pytest.mark.parametrize("distribution", [WHEEL, SDIST, BIG], ids=["wheel", "sdist", "big"])
+async def test_a_file_is_fetched_once_and_served_from_the_cache_then(
+    remote: Site, index: Index, distribution: Any
+) -> None:
+    path = f"{BASE}/demo/{distribution.filename}"
+
+    cold, *others = await asyncio.gather(*(remote.get(path) for _ in range(5)))
+    index.faults["/"] = say(Response(500))
+    warm = await remote.get(path)
+
+    for answer in (cold, *others, warm):
+        assert answer.status_code == 200
+        assert answer.content == distribution.data
+        assert answer.headers["etag"] == f'"{distribution.sha256}"'
+        assert answer.headers["content-length"] == str(len(distribution.data))
+    assert index.paths("/files/") == [f"/files/{distribution.filename}"]
+
+
+async def test_ranges_and_resumes_work_from_cold(remote: Site, index: Index) -> None:
+    path = f"{BASE}/demo/{BIG.filename}"
+
+    tail, middle, resumed = await asyncio.gather(
+        remote.get(path, range="bytes=-100"),
+        remote.get(path, range="bytes=1000-1999"),
+        remote.get(path, range="bytes=5000-", if_range=f'"{BIG.sha256}"'),
+    )
+
+    assert [one.status_code for one in (tail, middle, resumed)] == [206, 206, 206]
+    assert tail.content == BIG.data[-100:]
+    assert middle.content == BIG.data[1000:2000]
+    assert resumed.content == BIG.data[5000:]
+    assert len(index.paths("/files/")) == 1
+
+
+async def test_core_metadata_is_passed_on_without_the_wheel(remote: Site, index: Index) -> None:
+    path = f"{BASE}/demo/{WHEEL.filename}.metadata"
+
+    cold, again = await asyncio.gather(remote.get(path), remote.get(path))
+    index.faults["/"] = say(Response(500))
+    warm = await remote.get(path)
+
+    assert {one.content for one in (cold, again, warm)} == {core_metadata_of(WHEEL)}
+    assert index.paths("/files/") == [f"/files/{WHEEL.filename}.metadata"]
+
+
+async def test_core_metadata_is_read_out_of_a_wheel_by_ranges_and_listed_then(
+    remote: Site, index: Index
+) -> None:
+    index.has_core_metadata = False
+    assert all("core-metadata" not in one for one in (await page_of(remote))["files"])
+
+    answer = await remote.get(f"{BASE}/demo/{BIG.filename}.metadata")
+
+    assert answer.content == core_metadata_of(BIG)
+    ranges = [one.headers.get("range") for one in index.asked if one.path.endswith(BIG.filename)]
+    assert None not in ranges
+    assert ranges[0] == "bytes=-65536"
+    entry = {one["filename"]: one for one in (await page_of(remote))["files"]}[BIG.filename]
+    assert entry["core-metadata"] == {"sha256": hashlib.sha256(answer.content).hexdigest()}
+
+
+async def test_core_metadata_is_read_out_of_a_cached_wheel_without_being_asked(
+    remote: Site, index: Index
+) -> None:
+    index.has_core_metadata = index.has_ranges = False
+
+    answer = await remote.get(f"{BASE}/demo/{WHEEL.filename}")
+
+    assert answer.content == WHEEL.data
+    entry = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    assert entry["core-metadata"]["sha256"]
+    metadata = await remote.get(f"{BASE}/demo/{WHEEL.filename}.metadata")
+    assert metadata.content == core_metadata_of(WHEEL)
+
+
+async def test_without_ranges_the_wheel_is_fetched_for_its_core_metadata(
+    remote: Site, index: Index
+) -> None:
+    index.has_core_metadata = index.has_ranges = False
+
+    metadata = await remote.get(f"{BASE}/demo/{BIG.filename}.metadata")
+    wheel = await remote.get(f"{BASE}/demo/{BIG.filename}")
+
+    assert metadata.content == core_metadata_of(BIG)
+    assert wheel.content == BIG.data
+
+
+async def test_an_sdist_has_no_core_metadata(remote: Site) -> None:
+    answer = await remote.get(f"{BASE}/demo/{SDIST.filename}.metadata")
+
+    assert answer.status_code == 404
+
+
+async def test_digests_and_sizes_that_the_upstream_lacks_are_listed_once_known(
+    remote: Site, index: Index
+) -> None:
+    index.algorithm = ""
+    index.changes[WHEEL.filename] = {"size": ..., "upload-time": ...}
+    before = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+
+    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+
+    after = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    assert before["hashes"] == {}
+    assert "size" not in before
+    assert after["hashes"] == {"sha256": WHEEL.sha256}
+    assert after["size"] == len(WHEEL.data)
+    assert after["upload-time"] == "2023-02-03T04:05:06.000000Z"
+    assert after["_upload-time-source"] == "last-modified"
+
+
+async def test_a_page_is_asked_for_again_only_when_it_is_no_longer_fresh(
+    remote: Site, index: Index
+) -> None:
+    first = await remote.get(f"{BASE}/simple/demo/", accept=JSON)
+    remote.clock.now += timedelta(seconds=59)
+    await page_of(remote)
+    assert len(index.paths("/simple/")) == 1
+
+    remote.clock.now += timedelta(seconds=2)
+    again = await remote.get(f"{BASE}/simple/demo/", accept=JSON)
+
+    assert again.headers["etag"] == first.headers["etag"]
+    assert [bool(one.headers.get("if-none-match")) for one in index.asked] == [False, True]
+    assert len((await page_of(remote))["files"]) == 3
+    index.publish(make_wheel("Demo", "3.0"))
+    remote.clock.now += timedelta(seconds=61)
+    assert len((await page_of(remote))["files"]) == 4
+
+
+async def test_a_restart_forgets_nothing(tmp_path: Path, index: Index) -> None:
+    async with open_site(tmp_path / "data") as site:
+        await add_remote(site, index.url)
+        await page_of(site)
+        await site.get(f"{BASE}/demo/{WHEEL.filename}")
+    index.faults["/"] = say(Response(500))
+
+    async with open_site(tmp_path / "data") as site:
+        assert len((await page_of(site))["files"]) == 3
+        assert (await site.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+async def test_an_unknown_package_is_404_and_remembered_briefly(remote: Site, index: Index) -> None:
+    for _ in range(3):
+        assert (await remote.get(f"{BASE}/simple/new/")).status_code == 404
+    assert index.paths("/simple/") == ["/simple/new/"]
+
+    index.publish(make_wheel("new"))
+    remote.clock.now += timedelta(seconds=61)
+
+    assert (await page_of(remote, "new"))["files"]
+
+
+async def test_the_list_names_packages_that_have_been_asked_for(remote: Site) -> None:
+    async def listed() -> list[str]:
+        answer = await remote.get(f"{BASE}/simple/", accept=JSON)
+        return [one["name"] for one in answer.json()["projects"]]
+
+    assert await listed() == []
+    await page_of(remote)
+    await remote.get(f"{BASE}/simple/unknown/")
+
+    assert await listed() == ["demo"]
+
+
+async def test_a_quarantined_package_offers_nothing_not_even_from_the_cache(
+    remote: Site, index: Index
+) -> None:
+    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 200
+    index.page_changes = {"project-status": {"status": "quarantined"}}
+    remote.clock.now += timedelta(seconds=61)
+
+    assert (await page_of(remote))["files"] == []
+    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 404
+
+
+async def test_a_file_that_the_upstream_has_removed_stays_for_builds_that_pin_it(
+    remote: Site, index: Index
+) -> None:
+    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 200
+    del index.published["demo"][WHEEL.filename]
+    remote.clock.now += timedelta(seconds=61)
+
+    assert len((await page_of(remote))["files"]) == 2
+    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+async def test_nobody_publishes_to_a_remote_repository(remote: Site) -> None:
+    answer = await remote.upload(WHEEL, path=f"{BASE}/")
+
+    assert answer.status_code in (400, 405), answer.text
