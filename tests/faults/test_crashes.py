@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -131,22 +132,56 @@ def test_a_death_at_a_system_call_leaves_what_was_acknowledged_and_the_upload_su
     assert after.check()[dying.filename] == dying.sha256
 
 
+def test_an_upload_is_acknowledged_after_everything_it_needs_was_synced_in_order(
+    server: Server,
+) -> None:
+    client = Loopback(server)
+    assert client.upload(make_wheel("before", "1.0")).status == 200
+    wheel = make_wheel("demo", "1.0")
+
+    with tracing(server, "trace=rename,fsync,fdatasync,writev,sendto,write", "-y") as log:
+        assert client.upload(wheel).status == 200
+
+    blob = f"blobs/{wheel.sha256[:2]}"
+    steps = [
+        r"fsync\(\d+<[^>]*/staging/stage-[^>]*>",  # the bytes
+        rf'rename\("[^"]*/staging/stage-[^"]*", "[^"]*/{blob}/{wheel.sha256}"',  # their name
+        rf"fsync\(\d+<[^>]*/{blob}>",  # the name, kept
+        # The row; until it is done, for the reply comes from another thread.
+        r"fdatasync\(\d+<[^>]*-wal>(\)\s+= 0| <unf[^\0]*?fdatasync resumed>\)\s+= 0)",
+        r"(writev|sendto|write)\(\d+<[^>]*(socket|TCP)[^\n]*HTTP/1\.1 200",  # the reply
+    ]
+    # A step that is missing, or comes before another, makes a power cut lose what a reply promised.
+    order = [re.search(step, log.read_text()) for step in steps]
+    assert all(order), (steps, log.read_text())
+    ends = [found.end() for found in order if found]
+    assert ends == sorted(ends), log.read_text()
+
+
 @contextmanager
 def killing_at(server: Server, call: str, number: int) -> Iterator[None]:
     """Make the kernel kill the server when a thread of it makes that call for the n-th time."""
+    inject = f"inject={call}:signal=SIGKILL:when={number}"
+    with tracing(server, f"trace={call}", "-e", inject):
+        yield
+
+
+@contextmanager
+def tracing(server: Server, expression: str, *options: str) -> Iterator[Path]:
+    """Have strace follow the server's system calls; give its log, complete afterwards."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     assert server.process is not None
     log = server.log.with_suffix(".strace")
-    inject = f"inject={call}:signal=SIGKILL:when={number}"
-    command = ["strace", "-f", "-p", str(server.process.pid), "-e", f"trace={call}", "-e", inject]
+    command = ["strace", "-f", "-p", str(server.process.pid), "-e", expression, *options]
     with log.open("wb") as out:
         tracer = subprocess.Popen(command, stderr=out, stdout=out)
     try:
         wait_until(lambda: b"attached" in log.read_bytes() or tracer.poll() is not None, "strace")
         if tracer.poll() is not None:
             pytest.skip(f"strace may not attach: {log.read_text().strip()}")
-        yield
+        yield log
+        tracer.terminate()
     finally:
         # It ends with the process. Asked to end while that dies, it waits for it for ever.
         with suppress(subprocess.TimeoutExpired):
