@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bonded.cli.program import run
+from support.cli_people import OAuthAnswer, People
 
 Body = dict[str, Any]
 CREATED = "2026-01-02T03:04:05.123456789Z"
@@ -47,6 +48,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.url = ""
+        self.people = People()
         self.requests: list[str] = []
         self.token_requests = 0
         self.token_life_s = 3600
@@ -184,12 +186,41 @@ class Registry:
         self.policies[name] = body["policy"] | {"etag": "BwXhqDVw=", "version": 1}
         return self.policies[name]
 
-    def token(self) -> Body:
+    def route(self, method: str, path: str, query: str, content: bytes, authorization: str) -> Body:
+        """Answer one request, of OAuth or of the control plane."""
+        if (given := self.answer_oauth(path, _flat(content.decode() or query))) is not None:
+            return given
+        scheme, _, token = authorization.partition(" ")
+        if scheme != "Bearer" or token not in self.tokens:
+            raise Fault(401, "UNAUTHENTICATED", "The token is not valid.")
+        body = json.loads(content) if content else {}
+        return self.answer(method, path, _flat(query), body)
+
+    def answer_oauth(self, path: str, form: dict[str, str]) -> Body | None:
+        """Answer a request of OAuth; None if it is none."""
+        match path:
+            case "/token" | "/v1/oauthtoken":
+                return self.token(form)
+            case "/authorize":
+                self.people.authorize(form)
+            case "/device_authorization":
+                return self.people.start(self.url)
+            case "/revoke":
+                return self.people.revoke(form)
+            case "/.well-known/oauth-authorization-server":
+                return {"issuer": self.url}
+            case _:
+                pass
+        return None
+
+    def token(self, form: dict[str, str]) -> Body:
         """Answer a request for a token."""
+        more = self.people.check(form)
         self.token_requests += 1
         token = f"token-{self.token_requests}"
         self.tokens.add(token)
-        return {"access_token": token, "expires_in": self.token_life_s, "token_type": "Bearer"}
+        given = {"access_token": token, "expires_in": self.token_life_s, "token_type": "Bearer"}
+        return given | more
 
 
 @contextmanager
@@ -208,6 +239,10 @@ def running_registry() -> Iterator[Registry]:
         server.server_close()
 
 
+def _flat(form: str) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(form).items()}
+
+
 def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -220,21 +255,14 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
                 self._send(*raw)
                 return
             try:
-                message = self._route(url.path, url.query, content)
+                credential = self.headers.get("authorization", "")
+                message = registry.route(self.command, url.path, url.query, content, credential)
                 self._send(200, json.dumps(message).encode(), {})
+            except OAuthAnswer as answer:
+                self._send(answer.status, json.dumps(answer.body).encode(), answer.headers)
             except Fault as fault:
                 error = {"code": fault.code, "message": str(fault), "status": fault.status}
                 self._send(fault.code, json.dumps({"error": error}).encode(), {})
-
-        def _route(self, path: str, query: str, content: bytes) -> Body:
-            if path == "/token":
-                return registry.token()
-            scheme, _, token = self.headers.get("authorization", "").partition(" ")
-            if scheme != "Bearer" or token not in registry.tokens:
-                raise Fault(401, "UNAUTHENTICATED", "The token is not valid.")
-            parameters = {key: values[0] for key, values in parse_qs(query).items()}
-            body = json.loads(content) if content else {}
-            return registry.answer(self.command, path, parameters, body)
 
         def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response(code)
@@ -276,7 +304,8 @@ class Terminal:
         self._registry = registry
         self._directory = directory
         self._capsys = capsys
-        for name in [name for name in os.environ if name.startswith(("BONDED_", "CLOUDSDK_"))]:  # noqa: TID251
+        prefixes = ("BONDED_", "CLOUDSDK_", "PYTHON_KEYRING_")
+        for name in [name for name in os.environ if name.startswith(prefixes)]:  # noqa: TID251
             monkeypatch.delenv(name)
         monkeypatch.setenv("BONDED_CONFIG", str(self.config))
         monkeypatch.setenv("TZ", "UTC")

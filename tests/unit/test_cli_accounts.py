@@ -139,7 +139,7 @@ Revoked credentials:
 No credentialed accounts.
 
 To login, run:
-  $ bonded auth activate-service-account --key-file=FILE
+  $ bonded auth login `ACCOUNT`
 """,
         )
     )
@@ -149,6 +149,10 @@ To login, run:
             err="""\
 ERROR: (bonded.auth.print-access-token) You do not currently have an active account selected.
 Please run:
+
+  $ bonded auth login
+
+or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 
@@ -187,6 +191,10 @@ def test_an_account_without_credentials_says_how_to_get_them(
             err="""\
 ERROR: (bonded.auth.print-access-token) Your current active account [nobody@example.com] does not have any valid credentials.
 Please run:
+
+  $ bonded auth login
+
+or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 

@@ -128,7 +128,7 @@ def test_an_account_that_the_server_refuses(registry: Registry, bonded: Terminal
             out="",
             err="""\
 ERROR: (bonded.projects.list) UNAUTHENTICATED: The account is disabled.
-http://127.0.0.1:PORT does not accept [admin@my-project.iam.gserviceaccount.com]. Sign in again with `bonded auth activate-service-account --key-file=FILE`, or choose another server with `bonded config set core/server URL`.
+http://127.0.0.1:PORT does not accept [admin@my-project.iam.gserviceaccount.com]. Sign in again with `bonded auth login` or `bonded auth activate-service-account --key-file=FILE`, or choose another server with `bonded config set core/server URL`.
 """,
             status=1,
         )

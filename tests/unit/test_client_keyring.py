@@ -165,7 +165,8 @@ def test_a_configured_server_without_a_key_is_told_how_to_get_one(
     assert given == [None, None]
     assert capsys.readouterr().err == (
         f"bonded: No credential here belongs to {stranger.url}. Sign in with `bonded auth "
-        "activate-service-account --key-file=FILE` and a key that it issued.\n"
+        "login --server=URL`, or with a key that it issued and `bonded auth "
+        "activate-service-account --key-file=FILE`.\n"
     )
     assert registry.requests == stranger.requests == []
 
@@ -215,6 +216,7 @@ def test_the_file_that_gcloud_writes_is_found(
 
 
 def _as_user(registry: Registry) -> dict[str, Any]:
+    registry.people.refresh_tokens.add("again")
     return {
         "type": "external_account_authorized_user",
         "client_id": "client",

@@ -9,9 +9,9 @@ import click
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
-from bonded.client.accounts import read_key_file
-from bonded.client.errors import Misconfigured, NotSignedIn
-from bonded.client.tokens import forget_tokens
+from bonded.client.accounts import Account, ServiceAccountKey, SignIn, read_key_file
+from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
+from bonded.client.tokens import complete, forget_tokens
 
 PLACES = {
     "application-default": "bonded.cli.application_default:application_default",
@@ -19,6 +19,7 @@ PLACES = {
     "configure-pip": "bonded.cli.configuring:configure_pip",
     "configure-twine": "bonded.cli.configuring:configure_twine",
     "configure-uv": "bonded.cli.configuring:configure_uv",
+    "login": "bonded.cli.login:login",
 }
 
 
@@ -38,7 +39,17 @@ def auth() -> None:
 @pass_session
 def activate_service_account(session: Session, email: str | None, key_file: Path) -> None:
     """Sign in with a service-account key, and make its account the active one."""
-    key = read_key_file(key_file)
+    activate_key(session, read_key_file(key_file), email)
+
+
+def activate_key(
+    session: Session, key: ServiceAccountKey, email: str | None, *, activates: bool = True
+) -> None:
+    """Sign in with *key*, which must be that of *email* if that is given.
+
+    Raises:
+        ClientError: it is of somebody else, or the server does not take it.
+    """
     if email not in {None, key.email}:
         raise Misconfigured(
             "The given account name does not match the account name in the key file.",
@@ -48,6 +59,8 @@ def activate_service_account(session: Session, email: str | None, key_file: Path
     forget_tokens(session.directory, key.account)
     session.tokens_of(key).get_token()
     session.accounts.add(key)
+    if not activates:
+        return
     session.configuration.set(properties.ACCOUNT, key.email)
     session.say(f"Activated service account credentials for: [{key.email}]")
     if len(session.accounts.list_accounts(key.email)) > 1:
@@ -92,10 +105,7 @@ def list_accounts(session: Session) -> None:
         for each in session.accounts.list_accounts()
     ]
     if not accounts and not session.flags.format:
-        session.say(
-            "No credentialed accounts.\n\nTo login, run:\n"
-            "  $ bonded auth activate-service-account --key-file=FILE"
-        )
+        session.say("No credentialed accounts.\n\nTo login, run:\n  $ bonded auth login `ACCOUNT`")
         return
     columns = (
         Column("ACTIVE", lambda item: "*" if item["status"] else ""),
@@ -107,14 +117,48 @@ def list_accounts(session: Session) -> None:
         session.say("\nTo set the active account, run:\n    $ bonded config set account `ACCOUNT`")
 
 
+@auth.command("print-identity-token")
+@click.argument("email", metavar="ACCOUNT", required=False)
+@pass_session
+def print_identity_token(session: Session, email: str | None) -> None:
+    """Print a token that says who you are, for programs that ask; it opens no repository."""
+    from bonded.client.signing_in import fetch_identity_token  # noqa: PLC0415 - see list
+
+    session.flags.account = email or session.flags.account
+    credential = session.credential
+    if not isinstance(credential, SignIn):
+        raise Misconfigured(
+            f"[{credential.email}] is a service account: the registry gives it no identity token.",
+            hint="Sign in as a person with `bonded auth login`, or show an access token.",
+        )
+    click.echo(fetch_identity_token(complete(credential)))
+
+
 @auth.command()
 @click.argument("email", metavar="ACCOUNT", required=False)
 @pass_session
 def revoke(session: Session, email: str | None) -> None:
-    """Forget an account's key and tokens on this machine."""
+    """Sign an account out on this machine; a person's sign-in ends on the server too."""
     email = email or session.find_account()
     if email is None:
         raise NotSignedIn("No credentials available to revoke.")
+    account, is_last = _find_stored(session, email)
+    _end(session, account)
+    forget_tokens(session.directory, account)
+    session.accounts.remove(account)
+    is_active = session.configuration.stored().get(properties.ACCOUNT.name) == email
+    if is_active and is_last:
+        session.configuration.unset(properties.ACCOUNT)
+    click.echo(f"Revoked credentials:\n - {email}")
+
+
+def _find_stored(session: Session, email: str) -> tuple[Account, bool]:
+    """Return the stored account that is meant, and whether it is the only one of that address.
+
+    Raises:
+        NotSignedIn: there is none.
+        Misconfigured: there are several.
+    """
     stored = session.accounts.list_accounts(email)
     if not stored:
         raise NotSignedIn(
@@ -128,13 +172,26 @@ def revoke(session: Session, email: str | None) -> None:
             f"Account [{email}] is signed in to several servers: {servers}.",
             hint="Say which with --server.",
         )
-    forget_tokens(session.directory, account)
-    session.accounts.remove(account)
-    is_active = session.configuration.stored().get(properties.ACCOUNT.name) == email
-    if is_active and len(stored) == 1:
-        session.configuration.unset(properties.ACCOUNT)
-    session.say(
-        f"WARNING: [{email}] appears to be a service account. Its key still works wherever else "
-        "it is kept: to end that, run `bonded iam service-accounts keys delete`."
-    )
-    click.echo(f"Revoked credentials:\n - {email}")
+    return account, len(stored) == 1
+
+
+def _end(session: Session, account: Account) -> None:
+    """End what proves *account*, as far as that can be done from here."""
+    try:
+        credential = session.accounts.find(account)
+    except ClientError as error:
+        # What cannot be read can still be removed.
+        session.say(f"WARNING: {error.message}")
+        return
+    if isinstance(credential, SignIn):
+        from bonded.cli.signing_in import end  # noqa: PLC0415 - see list
+        from bonded.client.system_keyring import forget_secret  # noqa: PLC0415
+
+        end(session, credential)
+        if not credential.refresh_token:
+            forget_secret(account)
+    else:
+        session.say(
+            f"WARNING: [{account.email}] appears to be a service account. Its key still works "
+            "wherever else it is kept: to end that, run `bonded iam service-accounts keys delete`."
+        )

@@ -10,7 +10,8 @@ import click
 
 from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
-from bonded.client.accounts import ServiceAccountKey, read_key_file
+from bonded.client import properties
+from bonded.client.accounts import Credential, read_key_file
 from bonded.client.errors import Misconfigured
 from bonded.client.metadata_server import LOOPBACK_HOSTS, Identity, MetadataServer
 
@@ -57,8 +58,8 @@ def metadata_server(
     Everything that reaches it can act as the account.
     """
     host, port = parse_listen(listen)
-    key = read_key_file(key_file) if key_file else session.key
-    identity = _find_identity(session, key, universe_domain)
+    credential = read_key_file(key_file) if key_file else session.credential
+    identity = _find_identity(session, credential, universe_domain)
     # A credential that is refused is told now, not to the first client.
     identity.tokens.get_token()
     names = frozenset(name.lower() for name in hosts)
@@ -70,10 +71,11 @@ def metadata_server(
             )
         address = f"[{host}]" if ":" in host else host
         address = f"{address}:{server.server_address[1]}"
+        shown_to = _netloc(session.find_server() or credential.server)
         session.say(
             f"This machine is [{identity.email}] to what finds these variables:\n\n"
             f"export GCE_METADATA_HOST={address} GCE_METADATA_IP={address} \\\n"
-            f"  BONDED_ATTACHED_IDENTITY_HOSTS={_netloc(session.find_server() or key.server)}\n"
+            f"  BONDED_ATTACHED_IDENTITY_HOSTS={shown_to}\n"
         )
         _serve(server)
 
@@ -90,20 +92,21 @@ def _serve(server: MetadataServer) -> None:
         return
 
 
-def _find_identity(session: Session, key: ServiceAccountKey, universe: str | None) -> Identity:
+def _find_identity(session: Session, credential: Credential, universe: str | None) -> Identity:
     """Return who the machine is to be.
 
     Raises:
         Misconfigured: nothing says in which project.
     """
-    project = session.flags.project or key.project
+    project = session.flags.project or credential.project
+    project = project or session.configuration.find(properties.PROJECT)
     if not project:
         raise Misconfigured(
-            f"The key of [{key.email}] does not say its project.",
+            f"Nothing says in which project the machine of [{credential.email}] is.",
             hint="Name it with --project.",
         )
-    universe = universe or urlsplit(key.server).hostname or ""
-    return Identity(key.email, project, universe, session.tokens_of(key))
+    universe = universe or urlsplit(credential.server).hostname or ""
+    return Identity(credential.email, project, universe, session.tokens_of(credential))
 
 
 def _netloc(server: str) -> str:

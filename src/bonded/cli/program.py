@@ -17,6 +17,7 @@ PLACES = {
     "components": "bonded.cli.components:components",
     "config": "bonded.cli.config:config",
     "iam": "bonded.cli.iam:iam",
+    "init": "bonded.cli.init:init",
     "metadata-server": "bonded.cli.metadata_server:metadata_server",
     "organizations": "bonded.cli.organizations:organizations",
     "projects": "bonded.cli.projects:projects",

@@ -12,14 +12,14 @@ import click
 
 from bonded.cli.grammar import Flags, flags_of
 from bonded.client import properties
-from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
+from bonded.client.accounts import Account, AccountStore, Credential, ServiceAccountKey
 from bonded.client.configurations import Configurations
 from bonded.client.environment import Environment, read_environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
 from bonded.client.services import Service, belongs
-from bonded.client.tokens import CachedTokens, KeyTokens
+from bonded.client.tokens import CachedTokens, tokens_of
 
 if TYPE_CHECKING:
     # requests and the formats cost 100 ms, which a cached token does not need.
@@ -56,21 +56,21 @@ class Session:
         """Return the address of the account to act as."""
         return self.flags.account or self.configuration.find(properties.ACCOUNT)
 
-    def find_key(self) -> ServiceAccountKey | None:
-        """Return the key of the active account, or the key at hand if no account is active.
+    def find_credential(self) -> Credential | None:
+        """Return the active account's credential, or the key at hand if no account is active.
 
         Raises:
             NotSignedIn: an account is active, but nothing is stored for it here or for the server.
-            Misconfigured: it has keys of several servers, and nothing says which.
+            Misconfigured: it is signed in to several servers, and nothing says to which to go.
         """
         email = self.find_account()
         if email is None:
             return self.key_at_hand
         stored = self.accounts.list_accounts(email)
         account = self.choose(stored)
-        key = self.accounts.find(account) if account else None
-        if key:
-            return key
+        credential = self.accounts.find(account) if account else None
+        if credential:
+            return credential
         if not stored:
             raise NotSignedIn(
                 f"Your current active account [{email}] does not have any valid credentials.",
@@ -88,8 +88,9 @@ class Session:
         # Its token is nobody's business but its own server's.
         raise NotSignedIn(
             f"Account [{email}] is signed in to {servers}, not to {server}.",
-            hint="Sign in with a key of that server: `bonded auth activate-service-account "
-            "--key-file=FILE`. If it is the same server by another name, run "
+            hint=f"Sign in there: `bonded auth login --server={server}`, or `bonded auth "
+            "activate-service-account --key-file=FILE` with a key of that server. If it is the "
+            "same server by another name, run "
             f"`bonded config set core/hosts {other.partition('//')[2]}`.",
         )
 
@@ -108,18 +109,18 @@ class Session:
         return server == issuer or bool(service and belongs(issuer, service, names))
 
     @cached_property
-    def key(self) -> ServiceAccountKey:
-        """The key to act with.
+    def credential(self) -> Credential:
+        """The credential to act with.
 
         Raises:
             NotSignedIn: there is none.
         """
-        key = self.find_key()
-        if key is None:
+        credential = self.find_credential()
+        if credential is None:
             raise NotSignedIn(
                 "You do not currently have an active account selected.", hint=_SIGN_IN
             )
-        return key
+        return credential
 
     @cached_property
     def server(self) -> str:
@@ -128,7 +129,7 @@ class Session:
         Raises:
             NotSignedIn: nothing says which.
         """
-        return self.find_server() or self.key.server
+        return self.find_server() or self.credential.server
 
     def find_server(self) -> str | None:
         """Return the server that the line or a property names, whatever the account says."""
@@ -145,14 +146,14 @@ class Session:
         chosen = self.flags.project or self.configuration.find(properties.PROJECT)
         if chosen:
             return chosen
-        # Without an account the advice is to sign in: the key then brings its project.
-        if self.key.project is None:
+        # Without an account the advice is to sign in: a key then brings its project.
+        if self.credential.project is None:
             raise Misconfigured(
                 "The required property [project] is not currently set.",
                 hint="Use the flag [--project], run `bonded config set project PROJECT_ID`, or set "
                 "the environment variable [BONDED_CORE_PROJECT].",
             )
-        return self.key.project
+        return self.credential.project
 
     def location(self, chosen: str | None) -> str:
         """Return *chosen*, else the property, else the location that the server lists first.
@@ -169,11 +170,11 @@ class Session:
     @cached_property
     def tokens(self) -> CachedTokens:
         """The tokens of the active account."""
-        return self.tokens_of(self.key)
+        return self.tokens_of(self.credential)
 
-    def tokens_of(self, key: ServiceAccountKey) -> CachedTokens:
-        """Return the tokens of *key*."""
-        return CachedTokens(KeyTokens(key), self.directory, key.server)
+    def tokens_of(self, credential: Credential) -> CachedTokens:
+        """Return the tokens of *credential*."""
+        return CachedTokens(tokens_of(credential), self.directory, credential.server)
 
     @cached_property
     def api(self) -> Api:
@@ -267,6 +268,10 @@ def pass_session(command: Callable[Concatenate[Session, P], R]) -> Callable[P, R
 
 
 _SIGN_IN = """Please run:
+
+  $ bonded auth login
+
+or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 

@@ -1,4 +1,4 @@
-"""The accounts signed in on this machine, each with the key file that proves it."""
+"""The accounts signed in on this machine, each with the key or the sign-in that proves it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from bonded.client.servers import origin_of
 
 _REQUIRED = ("client_email", "private_key", "token_uri")
 _SUFFIX = ".json"
+# A program on somebody's machine can keep no secret (RFC 8252 §8.5), but google-auth wants one.
+CLIENT_ID = "bonded-cli"
+CLIENT_SECRET = "not-a-secret"  # noqa: S105 - it says so
+SIGN_IN_TYPE = "external_account_authorized_user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,71 @@ class ServiceAccountKey:
         return fields
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A person's sign-in; without its refresh token if the system's keyring keeps that."""
+
+    email: str
+    server: str
+    refresh_token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> SignIn:
+        """Parse what `text` returned; *source* names it in errors.
+
+        Raises:
+            Misconfigured: it is something else.
+        """
+        wrong = Misconfigured(
+            f"{source} is no sign-in of a person.", hint="Sign in again with `bonded auth login`."
+        )
+        try:
+            fields = json.loads(text)
+            token = fields.get("refresh_token")
+            if fields["type"] == SIGN_IN_TYPE and isinstance(token, str | None):
+                return cls(str(fields["account"]), origin_of(fields["token_url"]), token)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise wrong from error
+        raise wrong
+
+    @property
+    def project(self) -> None:
+        """No project: a person is one of the server, whose projects are not theirs."""
+
+    @property
+    def account(self) -> Account:
+        """Whose sign-in it is."""
+        return Account(self.email, self.server)
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """The fields of a file that google-auth uses: its tokens come from our server alone.
+
+        Its other type for people, `authorized_user`, would send the refresh token to Google
+        whatever the file says (gar.md §5.4). The audience names no pool of Google's, so that no
+        library looks there for rules about it.
+        """
+        fields = {
+            "type": SIGN_IN_TYPE,
+            "account": self.email,
+            "audience": f"//{self.server.partition('//')[2]}/users",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "token_url": f"{self.server}/v1/oauthtoken",
+            "token_info_url": f"{self.server}/v1/introspect",
+            "revoke_url": f"{self.server}/revoke",
+        }
+        return fields | ({"refresh_token": self.refresh_token} if self.refresh_token else {})
+
+    @property
+    def text(self) -> str:
+        """The same as JSON."""
+        return json.dumps(self.info, indent=2) + "\n"
+
+
+Credential = ServiceAccountKey | SignIn
+
+
 def read_key_file(path: Path) -> ServiceAccountKey:
     """Read the key file at *path*.
 
@@ -95,11 +164,15 @@ class AccountStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "accounts"
 
-    def find(self, account: Account) -> ServiceAccountKey | None:
-        """Return the key stored for *account*."""
+    def find(self, account: Account) -> Credential | None:
+        """Return the credential stored for *account*."""
         path = self._path(account)
         text = read_private(path)
-        return None if text is None else ServiceAccountKey.parse(text, str(path))
+        if text is None:
+            return None
+        if SIGN_IN_TYPE in text:
+            return SignIn.parse(text, str(path))
+        return ServiceAccountKey.parse(text, str(path))
 
     def list_accounts(self, email: str | None = None) -> tuple[Account, ...]:
         """Return all accounts, or those of the address *email*, sorted."""
@@ -109,9 +182,9 @@ class AccountStore:
         )
         return tuple(sorted(each for each in found if email in {None, each.email}))
 
-    def add(self, key: ServiceAccountKey) -> None:
-        """Store *key*, in place of an older one of the same account."""
-        write_private(self._path(key.account), key.text)
+    def add(self, credential: Credential) -> None:
+        """Store *credential*, in place of an older one of the same account."""
+        write_private(self._path(credential.account), credential.text)
 
     def remove(self, account: Account) -> bool:
         """Forget the account and say whether it was known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,32 @@ class _Bearer(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._secret}"
         return request
+
+
+@contextmanager
+def reaching(server: str) -> Iterator[None]:
+    """Turn what requests raises on the way to *server* into our errors.
+
+    Raises:
+        Unreachable: nobody answers in time, or not with a certificate that is trusted.
+        Misconfigured: the server cannot be asked at all.
+    """
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        raise Unreachable(
+            f"{server} shows a certificate that is not trusted here: {error}",
+            hint="If its authority is your own, name it in REQUESTS_CA_BUNDLE.",
+        ) from error
+    except requests.Timeout as error:
+        raise Unreachable(f"{server} does not answer in time.", hint=_POINT_ELSEWHERE) from error
+    except requests.ConnectionError as error:
+        raise Unreachable(
+            f"Nobody answers at {server}.",
+            hint=f"Start the server with `bonded serve`, or {_POINT_ELSEWHERE}",
+        ) from error
+    except requests.RequestException as error:
+        raise Misconfigured(f"Cannot ask {server}: {error}.") from error
 
 
 class Api:
@@ -145,8 +172,8 @@ class Api:
             raise NotSignedIn(
                 str(refusal),
                 hint=f"{self.server} does not accept [{self._tokens.account}]. Sign in again with "
-                "`bonded auth activate-service-account --key-file=FILE`, or choose another server "
-                "with `bonded config set core/server URL`.",
+                "`bonded auth login` or `bonded auth activate-service-account --key-file=FILE`, or "
+                "choose another server with `bonded config set core/server URL`.",
             ) from refusal
 
     def _send_once(
@@ -155,9 +182,10 @@ class Api:
         """Send one request with the token at hand and return the answer's message."""
         url = self.server + path
         token = self._tokens.get_token()
-        try:
-            # Redirects are not followed: they would carry the token, and a POST become a GET.
-            with self._session.request(
+        # Redirects are not followed: they would carry the token, and a POST become a GET.
+        with (
+            reaching(self.server),
+            self._session.request(
                 method,
                 url,
                 params=dict(query),
@@ -167,24 +195,9 @@ class Api:
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
                 allow_redirects=False,
                 stream=True,
-            ) as response:
-                return self._read(response, _content(response))
-        except requests.exceptions.SSLError as error:
-            raise Unreachable(
-                f"{self.server} shows a certificate that is not trusted here: {error}",
-                hint="If its authority is your own, name it in REQUESTS_CA_BUNDLE.",
-            ) from error
-        except requests.Timeout as error:
-            raise Unreachable(
-                f"{self.server} does not answer in time.", hint=_POINT_ELSEWHERE
-            ) from error
-        except requests.ConnectionError as error:
-            raise Unreachable(
-                f"Nobody answers at {self.server}.",
-                hint=f"Start the server with `bonded serve`, or {_POINT_ELSEWHERE}",
-            ) from error
-        except requests.RequestException as error:
-            raise Misconfigured(f"Cannot ask {self.server}: {error}.") from error
+            ) as response,
+        ):
+            return self._read(response, read_content(response))
 
     def _read(self, response: requests.Response, content: bytes) -> Message:
         """Return the message in *content*, or raise what it says went wrong."""
@@ -214,7 +227,7 @@ _POINT_ELSEWHERE = (
 )
 
 
-def _content(response: requests.Response) -> bytes:
+def read_content(response: requests.Response) -> bytes:
     """Return the body, up to a limit.
 
     Raises:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
-from bonded.client.accounts import Account, ServiceAccountKey, quoted
+from bonded.client.accounts import Account, Credential, ServiceAccountKey, SignIn, quoted
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
 from bonded.client.private_files import read_private, remove_private, write_private
 
@@ -90,6 +90,70 @@ class KeyTokens:
         """Do nothing: nothing is kept."""
 
 
+class SignInTokens:
+    """Tokens for a person's sign-in, by its refresh token (RFC 6749 §6).
+
+    The server does not replace a refresh token when it is used, so any number of processes may.
+    """
+
+    def __init__(self, sign_in: SignIn) -> None:
+        self._sign_in = sign_in
+
+    @property
+    def account(self) -> str:
+        """The person's address."""
+        return self._sign_in.email
+
+    def get_token(self) -> AccessToken:
+        """Fetch a new token from the server that the person signed in to.
+
+        Raises:
+            NotSignedIn: the sign-in has ended, or its refresh token cannot be had.
+            Unreachable: nobody answers.
+        """
+        from google.auth.external_account_authorized_user import Credentials  # noqa: PLC0415
+
+        sign_in = complete(self._sign_in)
+        return fetch_token(
+            Credentials.from_info(sign_in.info),  # type: ignore[no-untyped-call]
+            subject=f"the sign-in of [{self.account}]",
+            endpoint=sign_in.info["token_url"],
+            hint=f"Sign in again with `bonded auth login {self.account}`.",
+        )
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def complete(sign_in: SignIn) -> SignIn:
+    """Return *sign_in* with its refresh token, from the system's keyring if it is there.
+
+    Raises:
+        NotSignedIn: the keyring does not give it.
+    """
+    if sign_in.refresh_token:
+        return sign_in
+    from bonded.client.system_keyring import find_secret  # noqa: PLC0415 - seldom needed
+
+    secret = find_secret(sign_in.account)
+    if secret is None:
+        raise NotSignedIn(
+            f"The sign-in of [{sign_in.email}] is in the system's keyring, which does not give it.",
+            hint="Unlock the keyring, or sign in again from here with "
+            f"`bonded auth login {sign_in.email} --force`.",
+        )
+    return replace(sign_in, refresh_token=secret)
+
+
+def tokens_of(credential: Credential) -> TokenSource:
+    """Return what fetches tokens for *credential*."""
+    match credential:
+        case ServiceAccountKey():
+            return KeyTokens(credential)
+        case SignIn():
+            return SignInTokens(credential)
+
+
 def fetch_token(
     credentials: Any, *, subject: str, endpoint: str, hint: str, asks_elsewhere: bool = False
 ) -> AccessToken:
@@ -140,6 +204,8 @@ def _refusal(arguments: tuple[Any, ...], subject: str, endpoint: str, hint: str)
         )
     # RFC 6749 §5.2: a code, and perhaps a sentence.
     reason = body.get("error_description") or body["error"]
+    if body["error"] in {"temporarily_unavailable", "server_error"}:
+        return Unreachable(f"{endpoint} cannot answer now: {reason}", hint="Try again later.")
     return NotSignedIn(f"The server refuses {subject}: {reason}", hint=hint)
 
 
@@ -219,6 +285,13 @@ class CachedTokens:
             return AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
         except (ValueError, TypeError, KeyError, Misconfigured):
             return None
+
+
+def keep_token(directory: Path, account: Account, token: AccessToken) -> None:
+    """Keep a token that was had by the way, so that nobody needs to fetch it."""
+    kept = {"access_token": token.secret, "expires_at": token.expires_at}
+    with suppress(Misconfigured):
+        write_private(_token_path(directory, account), json.dumps(kept))
 
 
 def forget_tokens(directory: Path, account: Account) -> None:

@@ -12,7 +12,7 @@ from bonded.client.default_credentials import find_attached, find_default
 from bonded.client.environment import Environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.services import Service, belongs
-from bonded.client.tokens import AccessToken, CachedTokens, KeyTokens, TokenSource
+from bonded.client.tokens import AccessToken, CachedTokens, TokenSource, tokens_of
 
 # pip asks twice for each index. A server that is down need not be waited for twice.
 FAILURE_LIFE_S = 60.0
@@ -103,10 +103,10 @@ class Wallet:
         return accounts[0] if accounts else None
 
     def _open(self, account: Account) -> TokenSource:
-        key = self._accounts.find(account)
-        if key is None:
+        credential = self._accounts.find(account)
+        if credential is None:
             raise _nothing_for(account.server)
-        return KeyTokens(key)
+        return tokens_of(credential)
 
     def _get_token(self, account: Account, source: TokenSource) -> AccessToken:
         """Return a token of *source*, unless it has just failed to give one."""
@@ -149,6 +149,6 @@ def _is_shown_to(service: Service, pattern: str) -> bool:
 def _nothing_for(service: Service | str) -> NotSignedIn:
     return NotSignedIn(
         f"No credential here belongs to {service}.",
-        hint="Sign in with `bonded auth activate-service-account --key-file=FILE` and a key that "
-        "it issued.",
+        hint="Sign in with `bonded auth login --server=URL`, or with a key that it issued and "
+        "`bonded auth activate-service-account --key-file=FILE`.",
     )
