@@ -33,11 +33,6 @@ OWNERS_ONLY = {
     *("resourcemanager.organizations.getIamPolicy", "resourcemanager.organizations.setIamPolicy"),
     *("resourcemanager.projects.create", "resourcemanager.projects.delete"),
     *("resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"),
-    "resourcemanager.projects.list",
-    *("iam.serviceAccounts.create", "iam.serviceAccounts.delete"),
-    *("iam.serviceAccounts.get", "iam.serviceAccounts.list"),
-    *("iam.serviceAccountKeys.create", "iam.serviceAccountKeys.delete"),
-    "iam.serviceAccountKeys.list",
 }
 
 

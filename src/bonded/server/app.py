@@ -41,7 +41,7 @@ from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
 from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.signing import Schedule, SigningKeys
-from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
 from bonded.server.identity.workloads import Issuers, Workloads, check_provider
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from bonded.server.metadata.store import ServiceAccount
@@ -76,6 +76,7 @@ from bonded.server.web.routing import RouteTable
 from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -191,7 +192,12 @@ async def _assemble(
         has_downloads=settings.audit_downloads,
     )
 
-    accounts = Accounts(metadata, clock, partial(_make_key, settings.url))
+    accounts = Accounts(
+        metadata,
+        clock,
+        partial(_make_key, settings.url),
+        timedelta(seconds=settings.key_life_max_s) if settings.key_life_max_s else None,
+    )
     core_metadata = ByteCache(settings.core_metadata_cache_bytes)
     remotes = _remotes(settings, metadata, blobs, core_metadata, clock)
     administration = Administration(metadata, clock, remotes.probe)
@@ -234,6 +240,13 @@ async def _assemble(
                 clock,
                 partial(check_provider, is_private_allowed=settings.private_issuers),
             )
+        ),
+        credentials=CredentialsApi(
+            accounts,
+            tokens,
+            IdTokenIssuer(signing_keys, clock, settings.url),
+            timedelta(seconds=settings.token_life_max_s),
+            clock,
         ),
     )
     audited = Audited(trail, _addresses(settings))
@@ -300,7 +313,9 @@ def _open_blobs(settings: Settings) -> BlobStore:
     return DirectoryBlobStore(settings.data_dir, cache_bytes=settings.blob_cache_bytes)
 
 
-def _make_key(server_url: str, account: ServiceAccount) -> tuple[keys.KeyPair, str]:
+def _make_key(
+    server_url: str, account: ServiceAccount, universe_domain: str
+) -> tuple[keys.KeyPair, str]:
     pair = keys.make_key_pair()
     text = keys.key_file(
         project=account.project,
@@ -308,6 +323,7 @@ def _make_key(server_url: str, account: ServiceAccount) -> tuple[keys.KeyPair, s
         unique_id=account.unique_id,
         pair=pair,
         server_url=server_url,
+        universe_domain=universe_domain,
     )
     return pair, text
 

@@ -83,6 +83,9 @@ class Settings:
     token_life_max_s: int = _setting(
         12 * 3600, "longest life that an access token may be asked for, in seconds"
     )
+    key_life_max_s: int = _setting(
+        0, "longest life of a new service-account key, in seconds. 0: keys need not expire"
+    )
     signing_key_period_s: int = _setting(
         30 * 86_400, "how long one key signs tokens before the next one does, in seconds"
     )
@@ -211,8 +214,9 @@ def _parse(name: str, value: object, default: object) -> object:
         try:
             number = int(str(value))
         except ValueError:
-            number = 0
-        if number <= 0:
+            number = -1
+        # 0 is for settings where it is the default, and says what it means.
+        if number < 0 or (number == 0 and default):
             raise SettingsError(f"{name} must be a whole number above 0, not {value!r}.")
         return number
     if not isinstance(value, str):

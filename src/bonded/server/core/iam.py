@@ -48,10 +48,20 @@ class Permission(enum.StrEnum):
 
     ACCOUNT_CREATE = "iam.serviceAccounts.create"
     ACCOUNT_DELETE = "iam.serviceAccounts.delete"
+    ACCOUNT_DISABLE = "iam.serviceAccounts.disable"
+    ACCOUNT_ENABLE = "iam.serviceAccounts.enable"
     ACCOUNT_GET = "iam.serviceAccounts.get"
+    ACCOUNT_GET_ACCESS_TOKEN = "iam.serviceAccounts.getAccessToken"  # noqa: S105 - a permission
+    ACCOUNT_GET_ID_TOKEN = "iam.serviceAccounts.getOpenIdToken"  # noqa: S105 - a permission
+    ACCOUNT_GET_POLICY = "iam.serviceAccounts.getIamPolicy"
     ACCOUNT_LIST = "iam.serviceAccounts.list"
+    ACCOUNT_SET_POLICY = "iam.serviceAccounts.setIamPolicy"
+    ACCOUNT_UPDATE = "iam.serviceAccounts.update"
     KEY_CREATE = "iam.serviceAccountKeys.create"
     KEY_DELETE = "iam.serviceAccountKeys.delete"
+    KEY_DISABLE = "iam.serviceAccountKeys.disable"
+    KEY_ENABLE = "iam.serviceAccountKeys.enable"
+    KEY_GET = "iam.serviceAccountKeys.get"
     KEY_LIST = "iam.serviceAccountKeys.list"
 
     POOL_CREATE = "iam.workloadIdentityPools.create"
@@ -99,6 +109,38 @@ _ADMIN = _WRITER | {
     Permission.REPOSITORY_UPDATE,
 }
 
+_ACCOUNT_USER = frozenset(
+    {
+        Permission.ACCOUNT_GET,
+        Permission.ACCOUNT_LIST,
+        Permission.PROJECT_GET,
+        Permission.PROJECT_LIST,
+    }
+)
+_ACCOUNT_VIEWER = _ACCOUNT_USER | {
+    Permission.ACCOUNT_GET_POLICY,
+    Permission.KEY_GET,
+    Permission.KEY_LIST,
+}
+_ACCOUNT_ADMIN = _ACCOUNT_USER | {
+    Permission.ACCOUNT_CREATE,
+    Permission.ACCOUNT_DELETE,
+    Permission.ACCOUNT_DISABLE,
+    Permission.ACCOUNT_ENABLE,
+    Permission.ACCOUNT_GET_POLICY,
+    Permission.ACCOUNT_SET_POLICY,
+    Permission.ACCOUNT_UPDATE,
+}
+_KEY_ADMIN = _ACCOUNT_USER | {
+    Permission.KEY_CREATE,
+    Permission.KEY_DELETE,
+    Permission.KEY_DISABLE,
+    Permission.KEY_ENABLE,
+    Permission.KEY_GET,
+    Permission.KEY_LIST,
+}
+_TOKENS = frozenset({Permission.ACCOUNT_GET_ACCESS_TOKEN, Permission.ACCOUNT_GET_ID_TOKEN})
+
 _POOL_VIEWER = frozenset(
     {
         Permission.POOL_GET,
@@ -124,15 +166,25 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         # repoAdmin is writer plus the deletions, which have no routes yet.
         "roles/artifactregistry.repoAdmin": _WRITER,
         "roles/artifactregistry.admin": _ADMIN,
+        "roles/iam.serviceAccountAdmin": _ACCOUNT_ADMIN,
+        "roles/iam.serviceAccountKeyAdmin": _KEY_ADMIN,
+        "roles/iam.serviceAccountOpenIdTokenCreator": frozenset({Permission.ACCOUNT_GET_ID_TOKEN}),
+        "roles/iam.serviceAccountTokenCreator": _ACCOUNT_USER | _TOKENS,
+        "roles/iam.serviceAccountUser": _ACCOUNT_USER,
+        "roles/iam.serviceAccountViewer": _ACCOUNT_VIEWER,
+        "roles/iam.workloadIdentityUser": _TOKENS
+        | {Permission.ACCOUNT_GET, Permission.ACCOUNT_LIST},
         "roles/iam.workloadIdentityPoolViewer": _POOL_VIEWER,
         "roles/iam.workloadIdentityPoolAdmin": _POOL_ADMIN,
         OWNER: frozenset(Permission),
     }
 )
-"""Predefined roles; their names and contents are Artifact Registry's (gar.md §3.1)."""
+"""Predefined roles; names and contents are Artifact Registry's and IAM's (gar.md §3.1)."""
 
 
-_READING = frozenset({"get", "list", "getIamPolicy", "downloadArtifacts"})
+_READING = frozenset(
+    {"get", "list", "getIamPolicy", "downloadArtifacts", "readViaVirtualRepository"}
+)
 """Last words of permissions that change nothing and hand out no credential."""
 
 
@@ -284,13 +336,14 @@ class Policy:
             )
 
 
-def has_owner(policy: Policy | None, *, besides: str = "") -> bool:
-    """Say whether *policy*, the server's, lets somebody do everything, *besides* one member."""
-    return policy is not None and any(
-        member.startswith(_SIGN_IN) and member != besides
+def owners(policy: Policy) -> tuple[str, ...]:
+    """Return those who can sign in and whom *policy*, the server's, lets do everything."""
+    return tuple(
+        member
         for binding in policy.bindings
         if binding.role == OWNER
         for member in binding.members
+        if member.startswith(_SIGN_IN)
     )
 
 

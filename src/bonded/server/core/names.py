@@ -110,6 +110,22 @@ def account_email(account_id: str, project: str) -> str:
     return f"{account_id}@{project}.{ACCOUNT_DOMAIN}"
 
 
+_ACCOUNT_EMAIL = re.compile(
+    rf"{_ACCOUNT_ID.pattern}@({_PROJECT_ID.pattern})\.{re.escape(ACCOUNT_DOMAIN)}"
+)
+
+
+def account_resource(project: str, email: str) -> str | None:
+    """Return the full resource name of a service account; None if it can be none of *project*'s.
+
+    A *project* of `-` is whichever one the address names, as Google has it.
+    """
+    named = _ACCOUNT_EMAIL.fullmatch(email)
+    if named is None or project not in ("-", named[1]):
+        return None
+    return f"projects/{named[1]}/serviceAccounts/{email}"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class RepositoryName:
     """`projects/P/locations/L/repositories/R`."""

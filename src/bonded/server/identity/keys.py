@@ -10,13 +10,19 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import quote
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bonded.server.core.errors import Rejected
+
 KEY_BITS = 2048
+UPLOADED_BITS_MAX = 4096
+FOR_EVER_YEAR = 9999
 PRIVATE_PEM_LENGTH_MAX = 2000
 """A key of 2048 bits takes 1,700; larger ones cost seconds to check, and are not ours."""
 _KEY_ID = re.compile(r"[0-9a-f]{40}")
@@ -44,7 +50,7 @@ def make_key_pair() -> KeyPair:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return KeyPair(secrets.token_hex(20), private.decode(), _public_pem(key))
+    return KeyPair(secrets.token_hex(20), private.decode(), _public_pem(key.public_key()))
 
 
 def public_half(private_key_pem: str) -> str | None:
@@ -55,14 +61,69 @@ def public_half(private_key_pem: str) -> str | None:
         key = serialization.load_pem_private_key(private_key_pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    return _public_pem(key) if isinstance(key, rsa.RSAPrivateKey) else None
+    return _public_pem(key.public_key()) if isinstance(key, rsa.RSAPrivateKey) else None
 
 
-def key_file(*, project: str, email: str, unique_id: str, pair: KeyPair, server_url: str) -> str:
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The public half of a key pair that its owner has made."""
+
+    pem: str
+    expires_at: datetime | None = None
+    """Until when its certificate says that it is valid."""
+
+
+def read_public_key(text: str) -> PublicKey:
+    """Read a public RSA key, bare or in an X.509 certificate, in PEM.
+
+    Raises:
+        Rejected: it is none, or too short to be safe or too long to be quick.
+    """
+    expires_at = None
+    try:
+        if "BEGIN CERTIFICATE" in text:
+            certificate = x509.load_pem_x509_certificate(text.encode())
+            key, expires_at = certificate.public_key(), certificate.not_valid_after_utc
+        else:
+            key = serialization.load_pem_public_key(text.encode())  # type: ignore[assignment]
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Rejected(
+            "The public key cannot be read",
+            hint="Send an RSA public key, or an X.509 certificate with one, in PEM.",
+        ) from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise Rejected("The public key is not an RSA key", hint="Keys sign with RS256.")
+    if not KEY_BITS <= key.key_size <= UPLOADED_BITS_MAX:
+        raise Rejected(
+            f"The public key has {key.key_size} bits",
+            hint=f"Use one of {KEY_BITS} to {UPLOADED_BITS_MAX} bits.",
+        )
+    if expires_at is not None and expires_at.year == FOR_EVER_YEAR:
+        # 99991231235959Z says that there is no end (RFC 5280 §4.1.2.5).
+        expires_at = None
+    return PublicKey(_public_pem(key), expires_at)
+
+
+def count_bits(public_key_pem: str) -> int:
+    """Return the size of a public RSA key that we keep."""
+    key = serialization.load_pem_public_key(public_key_pem.encode())
+    return key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
+
+
+def key_file(
+    *,
+    project: str,
+    email: str,
+    unique_id: str,
+    pair: KeyPair,
+    server_url: str,
+    universe_domain: str,
+) -> str:
     """Return Google's key file for *pair*, with this server in the places of Google's.
 
-    Its `token_uri` is where google-auth then asks for tokens; `universe_domain`
-    is Google's own, because gcloud refuses others (gar.md §6.1).
+    Its `token_uri` is where google-auth then asks for tokens, if *universe_domain*
+    is Google's own. With any other it asks nobody and signs its own (gar.md §5.3);
+    but gcloud refuses such files (gar.md §6.1).
     """
     return json.dumps(
         {
@@ -76,15 +137,13 @@ def key_file(*, project: str, email: str, unique_id: str, pair: KeyPair, server_
             "token_uri": f"{server_url}/token",
             "auth_provider_x509_cert_url": f"{server_url}/.well-known/jwks.json",
             "client_x509_cert_url": f"{server_url}/robot/v1/metadata/x509/{quote(email, safe='')}",
-            "universe_domain": "googleapis.com",
+            "universe_domain": universe_domain,
         },
         indent=2,
     )
 
 
-def _public_pem(key: rsa.RSAPrivateKey) -> str:
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode()
-    )
+def _public_pem(key: rsa.RSAPublicKey) -> str:
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()

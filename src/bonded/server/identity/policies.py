@@ -11,7 +11,7 @@ from bonded.server.metadata.store import MetadataStore, Transaction
 REMEMBERED_MAX = 4096
 
 Resource = str | RepositoryName
-"""`organizations/bonded`, `projects/P`, or a repository."""
+"""`organizations/bonded`, `projects/P`, `projects/P/serviceAccounts/S`, or a repository."""
 
 
 class PolicyBook:
@@ -44,4 +44,8 @@ async def _lineage(tx: Transaction, resource: Resource) -> list[str]:
         # Pools name their project by its number, as Google's do; policies hang on its id.
         project = await tx.projects.find_numbered(int(number))
         return [ORGANIZATION] if project is None else [ORGANIZATION, f"projects/{project.id}"]
-    return [ORGANIZATION] if resource == ORGANIZATION else [ORGANIZATION, resource]
+    if resource == ORGANIZATION:
+        return [ORGANIZATION]
+    # A project, or something right below one, such as a service account.
+    above = "/".join(resource.split("/", 2)[:2])
+    return list(dict.fromkeys((ORGANIZATION, above, resource)))

@@ -123,6 +123,35 @@ class TokenIssuer:
         return found
 
 
+class IdTokenIssuer:
+    """Signs ID tokens, which tell others who somebody is (OpenID Connect Core §2).
+
+    This server does not accept them: they are not access tokens.
+    """
+
+    def __init__(self, keys: SigningKeys, clock: Clock, url: str) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._url = url
+
+    def issue(
+        self, subject: str, audience: str, life: timedelta, claims: Mapping[str, object]
+    ) -> str:
+        """Return an ID token about *subject*, whose number never changes hands."""
+        now = int(self._clock().timestamp())
+        key = self._keys.current()
+        said = {
+            **claims,
+            "iss": self._url,
+            "sub": subject,
+            "aud": audience,
+            "iat": now,
+            "exp": now + int(life.total_seconds()),
+        }
+        header = {"alg": ALGORITHM, "typ": "JWT", "kid": key.kid}
+        return jwt.encode(header, said, key, algorithms=[ALGORITHM])
+
+
 def header_of(text: str) -> dict[str, Any]:
     """Return the header of a JWT that nobody has verified yet; empty if it is none."""
     try:

@@ -86,6 +86,7 @@ class Administration:
         async with self._metadata.transaction() as tx:
             # Takes the lock on access: what is asked after it stays true until the commit.
             await tx.policies.remove(f"projects/{project_id}")
+            await tx.policies.remove_below(f"projects/{project_id}")
             await tx.projects.hold(project_id)
             if not await tx.projects.is_empty(project_id):
                 raise Conflict(

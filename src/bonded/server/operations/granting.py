@@ -1,16 +1,17 @@
-"""Granting: reading and replacing the policies of the server, of projects and of repositories."""
+"""Granting: reading and replacing policies: the server's, projects', repositories', accounts'."""
 
 from __future__ import annotations
 
 from bonded.server.core.audit import note
 from bonded.server.core.errors import Conflict, NotFound
-from bonded.server.core.iam import ORGANIZATION, OWNER, Policy, has_owner
+from bonded.server.core.iam import ORGANIZATION, OWNER, Policy, owners
 from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 NEVER_SET = "ACAB"
 """The etag of a policy that nobody has set yet, as Google's is (gar.md §3.4)."""
 
+ACCOUNTS = "/serviceAccounts/"
 Resource = str | RepositoryName
 
 
@@ -70,17 +71,32 @@ async def keep_owner(tx: Transaction, *, besides: str = "") -> None:
     Raises:
         Conflict: nobody would own the server.
     """
-    if not has_owner(await tx.policies.find(ORGANIZATION), besides=besides):
-        raise Conflict(
-            f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
-            hint="Grant that role to another account first.",
-        )
+    policy = await tx.policies.find(ORGANIZATION)
+    for member in () if policy is None else owners(policy):
+        if member != besides and await _may_sign_in(tx, member):
+            return
+    raise Conflict(
+        f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
+        hint="Grant that role to another account first.",
+    )
+
+
+async def _may_sign_in(tx: Transaction, member: str) -> bool:
+    kind, _, email = member.partition(":")
+    if kind != "serviceAccount":
+        return True
+    account = await tx.accounts.find(email)
+    return account is not None and not account.is_disabled
 
 
 async def _require(tx: Transaction, resource: Resource) -> None:
     if isinstance(resource, RepositoryName):
         if await tx.repositories.find(resource) is None:
             raise NotFound(f"Repository {resource} does not exist")
+    elif ACCOUNTS in resource:
+        email = resource.partition(ACCOUNTS)[2]
+        if await tx.accounts.find(email) is None:
+            raise NotFound(f"Service account {email} does not exist")
     elif resource != ORGANIZATION:
         project = resource.removeprefix("projects/")
         if await tx.projects.find(project) is None:
@@ -90,5 +106,8 @@ async def _require(tx: Transaction, resource: Resource) -> None:
 async def _hold(tx: Transaction, resource: Resource) -> None:
     if isinstance(resource, RepositoryName):
         await tx.repositories.hold(resource)
+    elif ACCOUNTS in resource:
+        # Whoever removes an account waits for the lock on access, which we have.
+        await _require(tx, resource)
     elif resource != ORGANIZATION:
         await tx.projects.hold(resource.removeprefix("projects/"))

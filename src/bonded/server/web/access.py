@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
 from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
-from bonded.server.core.names import RepositoryName, is_project_id, is_project_number
+from bonded.server.core.names import (
+    RepositoryName,
+    account_resource,
+    is_project_id,
+    is_project_number,
+)
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
@@ -87,6 +92,8 @@ class Access:
 def _service(resource: str | RepositoryName) -> str:
     if isinstance(resource, RepositoryName):
         return "artifactregistry.googleapis.com"
+    if "/serviceAccounts/" in resource:
+        return "iam.googleapis.com"
     return "cloudresourcemanager.googleapis.com"
 
 
@@ -98,6 +105,10 @@ def resource_of(
     if project is None:
         return ORGANIZATION, None
     repository = params.get("repository")
+    if "account" in params:
+        named = account_resource(project, params["account"])
+        if named is not None:
+            return named, None
     if repository is None:
         is_one = is_project_id(project) or is_project_number(project)
         return f"projects/{project if is_one else NOWHERE}", None

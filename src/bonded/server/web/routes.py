@@ -13,6 +13,7 @@ from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -52,6 +53,7 @@ def route_table(
     repositories: RepositoriesApi,
     policies: PoliciesApi,
     accounts: AccountsApi,
+    credentials: CredentialsApi,
     pools: PoolsApi,
 ) -> RouteTable:
     """Return the table that decides every request."""
@@ -104,8 +106,20 @@ def route_table(
             Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE, K.ACT, f"{IAM}.CreateServiceAccount"),
             Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST, K.READ, f"{IAM}.ListServiceAccounts"),
             Endpoint("GET", ACCOUNT, accounts.get, P.ACCOUNT_GET, K.READ, f"{IAM}.GetServiceAccount"),
+            Endpoint("PATCH", ACCOUNT, accounts.update, P.ACCOUNT_UPDATE, K.ACT, f"{IAM}.PatchServiceAccount"),
+            Endpoint("POST", f"{ACCOUNT}:disable", accounts.disable, P.ACCOUNT_DISABLE, K.ACT, f"{IAM}.DisableServiceAccount"),
+            Endpoint("POST", f"{ACCOUNT}:enable", accounts.enable, P.ACCOUNT_ENABLE, K.ACT, f"{IAM}.EnableServiceAccount"),
+            Endpoint("GET", f"{ACCOUNT}:getIamPolicy", policies.get, P.ACCOUNT_GET_POLICY, K.READ, f"{IAM}.GetIAMPolicy"),
+            Endpoint("POST", f"{ACCOUNT}:getIamPolicy", policies.get, P.ACCOUNT_GET_POLICY, K.READ, f"{IAM}.GetIAMPolicy"),
+            Endpoint("POST", f"{ACCOUNT}:setIamPolicy", policies.set, P.ACCOUNT_SET_POLICY, K.ACT, f"{IAM}.SetIAMPolicy"),
+            Endpoint("POST", f"{ACCOUNT}:generateAccessToken", credentials.generate_access_token, P.ACCOUNT_GET_ACCESS_TOKEN, K.SIGN_IN, "GenerateAccessToken"),
+            Endpoint("POST", f"{ACCOUNT}:generateIdToken", credentials.generate_id_token, P.ACCOUNT_GET_ID_TOKEN, K.SIGN_IN, "GenerateIdToken"),
             Endpoint("DELETE", ACCOUNT, accounts.delete, P.ACCOUNT_DELETE, K.ACT, f"{IAM}.DeleteServiceAccount"),
             Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE, K.ACT, f"{IAM}.CreateServiceAccountKey"),
+            Endpoint("POST", f"{ACCOUNT}/keys:upload", accounts.upload_key, P.KEY_CREATE, K.ACT, f"{IAM}.UploadServiceAccountKey"),
+            Endpoint("GET", f"{ACCOUNT}/keys/{{key}}", accounts.get_key, P.KEY_GET, K.READ, f"{IAM}.GetServiceAccountKey"),
+            Endpoint("POST", f"{ACCOUNT}/keys/{{key}}:disable", accounts.disable_key, P.KEY_DISABLE, K.ACT, f"{IAM}.DisableServiceAccountKey"),
+            Endpoint("POST", f"{ACCOUNT}/keys/{{key}}:enable", accounts.enable_key, P.KEY_ENABLE, K.ACT, f"{IAM}.EnableServiceAccountKey"),
             Endpoint("GET", f"{ACCOUNT}/keys", accounts.list_keys, P.KEY_LIST, K.READ, f"{IAM}.ListServiceAccountKeys"),
             Endpoint("DELETE", f"{ACCOUNT}/keys/{{key}}", accounts.delete_key, P.KEY_DELETE, K.ACT, f"{IAM}.DeleteServiceAccountKey"),
             # IAM: workload identity pools and their providers.

@@ -108,6 +108,12 @@ class SqlPolicies:
         await advance(self._connection, ACCESS)
         await self._connection.execute(delete(_policies).where(_policies.c.resource == resource))
 
+    async def remove_below(self, resource: str) -> None:
+        """Forget the policies of everything below a resource that is gone."""
+        await advance(self._connection, ACCESS)
+        below = _policies.c.resource.startswith(f"{resource}/", autoescape=True)
+        await self._connection.execute(delete(_policies).where(below))
+
 
 def _policy(row: Row[tuple[object, ...]]) -> Policy:
     bindings = tuple(Binding(role, tuple(members)) for role, members in row.bindings)
@@ -159,10 +165,18 @@ class SqlAccounts:
         )
         return tuple(_account(row) for row in await self._connection.execute(query))
 
-    async def update(self, account: ServiceAccount) -> None:
-        """Replace what can change of an account. Raises NotFound."""
+    async def hold(self, email: str) -> ServiceAccount:
+        """Return an account that stays as it is until the transaction ends. Raises NotFound."""
         await advance(self._connection, ACCESS)
-        changed = await self._connection.execute(
+        found = await self.find(email)
+        if found is None:
+            raise NotFound(f"Service account {email} does not exist")
+        return found
+
+    async def update(self, account: ServiceAccount) -> None:
+        """Replace what can change of an account that is held."""
+        await advance(self._connection, ACCESS)
+        await self._connection.execute(
             update(_accounts)
             .where(_accounts.c.email == account.email)
             .values(
@@ -171,8 +185,6 @@ class SqlAccounts:
                 is_disabled=account.is_disabled,
             )
         )
-        if not changed.rowcount:
-            raise NotFound(f"Service account {account.email} does not exist")
 
     async def remove(self, email: str) -> None:
         """Remove the account and its keys. Raises NotFound."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bonded.server.core.errors import Rejected
+from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.iam import ORGANIZATION, Binding, Policy
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import RepositoryName, account_resource
 from bonded.server.operations.granting import Granting
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import wire
@@ -38,7 +38,15 @@ def _resource(call: Call) -> str | RepositoryName:
     if call.repository is not None:
         return call.repository
     project = call.params.get("project")
-    return ORGANIZATION if project is None else f"projects/{project}"
+    if project is None:
+        return ORGANIZATION
+    account = call.params.get("account")
+    if account is None:
+        return f"projects/{project}"
+    resource = account_resource(project, account)
+    if resource is None:
+        raise NotFound(f"Service account {account[:120]} does not exist")
+    return resource
 
 
 def _parse(resource: str, body: dict[str, Any]) -> Policy:

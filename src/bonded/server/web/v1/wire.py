@@ -10,7 +10,7 @@ import binascii
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from bonded.server.core.errors import Rejected
@@ -48,16 +48,57 @@ def parse_enum(value: object, names: Mapping[str, int], field: str) -> str:
     raise Rejected(f"{field} has the unknown value {str(value)[:80]!r}; use {', '.join(names)}")
 
 
-def parse_text(body: Mapping[str, Any], field: str) -> str:
+def parse_text(body: Mapping[str, Any], field: str, length_max: int = TEXT_LENGTH_MAX) -> str:
     """Return a text field of a request, "" if it is absent. Raises Rejected."""
     value = body.get(field)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
-        raise Rejected(f"{field} must be a string of at most {TEXT_LENGTH_MAX} characters")
+    if not isinstance(value, str) or len(value) > length_max:
+        raise Rejected(f"{field} must be a string of at most {length_max} characters")
     if "\0" in value:
         raise Rejected(f"{field} must not hold a NUL character")
     return value
+
+
+def parse_strings(body: Mapping[str, Any], field: str) -> list[str]:
+    """Return a list of texts in a request, [] if it is absent. Raises Rejected."""
+    value = body.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise Rejected(f"{field} must be a list of strings")
+    return value
+
+
+def parse_timestamp(body: Mapping[str, Any], field: str) -> datetime | None:
+    """Return a moment in a request (RFC 3339), None if it is absent. Raises Rejected."""
+    text = parse_text(body, field)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Rejected(f"{field} must be a moment such as 2030-01-31T00:00:00Z, not {text[:80]!r}")
+
+
+def parse_duration(body: Mapping[str, Any], field: str, longest: timedelta) -> timedelta | None:
+    """Return a duration in a request, as protobuf writes it (`900s`), None if it is absent.
+
+    Raises:
+        Rejected: it is none, or longer than *longest*.
+    """
+    text = parse_text(body, field)
+    if not text:
+        return None
+    longest_s = int(longest.total_seconds())
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?s", text) or float(text[:-1]) < 1:
+        raise Rejected(f"{field} must be seconds such as 900s, not {text[:80]!r}")
+    if float(text[:-1]) > longest_s:
+        raise Rejected(f"{field} must not be more than {longest_s}s, as the server is set up")
+    return timedelta(seconds=int(float(text[:-1])))
 
 
 def parse_object(body: Mapping[str, Any], field: str) -> dict[str, Any]:

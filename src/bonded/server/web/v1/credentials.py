@@ -1,0 +1,88 @@
+"""IAM Credentials v1: tokens of a service account for who may act as it (gar.md §5.6, §6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Rejected
+from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
+from bonded.server.metadata.store import ServiceAccount
+from bonded.server.operations.accounts import Accounts
+from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.v1 import wire
+
+LIFE = timedelta(hours=1)
+NO_STORE = ((b"cache-control", b"no-store"),)
+
+
+class CredentialsApi:
+    """Issues tokens of service accounts to those whom the route's permission lets have them."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        tokens: TokenIssuer,
+        id_tokens: IdTokenIssuer,
+        life_max: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._accounts = accounts
+        self._tokens = tokens
+        self._id_tokens = id_tokens
+        self._life_max = life_max
+        self._clock = clock
+
+    async def generate_access_token(self, call: Call) -> Answer:
+        """Answer with an access token of the account, which ends with the account.
+
+        Scopes are accepted and change nothing: what a token may do is up to policies.
+        """
+        body = await call.json()
+        _refuse_delegates(body)
+        wire.parse_strings(body, "scope")
+        life = wire.parse_duration(body, "lifetime", self._life_max) or LIFE
+        account = await self._live_account(call)
+        token, life_s = self._tokens.issue(
+            f"serviceAccount:{account.email}",
+            f"account:{account.email}",
+            # Whoever came with a limited token does not get an unlimited one.
+            limits=call.principal.limits,
+            life=life,
+        )
+        expires_at = self._clock() + timedelta(seconds=life_s)
+        view = {"accessToken": token, "expireTime": wire.timestamp(expires_at)}
+        return json_reply(view, headers=NO_STORE)
+
+    async def generate_id_token(self, call: Call) -> Answer:
+        """Answer with an ID token about the account, for the audience that the body names."""
+        body = await call.json()
+        _refuse_delegates(body)
+        audience = wire.parse_text(body, "audience")
+        if not audience:
+            raise Rejected("audience is missing", hint="Name who will read the ID token.")
+        account = await self._live_account(call)
+        claims: dict[str, object] = {"azp": account.unique_id}
+        if body.get("includeEmail"):
+            claims |= {"email": account.email, "email_verified": True}
+        token = self._id_tokens.issue(account.unique_id, audience, LIFE, claims)
+        return json_reply({"token": token}, headers=NO_STORE)
+
+    async def _live_account(self, call: Call) -> ServiceAccount:
+        account = await self._accounts.get(call.params["project"], call.params["account"])
+        if account.is_disabled:
+            raise Rejected(
+                f"The service account {account.email} is disabled",
+                hint="Enable it, or act as another.",
+            )
+        return account
+
+
+def _refuse_delegates(body: Mapping[str, Any]) -> None:
+    if wire.parse_strings(body, "delegates"):
+        raise Rejected(
+            "delegates are not available",
+            hint="Grant roles/iam.serviceAccountTokenCreator on the account to who asks, directly.",
+        )
