@@ -22,7 +22,7 @@ def serve(
     given = {"data_dir": data_dir, "listen": listen, "public_url": public_url}
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
-        from bonded.server.app import serve as run  # noqa: PLC0415 - only here is the server needed
+        from bonded.server.serving import serve as run  # noqa: PLC0415 - only here is the server needed
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "bonded":
             raise

@@ -1,0 +1,168 @@
+"""Runs the registry as a process: listens, says where it is, and ends soon when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import uvloop
+from granian.constants import Interfaces
+from granian.server.embed import Server as HttpServer
+
+from bonded.server import settings as configuration
+from bonded.server.app import ADMIN_KEY, build
+from bonded.server.core.errors import BondedError
+from bonded.server.identity.private_files import write_private
+from bonded.server.settings import Settings, SettingsError
+
+CONNECTIONS_WAITING_MAX = 1024
+REQUESTS_AT_ONCE_MAX = 16_384
+"""Beyond, connections wait; far above what clients that trickle can hold for a minute."""
+STOP_MAX_S = 5
+"""How long requests that are under way may take when the server is told to stop."""
+
+_log = logging.getLogger("bonded.server")
+
+
+def serve(options: Mapping[str, str], config: Path | None = None) -> None:
+    """Run the registry until it is told to stop (SIGTERM, SIGINT).
+
+    Raises:
+        SystemExit: it cannot start; the message says why.
+    """
+    try:
+        settings = configuration.load(options, config)
+        # Metadata, private packages and keys: nobody else on this machine reads them.
+        os.umask(0o077)
+        _check_address(settings)
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        )
+        logging.getLogger("alembic").setLevel("WARNING")
+        uvloop.run(_serve(settings))
+    except (SettingsError, BondedError) as error:
+        sys.exit(f"bonded: {error}")
+    except OSError as error:
+        sys.exit(f"bonded: cannot start: {error.strerror}: {error.filename}")
+
+
+def _check_address(settings: Settings) -> None:
+    # Granian binds with SO_REUSEPORT: two servers could share a port, and the kernel
+    # would deal connections to both.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.listen}: {error.strerror}. Choose another with --listen."
+        ) from error
+
+
+async def _serve(settings: Settings) -> None:
+    registry = await build(settings)
+    # What is loaded now stays: the garbage collector need not look at it ever again.
+    gc.freeze()
+    _follow_public_url(settings)
+    server = HttpServer(
+        registry.application,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=CONNECTIONS_WAITING_MAX,
+        backpressure=REQUESTS_AT_ONCE_MAX,
+        log_enabled=False,
+    )
+    sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))
+    sys.stdout.flush()
+    every = timedelta(seconds=settings.collect_every_s)
+    background = [
+        asyncio.create_task(registry.collector.run(every)),
+        asyncio.create_task(registry.signing_keys.run()),
+        asyncio.create_task(registry.trail.run()),
+        asyncio.create_task(registry.remotes.run()),
+    ]
+    try:
+        await _run(server)
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        await registry.close()
+
+
+async def _run(server: HttpServer) -> None:
+    """Serve until told to stop; then give the requests under way some time, and go."""
+    loop = asyncio.get_running_loop()
+    serving = asyncio.ensure_future(server.serve())
+
+    def stop() -> None:
+        server.stop()  # type: ignore[no-untyped-call]
+        # Granian waits for a stalled client for ever.
+        loop.call_later(STOP_MAX_S, serving.cancel)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()
+
+
+def _follow_public_url(settings: Settings) -> None:
+    """Point the administrator's key file at where this server now is, if it is still here."""
+    path = settings.data_dir / ADMIN_KEY
+    try:
+        key = json.loads(path.read_text())
+        token_uri = f"{settings.url}/token"
+        if key["token_uri"] == token_uri:
+            return
+        key["token_uri"] = token_uri
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    write_private(path, json.dumps(key, indent=2))
+    _log.info("%s now points at %s", path, token_uri)
+
+
+def welcome(settings: Settings, *, is_first_start: bool) -> str:
+    """Return what a person reads when the server has started: where it is, and what to paste."""
+    data_dir = settings.data_dir.resolve()
+    url = f"{settings.url}/{settings.first_project}/{settings.first_repository}"
+    index = f"{url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
+    # In full, for the shell this is pasted into need not have the server's environment.
+    bonded = Path(sys.executable).with_name("bonded")
+    first = f"""
+This was the first start. It made the project {settings.first_project} with the repository
+{settings.first_repository}, and {data_dir / ADMIN_KEY},
+the key of the account that owns the server.
+"""
+    return f"""\
+Bonded is running at {settings.url}, data in {data_dir}.
+{first if is_first_start else ""}
+Publish and install from another shell:
+
+  {bonded} auth activate-service-account --key-file={data_dir / ADMIN_KEY}
+  export TOKEN="$({bonded} auth print-access-token)"
+
+  export TWINE_USERNAME=oauth2accesstoken TWINE_PASSWORD="$TOKEN"
+  twine upload --repository-url {url}/ dist/*
+
+  export UV_PUBLISH_USERNAME=oauth2accesstoken UV_PUBLISH_PASSWORD="$TOKEN"
+  uv publish --publish-url {url}/
+
+  export PIP_INDEX_URL="{index}"
+  pip install PACKAGE
+
+Settings for each tool (pip, uv, poetry, pdm, twine):
+
+  {bonded} artifacts print-settings python --repository={settings.first_repository} --tool=uv
+"""
