@@ -28,6 +28,7 @@ PLACES = {
     "account": "absent@my-project.iam.gserviceaccount.com",
     "key": "0" * 40,
     "pool": "absent-pool",
+    "publisher": "absent",
     "provider": "absent-provider",
 }
 
@@ -37,6 +38,7 @@ CALLERS: dict[str, str | None] = {
     "writer": "roles/artifactregistry.writer",
     "repoAdmin": "roles/artifactregistry.repoAdmin",
     "admin": "roles/artifactregistry.admin",
+    "uploader": "roles/bonded.uploader",
     "pool viewer": "roles/iam.workloadIdentityPoolViewer",
     "pool admin": "roles/iam.workloadIdentityPoolAdmin",
     "owner": "roles/owner",
@@ -148,7 +150,9 @@ def _table(endpoints: tuple[Endpoint, ...]) -> Iterator[Row]:
 
 ALL = "reader, writer, repoAdmin, admin, owner"
 SEES_PROJECTS = "reader, writer, repoAdmin, admin, pool viewer, pool admin, owner"
-PUBLIC = f"{SEES_PROJECTS}, other repository's reader, nobody's friend, anonymous"
+UPLOADERS = "writer, repoAdmin, admin, uploader, owner"
+EVERYBODY = "reader, writer, repoAdmin, admin, uploader, pool viewer, pool admin, owner"
+PUBLIC = f"{EVERYBODY}, other repository's reader, nobody's friend, anonymous"
 R = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
 W = "/v1/projects/{project}/locations/global/workloadIdentityPools"
 A = "/v1/projects/{project}/serviceAccounts/{account}"
@@ -166,17 +170,24 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", "/.well-known/oauth-authorization-server", PUBLIC),
         ("GET", "/.well-known/openid-configuration", PUBLIC),
         ("POST", "/v1/token", PUBLIC),
+        ("GET", "/_/oidc/audience", PUBLIC),
+        ("POST", "/_/oidc/mint-token", PUBLIC),
+        ("POST", "/_/oidc/burn-token", PUBLIC),
+        ("POST", f"{R}/trustedPublishers", "admin, owner"),
+        ("GET", f"{R}/trustedPublishers", "admin, owner"),
+        ("GET", f"{R}/trustedPublishers/{{publisher}}", "admin, owner"),
+        ("DELETE", f"{R}/trustedPublishers/{{publisher}}", "admin, owner"),
         ("GET", f"{D}/", ALL),
         ("GET", f"{D}/simple", ALL),
         ("GET", f"{D}/simple/", ALL),
         ("GET", f"{D}/simple/{{package}}/", ALL),
         ("GET", f"{D}/{{package}}/{{filename}}", ALL),
-        ("POST", D, "writer, repoAdmin, admin, owner"),
-        ("POST", f"{D}/", "writer, repoAdmin, admin, owner"),
-        ("POST", f"{D}/simple", "writer, repoAdmin, admin, owner"),
-        ("POST", f"{D}/simple/", "writer, repoAdmin, admin, owner"),
-        ("POST", f"{D}/legacy", "writer, repoAdmin, admin, owner"),
-        ("POST", f"{D}/legacy/", "writer, repoAdmin, admin, owner"),
+        ("POST", D, UPLOADERS),
+        ("POST", f"{D}/", UPLOADERS),
+        ("POST", f"{D}/simple", UPLOADERS),
+        ("POST", f"{D}/simple/", UPLOADERS),
+        ("POST", f"{D}/legacy", UPLOADERS),
+        ("POST", f"{D}/legacy/", UPLOADERS),
         ("POST", "/v1/projects", "owner"),
         ("GET", "/v1/projects", "owner"),
         ("GET", P, SEES_PROJECTS),

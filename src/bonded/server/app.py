@@ -28,10 +28,16 @@ from bonded.server.identity.documents import Documents
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
+from bonded.server.identity.publishers import TrustedPublishing
 from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
-from bonded.server.identity.workloads import Issuers, Workloads, check_provider
+from bonded.server.identity.workloads import (
+    Issuers,
+    Workloads,
+    check_issuer,
+    check_provider,
+)
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
@@ -42,6 +48,7 @@ from bonded.server.operations.founding import Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.publishing import Publisher
 from bonded.server.operations.recording import Trail, ship_to
+from bonded.server.operations.trusting import Trusting
 from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.remotes import Remotes
@@ -59,6 +66,7 @@ from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
+from bonded.server.web.oauth.publishing import PublishingTokens
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routes import route_table
 from bonded.server.web.routing import RouteTable
@@ -69,6 +77,7 @@ from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
+from bonded.server.web.v1.publishers import PublishersApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
 ADMIN_KEY = "admin-key.json"
@@ -158,13 +167,17 @@ async def _assemble(
     assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
     of_accounts = AccountOrigins(metadata, clock)
     workload_issuers = Documents(refusal=None if settings.private_issuers else refusal)
-    workloads = Workloads(metadata, Issuers(workload_issuers, clock), tokens, clock)
+    issuers = Issuers(workload_issuers, clock)
+    workloads = Workloads(metadata, issuers, tokens, clock)
+    audience = settings.trusted_publishing_audience or urlsplit(settings.url).netloc
+    publishing = TrustedPublishing(metadata, issuers, tokens, clock, audience)
     origins = Origins(
         metadata,
         {
             "key": of_accounts.check_key,
             "account": of_accounts.check_account,
             "provider": workloads.check_provider,
+            "publisher": publishing.check_publishers,
         },
     )
     authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
@@ -212,6 +225,7 @@ async def _assemble(
         tokens=TokenEndpoint(authenticator),
         discovery=Discovery(settings.url, signing_keys),
         exchange=TokenExchange(workloads),
+        publishing=PublishingTokens(publishing),
         projects=ProjectsApi(administration),
         repositories=RepositoriesApi(
             administration, access, settings.default_location, urlsplit(settings.url).netloc
@@ -231,6 +245,13 @@ async def _assemble(
             IdTokenIssuer(signing_keys, clock, settings.url),
             timedelta(seconds=settings.token_life_max_s),
             clock,
+        ),
+        publishers=PublishersApi(
+            Trusting(
+                metadata,
+                clock,
+                partial(check_issuer, is_private_allowed=settings.private_issuers),
+            )
         ),
     )
     audited = Audited(trail, _addresses(settings))

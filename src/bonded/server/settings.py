@@ -79,6 +79,9 @@ class Settings:
     upstream_connections_max: int = _setting(
         16, "connections to one host of an upstream for pages, and as many for files"
     )
+    trusted_publishing_audience: str = _setting(
+        "", "what identity tokens must be meant for to publish. Empty: the host of public_url"
+    )
     token_life_s: int = _setting(3600, "life of an access token, in seconds")
     token_life_max_s: int = _setting(
         12 * 3600, "longest life that an access token may be asked for, in seconds"

@@ -23,6 +23,7 @@ ORGANIZATION = "organizations/bonded"
 """The server itself, the root of every resource."""
 
 OWNER = "roles/owner"
+UPLOADER = "roles/bonded.uploader"
 _SIGN_IN = ("user:", "serviceAccount:")
 """Kinds of members that stand for somebody who can sign in."""
 
@@ -87,6 +88,10 @@ class Permission(enum.StrEnum):
     REPOSITORY_SET_POLICY = "artifactregistry.repositories.setIamPolicy"
     REPOSITORY_UPDATE = "artifactregistry.repositories.update"
     REPOSITORY_UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+    TRUST_CREATE = "artifactregistry.trustedPublishers.create"
+    TRUST_DELETE = "artifactregistry.trustedPublishers.delete"
+    TRUST_GET = "artifactregistry.trustedPublishers.get"
+    TRUST_LIST = "artifactregistry.trustedPublishers.list"
 
 
 _READER = frozenset(
@@ -107,6 +112,10 @@ _ADMIN = _WRITER | {
     Permission.REPOSITORY_GET_POLICY,
     Permission.REPOSITORY_SET_POLICY,
     Permission.REPOSITORY_UPDATE,
+    Permission.TRUST_CREATE,
+    Permission.TRUST_DELETE,
+    Permission.TRUST_GET,
+    Permission.TRUST_LIST,
 }
 
 _ACCOUNT_USER = frozenset(
@@ -176,10 +185,20 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         | {Permission.ACCOUNT_GET, Permission.ACCOUNT_LIST},
         "roles/iam.workloadIdentityPoolViewer": _POOL_VIEWER,
         "roles/iam.workloadIdentityPoolAdmin": _POOL_ADMIN,
+        UPLOADER: frozenset({Permission.REPOSITORY_UPLOAD}),
         OWNER: frozenset(Permission),
     }
 )
-"""Predefined roles; names and contents are Artifact Registry's and IAM's (gar.md §3.1)."""
+"""Predefined roles; names and contents are Artifact Registry's and IAM's (gar.md §3.1), but the
+uploader's, which is ours."""
+
+
+def publishers_of(repository: str) -> str:
+    """Return the member that means every trusted publisher of a repository.
+
+    No policy names it: it has the uploader's role on its repository by itself.
+    """
+    return f"trustedPublishers:{repository}"
 
 
 _READING = frozenset(
@@ -200,20 +219,34 @@ class TokenLimits:
     repositories: tuple[str, ...] = ()
     """Full resource names; empty for no such limit."""
     read_only: bool = False
+    upload_only: bool = False
+    uploads: tuple[str, ...] = ()
+    """What may be uploaded: repositories, or packages as `REPOSITORY/packages/NAME`; empty for
+    no such limit."""
 
     def allow(self, permission: Permission, resource: str) -> bool:
         """Say whether a token with these limits may be used for *permission* on *resource*.
 
         One that names repositories is good for nothing else, not even for their
-        project; one that is read-only is good for what reads.
+        project; one that is read-only is good for what reads, one that is
+        upload-only for uploads.
         """
         if self.repositories and resource not in self.repositories:
             return False
+        if self.upload_only and permission is not Permission.REPOSITORY_UPLOAD:
+            return False
         return not self.read_only or is_reading(permission)
+
+    def allow_upload(self, repository: str, package: str) -> bool:
+        """Say whether a token with these limits may be used to upload files of *package*."""
+        named = (repository, f"{repository}/packages/{package}")
+        return not self.uploads or any(name in self.uploads for name in named)
 
     def __str__(self) -> str:
         """What the token is good for, for a refusal."""
         what = "reading" if self.read_only else "anything"
+        if self.upload_only:
+            return f"uploading {', '.join(self.uploads or self.repositories) or 'files'}"
         return f"{what} in {', '.join(self.repositories)}" if self.repositories else what
 
 

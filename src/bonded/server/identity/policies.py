@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from bonded.server.core.iam import ORGANIZATION, Grants
+from bonded.server.core.iam import (
+    ORGANIZATION,
+    UPLOADER,
+    Binding,
+    Grants,
+    Policy,
+    publishers_of,
+)
 from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.store import MetadataStore, Transaction
 
@@ -28,12 +35,19 @@ class PolicyBook:
             return known[1]
         async with self._metadata.read() as tx:
             policies = await tx.policies.find_all(await _lineage(tx, resource))
-        grants = Grants(policies, str(resource))
+        grants = Grants((*policies, *_implied(resource)), str(resource))
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
         return grants
+
+
+def _implied(resource: Resource) -> tuple[Policy, ...]:
+    if not isinstance(resource, RepositoryName):
+        return ()
+    name = str(resource)
+    return (Policy(name, (Binding(UPLOADER, (publishers_of(name),)),)),)
 
 
 async def _lineage(tx: Transaction, resource: Resource) -> list[str]:

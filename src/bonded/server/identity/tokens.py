@@ -165,7 +165,12 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
     said = claims.get("limits")
     limits = None
     if said is not None:
-        limits = TokenLimits(tuple(said["repositories"]), bool(said["read_only"]))
+        limits = TokenLimits(
+            tuple(said["repositories"]),
+            bool(said["read_only"]),
+            bool(said.get("upload_only", False)),
+            tuple(said.get("uploads", ())),
+        )
     return AccessToken(
         member=str(claims["sub"]),
         origin=str(claims["origin"]),

@@ -86,6 +86,13 @@ _OAUTH: Mapping[type[BondedError], str] = {
     Unauthenticated: "invalid_grant",
     NotFound: "invalid_target",
 }
+# Of trusted publishing (standards.md §2.8, T-4); the words are Warehouse's.
+_MINTING: Mapping[type[BondedError], str] = {
+    Unauthenticated: "invalid-token",
+    Forbidden: "invalid-publisher",
+    Conflict: "invalid-reuse-token",
+}
+PUBLISHING = "/_/oidc/"
 TOKEN_PATHS = ("/token", "/v1/token")
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
@@ -101,6 +108,8 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
     sentence = sentence_of(error)
     if path in TOKEN_PATHS:
         return oauth_reply(error, status, headers)
+    if path.startswith(PUBLISHING):
+        return _minting_reply(error, sentence)
     if path.startswith(_REST):
         return google_reply(status, _GOOGLE[type(error)], sentence, headers)
     if b"application/json" in accept or b"application/problem+json" in accept:
@@ -135,6 +144,19 @@ def oauth_reply(error: BondedError, status: HTTPStatus, headers: Headers) -> Rep
         code = _OAUTH.get(type(error), "invalid_request")
         status, headers = HTTPStatus.BAD_REQUEST, ((b"cache-control", b"no-store"),)
     return json_reply({"error": code, "error_description": str(error)}, status, headers)
+
+
+def _minting_reply(error: BondedError, sentence: str) -> Reply:
+    """Return why no token was minted: 422 whatever the reason, as uv and twine expect it."""
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = _MINTING.get(type(error), "invalid-payload")
+    if isinstance(error, Unavailable):
+        status, code = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+    body = {
+        "message": "Token request failed",
+        "errors": [{"code": code, "description": sentence}],
+    }
+    return json_reply(body, status, ((b"cache-control", b"no-store"),))
 
 
 def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:

@@ -8,6 +8,7 @@ from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health, show_repository
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
+from bonded.server.web.oauth.publishing import PublishingTokens
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
@@ -17,6 +18,7 @@ from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
+from bonded.server.web.v1.publishers import PublishersApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 
 P = Permission
@@ -37,6 +39,7 @@ POOL = "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}"
 PROVIDER = (
     "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}/providers/{provider}"
 )
+OIDC = "/_/oidc"
 ORGANIZATION = "/v1/organizations/bonded"
 
 
@@ -48,6 +51,7 @@ def route_table(
     uploads: UploadApi,
     tokens: TokenEndpoint,
     exchange: TokenExchange,
+    publishing: PublishingTokens,
     discovery: Discovery,
     projects: ProjectsApi,
     repositories: RepositoriesApi,
@@ -55,6 +59,7 @@ def route_table(
     accounts: AccountsApi,
     credentials: CredentialsApi,
     pools: PoolsApi,
+    publishers: PublishersApi,
 ) -> RouteTable:
     """Return the table that decides every request."""
     # fmt: off
@@ -64,6 +69,10 @@ def route_table(
             Endpoint("GET", "/readyz", health.ready, Open.HEALTH, K.NOTHING, "Bonded.Ready"),
             Endpoint("POST", "/token", tokens.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeAssertion"),
             Endpoint("POST", "/v1/token", exchange.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeToken"),
+            # Trusted publishing, at the root of the host as its clients have it.
+            Endpoint("GET", f"{OIDC}/audience", publishing.show_audience, Open.DISCOVERY, K.NOTHING, "Bonded.ShowAudience"),
+            Endpoint("POST", f"{OIDC}/mint-token", publishing.mint, Open.SIGN_IN, K.SIGN_IN, "Bonded.MintToken"),
+            Endpoint("POST", f"{OIDC}/burn-token", publishing.burn, Open.SIGN_IN, K.SIGN_IN, "Bonded.BurnToken"),
             Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY, K.NOTHING, "Bonded.ListKeys"),
             Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
             Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
@@ -133,5 +142,10 @@ def route_table(
             Endpoint("GET", PROVIDER, pools.get_provider, P.PROVIDER_GET, K.READ, f"{POOLS}.GetWorkloadIdentityPoolProvider"),
             Endpoint("PATCH", PROVIDER, pools.update_provider, P.PROVIDER_UPDATE, K.ACT, f"{POOLS}.UpdateWorkloadIdentityPoolProvider"),
             Endpoint("DELETE", PROVIDER, pools.delete_provider, P.PROVIDER_DELETE, K.ACT, f"{POOLS}.DeleteWorkloadIdentityPoolProvider"),
+            # Trusted publishers: a resource of ours.
+            Endpoint("POST", f"{REPOSITORY}/trustedPublishers", publishers.create, P.TRUST_CREATE, K.ACT, f"{AR}.CreateTrustedPublisher"),
+            Endpoint("GET", f"{REPOSITORY}/trustedPublishers", publishers.list, P.TRUST_LIST, K.READ, f"{AR}.ListTrustedPublishers"),
+            Endpoint("GET", f"{REPOSITORY}/trustedPublishers/{{publisher}}", publishers.get, P.TRUST_GET, K.READ, f"{AR}.GetTrustedPublisher"),
+            Endpoint("DELETE", f"{REPOSITORY}/trustedPublishers/{{publisher}}", publishers.delete, P.TRUST_DELETE, K.ACT, f"{AR}.DeleteTrustedPublisher"),
         )
     )

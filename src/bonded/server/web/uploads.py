@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bonded.server.core.errors import Gone, Rejected, TooLarge
+from bonded.server.core.errors import Forbidden, Gone, Rejected, TooLarge
+from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import Mode
 from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
 from bonded.server.repositories.catalog import Catalog
@@ -33,6 +34,7 @@ class UploadApi:
         async with self._publisher.stage() as staged:
             form = await read_form(call, staged)
             offer = _offer(form, call)
+            _check_limits(offer, call)
             published = await self._publisher.publish(call.target, offer, staged)
         verb = "Published" if published.is_new else "Already published, unchanged:"
         return text_reply(f"{verb} {published.file.filename}")
@@ -42,6 +44,18 @@ class UploadApi:
         limit = self._publisher.file_size_max_bytes
         if length.isdigit() and int(length) > limit + FIELDS_SIZE_MAX_BYTES:
             raise TooLarge(f"The file is larger than the limit of {limit} bytes")
+
+
+def _check_limits(offer: Offer, call: Call) -> None:
+    limits = call.principal.limits
+    if limits is None:
+        return
+    name = PackageName.parse(offer.name).normalized
+    if not limits.allow_upload(str(call.target), name):
+        raise Forbidden(
+            f"The token may not upload {name} to {call.target}: it is limited to {limits}",
+            hint="Add the package to the trusted publisher, or publish from elsewhere.",
+        )
 
 
 def _offer(form: Form, call: Call) -> Offer:
