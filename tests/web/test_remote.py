@@ -11,26 +11,20 @@ from typing import Any
 
 import pytest
 
-from bonded.server.core.names import RepositoryName
-from bonded.server.core.upstreams import CustomIndex, RemoteConfig
-from bonded.server.metadata.store import RepositoryRecord
+from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
 from support.upstream import HTML, Index, Response, core_metadata_of, open_index, say
 from support.wheels import make_sdist, make_wheel
 
-REMOTE = RepositoryName("my-project", "local", "mirror")
-BASE = "/my-project/mirror"
 WHEEL = make_wheel("Demo", "1.0", requires_python=">=3.9")
 SDIST = make_sdist("Demo", "1.0")
 BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
 
 
-async def add_remote(site: Site, index_url: str, **config: Any) -> None:
-    """Create the remote repository."""
-    now = site.clock()
-    made = RemoteConfig(source=CustomIndex(index_url), is_private_address_allowed=True, **config)
-    async with site.registry.metadata.transaction() as tx:
-        await tx.repositories.add(RepositoryRecord(REMOTE, "", {}, now, now, config=made))
+@pytest.fixture(name="shared", scope="module")
+async def _shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with open_site(tmp_path_factory.mktemp("shared") / "data") as site:
+        yield site
 
 
 @pytest.fixture(name="index")
@@ -41,20 +35,12 @@ async def _index() -> AsyncIterator[Index]:
 
 
 @pytest.fixture(name="remote")
-async def _remote(tmp_path: Path, index: Index) -> AsyncIterator[Site]:
-    async with open_site(tmp_path / "data") as site:
-        await add_remote(site, index.url)
-        yield site
+async def _remote(shared: Site, index: Index) -> AsyncIterator[Remote]:
+    async with open_remote(shared, index.url) as remote:
+        yield remote
 
 
-async def page_of(site: Site, package: str = "demo") -> dict[str, Any]:
-    answer = await site.get(f"{BASE}/simple/{package}/", accept=JSON)
-    assert answer.status_code == 200, answer.text
-    page: dict[str, Any] = answer.json()
-    return page
-
-
-async def test_a_page_passes_everything_on_with_our_urls(remote: Site, index: Index) -> None:
+async def test_a_page_passes_everything_on_with_our_urls(remote: Remote, index: Index) -> None:
     provenance = "https://provenance.example/x"
     index.changes[WHEEL.filename] = {
         "yanked": "too <old>",
@@ -66,7 +52,7 @@ async def test_a_page_passes_everything_on_with_our_urls(remote: Site, index: In
         "project-status": {"status": "archived", "reason": "done"},
     }
 
-    page = await page_of(remote)
+    page = await remote.page()
 
     (entry,) = [one for one in page["files"] if one["filename"] == WHEEL.filename]
     assert entry == {
@@ -84,11 +70,11 @@ async def test_a_page_passes_everything_on_with_our_urls(remote: Site, index: In
     assert page["project-status"] == {"status": "archived", "reason": "done"}
 
 
-async def test_html_becomes_the_same_page_as_far_as_it_can_say(remote: Site, index: Index) -> None:
+async def test_html_becomes_the_same_page_as_far_as_it_says(remote: Remote, index: Index) -> None:
     index.form = HTML
     index.changes[WHEEL.filename] = {"yanked": True, "requires-python": ">=3.9"}
 
-    page = await page_of(remote)
+    page = await remote.page()
 
     (entry,) = [one for one in page["files"] if one["filename"] == WHEEL.filename]
     assert entry["hashes"] == {"sha256": WHEEL.sha256}
@@ -100,14 +86,14 @@ async def test_html_becomes_the_same_page_as_far_as_it_can_say(remote: Site, ind
 
 
 async def test_an_upload_time_that_nobody_tells_is_when_it_was_first_seen_and_stays(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
     index.changes[WHEEL.filename] = {"upload-time": ...}
-    first = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    first = {one["filename"]: one for one in (await remote.page())["files"]}[WHEEL.filename]
     remote.clock.now += timedelta(minutes=30)
     index.publish(make_wheel("Demo", "3.0"))
 
-    page = await page_of(remote)
+    page = await remote.page()
 
     later = {one["filename"]: one for one in page["files"]}
     assert later[WHEEL.filename]["upload-time"] == first["upload-time"]
@@ -118,9 +104,9 @@ async def test_an_upload_time_that_nobody_tells_is_when_it_was_first_seen_and_st
 
 @pytest.mark.parametrize("distribution", [WHEEL, SDIST, BIG], ids=["wheel", "sdist", "big"])
 async def test_a_file_is_fetched_once_and_served_from_the_cache_then(
-    remote: Site, index: Index, distribution: Any
+    remote: Remote, index: Index, distribution: Any
 ) -> None:
-    path = f"{BASE}/demo/{distribution.filename}"
+    path = f"demo/{distribution.filename}"
 
     cold, *others = await asyncio.gather(*(remote.get(path) for _ in range(5)))
     index.faults["/"] = say(Response(500))
@@ -134,8 +120,8 @@ async def test_a_file_is_fetched_once_and_served_from_the_cache_then(
     assert index.paths("/files/") == [f"/files/{distribution.filename}"]
 
 
-async def test_ranges_and_resumes_work_from_cold(remote: Site, index: Index) -> None:
-    path = f"{BASE}/demo/{BIG.filename}"
+async def test_ranges_and_resumes_work_from_cold(remote: Remote, index: Index) -> None:
+    path = f"demo/{BIG.filename}"
 
     tail, middle, resumed = await asyncio.gather(
         remote.get(path, range="bytes=-100"),
@@ -150,8 +136,8 @@ async def test_ranges_and_resumes_work_from_cold(remote: Site, index: Index) -> 
     assert len(index.paths("/files/")) == 1
 
 
-async def test_core_metadata_is_passed_on_without_the_wheel(remote: Site, index: Index) -> None:
-    path = f"{BASE}/demo/{WHEEL.filename}.metadata"
+async def test_core_metadata_is_passed_on_without_the_wheel(remote: Remote, index: Index) -> None:
+    path = f"demo/{WHEEL.filename}.metadata"
 
     cold, again = await asyncio.gather(remote.get(path), remote.get(path))
     index.faults["/"] = say(Response(500))
@@ -162,63 +148,63 @@ async def test_core_metadata_is_passed_on_without_the_wheel(remote: Site, index:
 
 
 async def test_core_metadata_is_read_out_of_a_wheel_by_ranges_and_listed_then(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
     index.has_core_metadata = False
-    assert all("core-metadata" not in one for one in (await page_of(remote))["files"])
+    assert all("core-metadata" not in one for one in (await remote.page())["files"])
 
-    answer = await remote.get(f"{BASE}/demo/{BIG.filename}.metadata")
+    answer = await remote.get(f"demo/{BIG.filename}.metadata")
 
     assert answer.content == core_metadata_of(BIG)
     ranges = [one.headers.get("range") for one in index.asked if one.path.endswith(BIG.filename)]
     assert None not in ranges
     assert ranges[0] == "bytes=-65536"
-    entry = {one["filename"]: one for one in (await page_of(remote))["files"]}[BIG.filename]
+    entry = {one["filename"]: one for one in (await remote.page())["files"]}[BIG.filename]
     assert entry["core-metadata"] == {"sha256": hashlib.sha256(answer.content).hexdigest()}
 
 
 async def test_core_metadata_is_read_out_of_a_cached_wheel_without_being_asked(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
     index.has_core_metadata = index.has_ranges = False
 
-    answer = await remote.get(f"{BASE}/demo/{WHEEL.filename}")
+    answer = await remote.get(f"demo/{WHEEL.filename}")
 
     assert answer.content == WHEEL.data
-    entry = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    entry = {one["filename"]: one for one in (await remote.page())["files"]}[WHEEL.filename]
     assert entry["core-metadata"]["sha256"]
-    metadata = await remote.get(f"{BASE}/demo/{WHEEL.filename}.metadata")
+    metadata = await remote.get(f"demo/{WHEEL.filename}.metadata")
     assert metadata.content == core_metadata_of(WHEEL)
 
 
 async def test_without_ranges_the_wheel_is_fetched_for_its_core_metadata(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
     index.has_core_metadata = index.has_ranges = False
 
-    metadata = await remote.get(f"{BASE}/demo/{BIG.filename}.metadata")
-    wheel = await remote.get(f"{BASE}/demo/{BIG.filename}")
+    metadata = await remote.get(f"demo/{BIG.filename}.metadata")
+    wheel = await remote.get(f"demo/{BIG.filename}")
 
     assert metadata.content == core_metadata_of(BIG)
     assert wheel.content == BIG.data
 
 
-async def test_an_sdist_has_no_core_metadata(remote: Site) -> None:
-    answer = await remote.get(f"{BASE}/demo/{SDIST.filename}.metadata")
+async def test_an_sdist_has_no_core_metadata(remote: Remote) -> None:
+    answer = await remote.get(f"demo/{SDIST.filename}.metadata")
 
     assert answer.status_code == 404
 
 
 async def test_digests_and_sizes_that_the_upstream_lacks_are_listed_once_known(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
     index.algorithm = ""
     index.changes[WHEEL.filename] = {"size": ..., "upload-time": ...}
-    before = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    before = {one["filename"]: one for one in (await remote.page())["files"]}[WHEEL.filename]
 
-    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
 
-    after = {one["filename"]: one for one in (await page_of(remote))["files"]}[WHEEL.filename]
+    after = {one["filename"]: one for one in (await remote.page())["files"]}[WHEEL.filename]
     assert before["hashes"] == {}
     assert "size" not in before
     assert after["hashes"] == {"sha256": WHEEL.sha256}
@@ -228,82 +214,87 @@ async def test_digests_and_sizes_that_the_upstream_lacks_are_listed_once_known(
 
 
 async def test_a_page_is_asked_for_again_only_when_it_is_no_longer_fresh(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
-    first = await remote.get(f"{BASE}/simple/demo/", accept=JSON)
+    first = await remote.get("simple/demo/", accept=JSON)
     remote.clock.now += timedelta(seconds=59)
-    await page_of(remote)
+    await remote.page()
     assert len(index.paths("/simple/")) == 1
 
     remote.clock.now += timedelta(seconds=2)
-    again = await remote.get(f"{BASE}/simple/demo/", accept=JSON)
+    again = await remote.get("simple/demo/", accept=JSON)
 
     assert again.headers["etag"] == first.headers["etag"]
     assert [bool(one.headers.get("if-none-match")) for one in index.asked] == [False, True]
-    assert len((await page_of(remote))["files"]) == 3
+    assert len((await remote.page())["files"]) == 3
     index.publish(make_wheel("Demo", "3.0"))
     remote.clock.now += timedelta(seconds=61)
-    assert len((await page_of(remote))["files"]) == 4
+    assert len((await remote.page())["files"]) == 4
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path, index: Index) -> None:
-    async with open_site(tmp_path / "data") as site:
-        await add_remote(site, index.url)
-        await page_of(site)
-        await site.get(f"{BASE}/demo/{WHEEL.filename}")
+    async with (
+        open_site(tmp_path / "data") as site,
+        open_remote(site, index.url) as remote,
+    ):
+        await remote.page()
+        await remote.get(f"demo/{WHEEL.filename}")
+        name = remote.name
     index.faults["/"] = say(Response(500))
 
     async with open_site(tmp_path / "data") as site:
-        assert len((await page_of(site))["files"]) == 3
-        assert (await site.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+        remote = Remote(site, name)
+        assert len((await remote.page())["files"]) == 3
+        assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
 
 
-async def test_an_unknown_package_is_404_and_remembered_briefly(remote: Site, index: Index) -> None:
+async def test_an_unknown_package_is_remembered_briefly(remote: Remote, index: Index) -> None:
     for _ in range(3):
-        assert (await remote.get(f"{BASE}/simple/new/")).status_code == 404
+        assert (await remote.get("simple/new/")).status_code == 404
     assert index.paths("/simple/") == ["/simple/new/"]
 
     index.publish(make_wheel("new"))
     remote.clock.now += timedelta(seconds=61)
 
-    assert (await page_of(remote, "new"))["files"]
+    assert (await remote.page("new"))["files"]
 
 
-async def test_the_list_names_packages_that_have_been_asked_for(remote: Site) -> None:
+async def test_the_list_names_packages_that_have_been_asked_for(remote: Remote) -> None:
     async def listed() -> list[str]:
-        answer = await remote.get(f"{BASE}/simple/", accept=JSON)
+        answer = await remote.get("simple/", accept=JSON)
         return [one["name"] for one in answer.json()["projects"]]
 
     assert await listed() == []
-    await page_of(remote)
-    await remote.get(f"{BASE}/simple/unknown/")
+    await remote.page()
+    await remote.get("simple/unknown/")
 
     assert await listed() == ["demo"]
 
 
 async def test_a_quarantined_package_offers_nothing_not_even_from_the_cache(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
-    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 200
+    assert (await remote.get(f"demo/{WHEEL.filename}")).status_code == 200
     index.page_changes = {"project-status": {"status": "quarantined"}}
     remote.clock.now += timedelta(seconds=61)
 
-    assert (await page_of(remote))["files"] == []
-    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 404
+    assert (await remote.page())["files"] == []
+    assert (await remote.get(f"demo/{WHEEL.filename}")).status_code == 404
 
 
 async def test_a_file_that_the_upstream_has_removed_stays_for_builds_that_pin_it(
-    remote: Site, index: Index
+    remote: Remote, index: Index
 ) -> None:
-    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).status_code == 200
+    assert (await remote.get(f"demo/{WHEEL.filename}")).status_code == 200
     del index.published["demo"][WHEEL.filename]
     remote.clock.now += timedelta(seconds=61)
 
-    assert len((await page_of(remote))["files"]) == 2
-    assert (await remote.get(f"{BASE}/demo/{WHEEL.filename}")).content == WHEEL.data
+    assert len((await remote.page())["files"]) == 2
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
 
 
-async def test_nobody_publishes_to_a_remote_repository(remote: Site) -> None:
-    answer = await remote.upload(WHEEL, path=f"{BASE}/")
+async def test_nobody_publishes_to_a_remote_repository(remote: Remote) -> None:
+    path = f"/my-project/{remote.name.repository}/"
+    answer = await remote.site.upload(WHEEL, path=path)
 
     assert answer.status_code in (400, 405), answer.text

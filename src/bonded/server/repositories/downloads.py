@@ -73,13 +73,17 @@ class Download:
         self._arrived: Arrived | None = None
         self._error: BondedError | None = None
         self._has_begun = False
-        self._is_verified = False
         self._last_modified: datetime | None = None
         self._news = asyncio.Event()
         self._told_bytes = 0
         self._told_at = 0.0
         self._readers = 0
         self._idle_since = asyncio.get_running_loop().time()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nobody need wait for it."""
+        return self._error is not None
 
     async def run(self, check: Callable[[Path], None], keep: Keeper) -> None:
         """Fetch the file, keep it, and tell everybody who follows. Never raises ours."""
@@ -89,7 +93,6 @@ class Download:
                 await self._receive(staged)
                 await staged.finish()
                 self._verify(staged)
-                self._is_verified = True
                 await staged.keep(lambda path: self._verify_others(path, check))
                 arrived = Arrived(staged.sha256, staged.size_bytes, self._last_modified)
                 await self._list(arrived, keep)
@@ -256,9 +259,7 @@ class Download:
         try:
             return await self._staged.read(start, stop)
         except Unavailable:
-            if not self._is_verified:
-                raise
-            # It is being kept: the blob has the rest, as soon as that is done.
+            # The stage has been left: the blob has the rest, or there is an error to tell.
             if self._arrived is None and self._error is None:
                 await self._news.wait()
             return b""
@@ -297,7 +298,8 @@ class Downloads:
         """Return the download of *file* that is under way, or begin one."""
         running = self._running.get(file.filename)
         # By its digest too: the upstream may have replaced the file meanwhile.
-        if running is not None and running.file.hashes == file.hashes:
+        is_same = running is not None and running.file.hashes == file.hashes
+        if running is not None and is_same and not running.has_failed:
             return running
         download = Download(file, self._client, self._blobs, self._size_max_bytes)
         self._running[file.filename] = download

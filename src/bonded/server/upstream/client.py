@@ -388,15 +388,16 @@ class UpstreamClient:
             ) from error
         except aiohttp.ClientConnectorError as error:
             # Of several addresses, the errors come as one text.
-            if NOT_PUBLIC in str(error):
+            why = str(getattr(error, "os_error", error)) or str(error)
+            if NOT_PUBLIC in why:
                 raise UpstreamFailed(
-                    f"The upstream {self} leads to {Origin.of(url)}, which is not contacted: "
-                    f"{error}",
+                    f"The upstream {self} leads to {Origin.of(url)}, which is not contacted: {why}",
                     hint="Only the index itself may be there, and only if the repository's "
                     "configuration allows private addresses.",
                 ) from error
             raise UpstreamFailed(
-                f"The upstream {self} cannot be reached: {error}", is_outage=True
+                f"The upstream {self} cannot be reached at {Origin.of(url)}: {why}",
+                is_outage=True,
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamFailed(

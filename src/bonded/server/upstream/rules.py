@@ -46,7 +46,7 @@ class Origin:
         except ValueError:
             parts, port = SplitResult("", "", "", "", ""), None
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise UpstreamFailed(f"The upstream sends to {url[:200]!r}, which is no http(s) URL")
+            raise UpstreamFailed(f"{url[:200]!r} is no http(s) URL")
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
     def __str__(self) -> str:
@@ -60,7 +60,10 @@ def reach_of(url: str, index: Origin, *, is_page: bool) -> Reach:
     Raises:
         UpstreamFailed: nowhere; the sentence says by which rule.
     """
-    origin = Origin.of(url)
+    try:
+        origin = Origin.of(url)
+    except UpstreamFailed as error:
+        raise UpstreamFailed(f"The upstream {index} leads astray: {error.message}") from error
     if origin == index:
         return Reach.OWN
     if index.scheme == "https" and origin.scheme != "https":

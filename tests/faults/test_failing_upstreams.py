@@ -1,0 +1,358 @@
+"""An upstream that misbehaves: the cache stays clean, and the answer is honest."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bonded.server.core.errors import UpstreamFailed
+from support.remotes import Remote, open_remote
+from support.site import JSON, Site, open_site
+from support.upstream import (
+    HTML,
+    Fault,
+    Index,
+    Request,
+    Response,
+    cut,
+    hang,
+    open_index,
+    reset,
+    say,
+)
+from support.wheels import Distribution, make_wheel
+
+WHEEL = make_wheel("Demo", "1.0")
+BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
+PAGE = "simple/demo/"
+BOMB = gzip.compress(b" " * 5_000_000)
+TYPED = {"Content-Type": JSON}
+
+
+def answering(body: bytes, status: int = 200, content_type: str = JSON) -> Fault:
+    return say(Response(status, body, {"Content-Type": content_type}))
+
+
+def sending_to(url: str) -> Fault:
+    return say(Response(302, b"", {"Location": url}))
+
+
+async def gigantic(_request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: " + JSON.encode() + b"\r\n\r\n{")
+    for _ in range(100):
+        writer.write(b" " * 65536)
+        await writer.drain()
+
+
+async def bomb(_request: Request, writer: asyncio.StreamWriter) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Encoding: gzip\r\n"
+    writer.write(f"{head}Content-Length: {len(BOMB)}\r\n\r\n".encode() + BOMB)
+    await writer.drain()
+
+
+@pytest.fixture(name="index")
+async def _index() -> AsyncIterator[Index]:
+    async with open_index() as index:
+        index.publish(WHEEL, BIG)
+        yield index
+
+
+@pytest.fixture(name="shared", scope="module")
+async def _shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A registry with little patience."""
+    async with open_site(
+        tmp_path_factory.mktemp("shared") / "data",
+        upstream_page_timeout_s=2,
+        upstream_silence_timeout_s=2,
+        upstream_page_size_max_bytes=1_000_000,
+    ) as site:
+        yield site
+
+
+@pytest.fixture(name="remote")
+async def _remote(shared: Site, index: Index) -> AsyncIterator[Remote]:
+    async with open_remote(shared, index.url) as remote:
+        yield remote
+
+
+PAGE_FAULTS: dict[str, tuple[Fault, int, str]] = {
+    "an error": (answering(b"", 500), 502, "status 500"),
+    "a refusal": (answering(b"", 403), 502, "status 403"),
+    "a demand for credentials": (answering(b"", 401), 502, "credentials"),
+    "a reset": (reset, 502, "broke off"),
+    "silence": (hang(6), 504, "not"),
+    "half a page": (cut(Response(200, b"x" * 1000, TYPED), 500), 502, "broke off"),
+    "another content type": (answering(b"{}", 200, "application/json"), 502, "content type"),
+    "a sign-in form": (answering(b"<html><form></form></html>", 200, HTML), 502, "lists no file"),
+    "malformed HTML": (answering(b"<<<a href='\xff", 200, HTML), 502, "lists no file"),
+    "malformed JSON": (answering(b'{"files": ['), 502, "not valid JSON"),
+    "JSON of something else": (answering(b"[1, 2]"), 502, "not a page"),
+    "another major version": (
+        answering(json.dumps({"meta": {"api-version": "2.0"}, "files": []}).encode()),
+        502,
+        "version '2.0'",
+    ),
+    "a gigantic page": (gigantic, 502, "more than 1000000 bytes"),
+    "a compressed bomb": (bomb, 502, "more than 1000000 bytes"),
+    "304 to who has nothing": (answering(b"", 304), 502, "304"),
+    "a redirect to itself": (sending_to("/simple/demo/"), 502, "redirects more than 5 times"),
+    "a redirect to another host": (sending_to("http://other.example/x/"), 502, "another host"),
+    "a redirect to a file": (sending_to("file:///etc/passwd"), 502, "no http(s) URL"),
+    "no HTTP at all": (lambda _, writer: _say_raw(writer, b"hello\r\n\r\n"), 502, "broke off"),
+}
+
+
+async def _say_raw(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+@pytest.mark.parametrize("fault", PAGE_FAULTS)
+async def test_a_page_that_does_not_come_is_the_upstreams_fault_and_never_absence(
+    remote: Remote, index: Index, fault: str
+) -> None:
+    index.faults["/simple/"], status, words = PAGE_FAULTS[fault]
+
+    answer = await remote.get(PAGE)
+
+    assert answer.status_code == status, answer.text
+    assert words in answer.text
+    assert index.url in answer.text or "127.0.0.1" in answer.text
+    assert "cache-control" in answer.headers
+    del index.faults["/simple/"]
+    assert len((await remote.page())["files"]) == 2
+
+
+@pytest.mark.parametrize("fault", PAGE_FAULTS)
+async def test_a_page_that_is_here_is_served_as_it_was(
+    remote: Remote, index: Index, fault: str
+) -> None:
+    before = await remote.get(PAGE, accept=JSON)
+    if fault != "304 to who has nothing":
+        index.faults["/simple/"] = PAGE_FAULTS[fault][0]
+    remote.clock.now += timedelta(minutes=30)
+
+    after = await remote.get(PAGE, accept=JSON)
+
+    assert after.status_code == 200
+    assert after.content == before.content
+
+
+async def test_a_stale_page_is_served_no_longer_than_is_set(shared: Site, index: Index) -> None:
+    async with open_remote(shared, index.url, stale_max_s=600) as remote:
+        await remote.page()
+        index.faults["/simple/"] = reset
+        remote.clock.now += timedelta(seconds=650)
+        assert (await remote.get(PAGE)).status_code == 200
+
+        remote.clock.now += timedelta(seconds=20)
+
+        assert (await remote.get(PAGE)).status_code == 502
+
+
+async def test_an_old_404_is_not_trusted_in_an_outage(remote: Remote, index: Index) -> None:
+    assert (await remote.get("simple/new/")).status_code == 404
+    index.faults["/simple/"] = reset
+    remote.clock.now += timedelta(seconds=61)
+
+    assert (await remote.get("simple/new/")).status_code == 502
+
+
+def changed(distribution: Distribution) -> Response:
+    data = bytearray(distribution.data)
+    data[100] ^= 1
+    return Response(200, bytes(data), {"Content-Type": "application/octet-stream"})
+
+
+FILE_FAULTS: dict[str, tuple[Fault, str]] = {
+    "an error": (say(Response(500)), "status 500"),
+    "a reset": (reset, "broke off"),
+    "silence": (hang(6), "takes too long"),
+    "other bytes": (say(changed(WHEEL)), "instead of"),
+    "fewer bytes": (say(Response(200, WHEEL.data[:-10])), "sends"),
+    "half of it": (cut(Response(200, WHEEL.data), len(WHEEL.data) // 2), "where it broke"),
+    "a sign-in form": (answering(WHEEL.data, 200, HTML), "HTML page"),
+    "a redirect to itself": (sending_to(f"/files/{WHEEL.filename}"), "redirects more than"),
+    "a private address": (sending_to("http://10.0.0.1/x.whl"), "not a public address"),
+    "the cloud's metadata": (
+        sending_to("http://169.254.169.254/latest/"),
+        "not a public address",
+    ),
+    "another port of this machine": (
+        sending_to("http://127.0.0.1:9/x.whl"),
+        "not a public address",
+    ),
+    "a name of this machine": (sending_to("http://localhost:9/x.whl"), "not a public address"),
+}
+
+
+@pytest.mark.parametrize("fault", FILE_FAULTS)
+async def test_a_file_that_does_not_come_right_is_not_kept(
+    remote: Remote, index: Index, fault: str
+) -> None:
+    index.faults["/files/"], words = FILE_FAULTS[fault]
+
+    answer = await remote.get(f"demo/{WHEEL.filename}")
+
+    assert answer.status_code in (502, 504), answer.text
+    assert words in answer.text
+    assert await remote.kept() == []
+    assert remote.staged() == []
+    del index.faults["/files/"]
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+async def test_a_large_file_with_other_bytes_is_cut_off_before_its_end(
+    remote: Remote, index: Index
+) -> None:
+    index.faults["/files/"] = say(changed(BIG))
+
+    with pytest.raises(UpstreamFailed):
+        await remote.get(f"demo/{BIG.filename}")
+
+    assert await remote.kept() == []
+    del index.faults["/files/"]
+    assert (await remote.get(f"demo/{BIG.filename}")).content == BIG.data
+
+
+async def test_a_file_whose_connection_breaks_is_resumed_where_it_broke(
+    remote: Remote, index: Index
+) -> None:
+    async def once(request: Request, writer: asyncio.StreamWriter) -> None:
+        del index.faults["/files/"]
+        healthy = index.answer(request)
+        await cut(healthy, 1_000_000)(request, writer)
+
+    index.faults["/files/"] = once
+
+    answer = await remote.get(f"demo/{BIG.filename}")
+
+    assert answer.content == BIG.data
+    wanted = [one.headers.get("range") for one in index.asked if "/files/" in one.path]
+    assert wanted == [None, "bytes=1000000-"]
+
+
+async def test_a_file_without_digests_is_taken_whole_or_not_at_all(
+    remote: Remote, index: Index
+) -> None:
+    index.algorithm = ""
+    index.faults["/files/"] = cut(Response(200, BIG.data), 2_000_000)
+
+    answer = await remote.get(f"demo/{BIG.filename}")
+
+    assert answer.status_code == 502
+    assert await remote.kept() == []
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha512", "blake2b"])
+async def test_other_digests_are_verified_too(remote: Remote, index: Index, algorithm: str) -> None:
+    index.algorithm = algorithm
+    index.changes[WHEEL.filename] = {"size": ...}
+    index.faults["/files/"] = say(changed(WHEEL))
+    answer = await remote.get(f"demo/{WHEEL.filename}")
+    assert answer.status_code == 502
+    assert algorithm in answer.text
+
+    del index.faults["/files/"]
+
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+async def test_core_metadata_with_another_digest_is_not_passed_on(
+    remote: Remote, index: Index
+) -> None:
+    index.faults["/files/"] = say(Response(200, b"Metadata-Version: 2.1\nName: evil\n"))
+    path = f"demo/{WHEEL.filename}.metadata"
+
+    answer = await remote.get(path)
+
+    assert answer.status_code == 502
+    del index.faults["/files/"]
+    assert (await remote.get(path)).status_code == 200
+
+
+async def test_a_file_that_the_upstream_has_replaced_is_never_served_again(
+    remote: Remote, index: Index
+) -> None:
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+    other = make_wheel("Demo", "1.0", requires_python=">=3.11")
+    index.publish(replace(other, filename=WHEEL.filename))
+    remote.clock.now += timedelta(seconds=61)
+
+    (entry,) = [one for one in (await remote.page())["files"] if one["filename"] == WHEEL.filename]
+    answer = await remote.get(f"demo/{WHEEL.filename}")
+
+    assert entry["hashes"] == {"sha256": other.sha256}
+    assert answer.content == other.data
+
+
+async def test_changing_etags_and_signed_urls_change_nothing_for_clients(
+    remote: Remote, index: Index
+) -> None:
+    tags = iter(range(100))
+
+    async def restless(request: Request, writer: asyncio.StreamWriter) -> None:
+        number = next(tags)
+        for one in (WHEEL, BIG):
+            index.changes[one.filename] = {"url": f"../../files/{one.filename}?signed={number}"}
+        page = index.answer(replace(request, headers={}))
+        headers = {**page.headers, "ETag": f'"{number}"'}
+        writer.write(bytes(replace(page, headers=headers)))
+        await writer.drain()
+
+    index.faults["/simple/"] = restless
+    first = await remote.get(PAGE)
+    versions = set()
+    for _ in range(3):
+        remote.clock.now += timedelta(seconds=61)
+        versions.add((await remote.get(PAGE)).headers["etag"])
+
+    assert versions == {first.headers["etag"]}
+    assert len(index.paths("/simple/")) == 4
+
+
+async def test_an_upstream_that_keeps_failing_is_left_alone(remote: Remote, index: Index) -> None:
+    index.faults["/simple/"] = say(Response(500))
+
+    answers = [await remote.get(f"simple/p{number}/") for number in range(12)]
+
+    assert {one.status_code for one in answers} == {502}
+    assert len(index.asked) == 5
+    assert "5 times in a row" in answers[-1].text
+
+
+async def test_entries_that_make_no_sense_are_left_out_of_a_page(
+    remote: Remote, index: Index
+) -> None:
+    good = index.entry(WHEEL)
+    strange: list[Any] = [
+        None,
+        {},
+        {"filename": 1},
+        good | {"filename": "other-1.0-py3-none-any.whl"},
+        good | {"filename": "../../evil-1.0.whl"},
+        good | {"filename": "demo-1.0.exe"},
+        good | {"filename": "demo-5-py3-none-any.whl", "url": "ftp://x/demo-5-py3-none-any.whl"},
+        good | {"filename": "demo-6-py3-none-any.whl", "url": "http://u:p@x/demo-6.whl"},
+        good | {"filename": "demo-7-py3-none-any.whl", "url": "http://[x/"},
+        good
+        | {"filename": "demo-8-py3-none-any.whl", "size": -1, "hashes": {"sha256": "zz"}}
+        | {"yanked": None, "upload-time": "yesterday", "requires-python": 3},
+    ]
+    page = {"meta": {"api-version": "1.1"}, "name": "demo", "files": [good, *strange]}
+    index.faults["/simple/"] = answering(json.dumps(page).encode())
+
+    files = {one["filename"]: one for one in (await remote.page())["files"]}
+
+    assert set(files) == {WHEEL.filename, "demo-8-py3-none-any.whl"}
+    lenient = files["demo-8-py3-none-any.whl"]
+    assert lenient["hashes"] == {}
+    assert "size" not in lenient
+    assert lenient["yanked"] is False
