@@ -289,7 +289,7 @@ def test_a_format_that_does_not_exist_is_refused(registry: Registry, bonded: Ter
             out="",
             err="""\
 ERROR: (bonded.projects.list) [csv] is not a format.
-Use yaml, json, table or value(FIELD,...), such as --format='value(name)'.
+Use yaml, json, jsonl, table or value(FIELD,...), such as --format='value(name)'.
 """,
             status=1,
         )
@@ -299,7 +299,7 @@ Use yaml, json, table or value(FIELD,...), such as --format='value(name)'.
             out="",
             err="""\
 ERROR: (bonded.projects.list) [value] is not a format.
-Use yaml, json, table or value(FIELD,...), such as --format='value(name)'.
+Use yaml, json, jsonl, table or value(FIELD,...), such as --format='value(name)'.
 """,
             status=1,
         )

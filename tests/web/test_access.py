@@ -42,6 +42,7 @@ CALLERS: dict[str, str | None] = {
     "pool viewer": "roles/iam.workloadIdentityPoolViewer",
     "pool admin": "roles/iam.workloadIdentityPoolAdmin",
     "owner": "roles/owner",
+    "log viewer": "roles/logging.viewer",
     "other repository's reader": None,
     "nobody's friend": None,
 }
@@ -152,7 +153,7 @@ ALL = "reader, writer, repoAdmin, admin, owner"
 SEES_PROJECTS = "reader, writer, repoAdmin, admin, pool viewer, pool admin, owner"
 UPLOADERS = "writer, repoAdmin, admin, uploader, owner"
 EVERYBODY = "reader, writer, repoAdmin, admin, uploader, pool viewer, pool admin, owner"
-PUBLIC = f"{EVERYBODY}, other repository's reader, nobody's friend, anonymous"
+PUBLIC = f"{EVERYBODY}, log viewer, other repository's reader, nobody's friend, anonymous"
 R = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
 W = "/v1/projects/{project}/locations/global/workloadIdentityPools"
 A = "/v1/projects/{project}/serviceAccounts/{account}"
@@ -208,6 +209,9 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", f"{R}:getIamPolicy", "admin, owner"),
         ("POST", f"{R}:getIamPolicy", "admin, owner"),
         ("POST", f"{R}:setIamPolicy", "admin, owner"),
+        ("POST", "/v2/entries:list", "owner, log viewer"),
+        ("POST", "/v2/projects/{project}/entries:list", "owner, log viewer"),
+        ("POST", "/v2/entries:verify", "owner, log viewer"),
         ("POST", f"{P}/serviceAccounts", "owner"),
         ("GET", f"{P}/serviceAccounts", "owner"),
         ("GET", A, "owner"),

@@ -107,6 +107,6 @@ def _global_options() -> list[click.Option]:
         option("--account", metavar="ACCOUNT", help="The account to act as."),
         option("--server", metavar="URL", help="The registry, such as http://127.0.0.1:8080."),
         option("--configuration", metavar="NAME", help="The configuration to use."),
-        option("--format", metavar="FORMAT", help="yaml, json, table or value(a.b,c)."),
+        option("--format", metavar="FORMAT", help="yaml, json, jsonl, table or value(a.b,c)."),
         option("--quiet", "-q", is_flag=True, help="Ask nothing: take every default."),
     ]

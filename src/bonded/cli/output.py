@@ -12,7 +12,7 @@ from typing import Any
 from bonded.cli import yaml_text
 from bonded.client.errors import Misconfigured
 
-KINDS = ("yaml", "json", "table", "value")
+KINDS = ("yaml", "json", "jsonl", "table", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Format:
         if not match or match[1] not in KINDS or (match[1] == "value" and not fields):
             raise Misconfigured(
                 f"[{text}] is not a format.",
-                hint="Use yaml, json, table or value(FIELD,...), such as --format='value(name)'.",
+                hint="Use yaml, json, jsonl, table or value(FIELD,...), "
+                "such as --format='value(name)'.",
             )
         return cls(match[1], fields)
 
@@ -95,6 +96,8 @@ def render(resource: Mapping[str, Any], form: Format) -> str:
     match form.kind:
         case "json":
             return _json(_limit(resource, form.fields))
+        case "jsonl":
+            return json.dumps(_limit(resource, form.fields), sort_keys=True, ensure_ascii=False)
         case "value":
             return "\t".join(plain(find(resource, name)) for name in form.fields)
         case "table":
@@ -111,7 +114,7 @@ def render_list(
     match form.kind:
         case "json":
             return _json([_limit(resource, form.fields) for resource in resources])
-        case "value":
+        case "value" | "jsonl":
             return "\n".join(render(resource, form) for resource in resources)
         case "table":
             if form.fields:

@@ -19,6 +19,7 @@ PLACES = {
     "iam": "bonded.cli.iam:iam",
     "init": "bonded.cli.init:init",
     "metadata-server": "bonded.cli.metadata_server:metadata_server",
+    "logging": "bonded.cli.logs:logs",
     "organizations": "bonded.cli.organizations:organizations",
     "projects": "bonded.cli.projects:projects",
     "serve": "bonded.cli.serve:serve",

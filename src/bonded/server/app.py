@@ -42,6 +42,7 @@ from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, 
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
 from bonded.server.operations.administering import Administration
+from bonded.server.operations.auditing import AuditLog, Retention
 from bonded.server.operations.collecting import Collector
 from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import Founding
@@ -74,6 +75,7 @@ from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.credentials import CredentialsApi
+from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -100,6 +102,7 @@ class Registry:
     signing_keys: SigningKeys
     collector: Collector
     trail: Trail
+    retention: Retention
     issuers: Documents
     remotes: Remotes
     lock: int
@@ -231,6 +234,7 @@ async def _assemble(
             administration, access, settings.default_location, urlsplit(settings.url).netloc
         ),
         policies=PoliciesApi(Granting(metadata)),
+        entries=EntriesApi(AuditLog(metadata, trail)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(
             Federation(
@@ -267,6 +271,7 @@ async def _assemble(
         signing_keys,
         collector,
         trail,
+        Retention(metadata, trail, timedelta(days=settings.audit_keep_days)),
         workload_issuers,
         remotes,
         lock,

@@ -90,6 +90,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.create_task(registry.collector.run(every)),
         asyncio.create_task(registry.signing_keys.run()),
         asyncio.create_task(registry.trail.run()),
+        asyncio.create_task(registry.retention.run(every)),
         asyncio.create_task(registry.remotes.run()),
     ]
     try:

@@ -76,6 +76,8 @@ class Permission(enum.StrEnum):
     PROVIDER_LIST = "iam.workloadIdentityPoolProviders.list"
     PROVIDER_UPDATE = "iam.workloadIdentityPoolProviders.update"
 
+    LOG_LIST = "logging.logEntries.list"
+
     LOCATION_GET = "artifactregistry.locations.get"
     LOCATION_LIST = "artifactregistry.locations.list"
     REPOSITORY_CREATE = "artifactregistry.repositories.create"
@@ -186,6 +188,7 @@ ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         "roles/iam.workloadIdentityPoolViewer": _POOL_VIEWER,
         "roles/iam.workloadIdentityPoolAdmin": _POOL_ADMIN,
         UPLOADER: frozenset({Permission.REPOSITORY_UPLOAD}),
+        "roles/logging.viewer": frozenset({Permission.LOG_LIST}),
         OWNER: frozenset(Permission),
     }
 )

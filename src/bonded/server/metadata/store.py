@@ -124,6 +124,15 @@ class ChainEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the beginning of the chain was cut off: the last entry that went, and how many."""
+
+    number: int
+    hash: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedEntry:
     """An entry of the audit log as it is kept, with the columns by which it is found."""
 
@@ -364,7 +373,7 @@ class AuditTable(Protocol):
     async def end(self) -> ChainEnd: ...
     async def list(self, search: Search, limit: int) -> tuple[Sealed, ...]: ...
     async def read_chain(self, after: int, limit: int) -> tuple[LoggedEntry, ...]: ...
-    async def cut(self, before: datetime, limit: int) -> ChainEnd | None: ...
+    async def cut(self, before: datetime, limit: int) -> Cut | None: ...
 
 
 class Transaction(Protocol):

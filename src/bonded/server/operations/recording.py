@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -53,6 +54,7 @@ class Trail:
         ship: Ship | None = None,
         *,
         has_downloads: bool = False,
+        queue_max: int = QUEUE_MAX,
     ) -> None:
         self.clock = clock
         self.has_downloads = has_downloads
@@ -60,6 +62,7 @@ class Trail:
         self._metadata = metadata
         self._ship = ship
         self._queue: deque[tuple[Act, Outcome]] = deque()
+        self._queue_max = queue_max
         self._unproven = 0
         self._dropped = 0
         self._wake = asyncio.Event()
@@ -69,7 +72,7 @@ class Trail:
         """Take note of *act*; it is written down within about a second."""
         if is_unproven:
             self._unproven += 1
-        if len(self._queue) >= QUEUE_MAX or (is_unproven and self._unproven > UNPROVEN_MAX):
+        if len(self._queue) >= self._queue_max or (is_unproven and self._unproven > UNPROVEN_MAX):
             self._dropped += 1
         else:
             self._queue.append((act, outcome))
@@ -103,9 +106,13 @@ class Trail:
         # Only now, so that what could not be written is tried again.
         for _ in batch:
             self._queue.popleft()
+        await self.ship(sealed)
+        return len(batch) == BATCH_MAX or len(sealed) - len(batch) == BATCH_MAX
+
+    async def ship(self, sealed: Sequence[Sealed]) -> None:
+        """Give what was chained to the collector, if there is one."""
         if self._ship is not None and sealed:
             await asyncio.to_thread(self._ship, sealed)
-        return len(batch) == BATCH_MAX or len(sealed) - len(batch) == BATCH_MAX
 
     def _note_dropped(self) -> None:
         dropped, self._dropped, self._unproven = self._dropped, 0, 0
@@ -135,9 +142,9 @@ class Trail:
                 self._wake.clear()
 
 
-def log_entry(sealed: Sealed) -> dict[str, object]:
+def log_entry(sealed: Sealed) -> dict[str, Any]:
     """Return an entry with its place in the chain, as it is shown and shipped."""
-    entry: dict[str, object] = orjson.loads(sealed.text)
+    entry: dict[str, Any] = orjson.loads(sealed.text)
     entry["labels"] = {
         "bonded/number": str(sealed.number),
         "bonded/previous": sealed.previous,

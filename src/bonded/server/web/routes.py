@@ -15,6 +15,7 @@ from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.credentials import CredentialsApi
+from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -28,6 +29,7 @@ K = Kind
 AR = "google.devtools.artifactregistry.v1.ArtifactRegistry"
 IAM = "google.iam.admin.v1"
 POOLS = "google.iam.v1.WorkloadIdentityPools"
+LOG = "google.logging.v2.LoggingServiceV2"
 RM = "google.cloud.resourcemanager.v1.Projects"
 STS = "google.identity.sts.v1.SecurityTokenService"
 
@@ -58,6 +60,7 @@ def route_table(
     policies: PoliciesApi,
     accounts: AccountsApi,
     credentials: CredentialsApi,
+    entries: EntriesApi,
     pools: PoolsApi,
     publishers: PublishersApi,
 ) -> RouteTable:
@@ -111,6 +114,10 @@ def route_table(
             Endpoint("GET", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
             Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
             Endpoint("POST", f"{REPOSITORY}:setIamPolicy", policies.set, P.REPOSITORY_SET_POLICY, K.ACT, f"{AR}.SetIamPolicy"),
+            # Logging: the audit log, of the server or of one project.
+            Endpoint("POST", "/v2/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
+            Endpoint("POST", "/v2/projects/{project}/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
+            Endpoint("POST", "/v2/entries:verify", entries.verify, P.LOG_LIST, K.READ, "bonded.logging.v1.Logging.VerifyEntries"),
             # IAM: service accounts and keys.
             Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE, K.ACT, f"{IAM}.CreateServiceAccount"),
             Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST, K.READ, f"{IAM}.ListServiceAccounts"),

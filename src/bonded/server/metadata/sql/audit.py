@@ -31,7 +31,7 @@ from bonded.server.core.audit import (
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.prepared import Prepared
-from bonded.server.metadata.store import ChainEnd, LoggedEntry, Search
+from bonded.server.metadata.store import ChainEnd, Cut, LoggedEntry, Search
 
 _inbox = schema.audit_inbox
 _chain = schema.audit_chain
@@ -109,18 +109,19 @@ class SqlAudit:
         query = select(_log).where(_log.c.number > after).order_by(_log.c.number).limit(limit)
         return await self._connection.collect(query, _logged)
 
-    async def cut(self, before: datetime, limit: int) -> ChainEnd | None:
+    async def cut(self, before: datetime, limit: int) -> Cut | None:
         """Remove up to *limit* of the oldest entries, as long as they are from before *before*.
 
-        Returns the last one that was removed, or None.
+        Returns where it was cut, or None.
         """
         await self._connection.execute(_HOLD_END)
         oldest = select(_log.c.number, _log.c.hash, _log.c.at).order_by(_log.c.number).limit(limit)
-        removed: ChainEnd | None = None
-        for row in await self._connection.collect(oldest, lambda row: row):
+        removed: Cut | None = None
+        rows = await self._connection.collect(oldest, lambda row: row)
+        for count, row in enumerate(rows, start=1):
             if row.at >= before:
                 break
-            removed = ChainEnd(row.number, row.hash)
+            removed = Cut(row.number, row.hash, count)
         if removed is not None:
             gone = delete(_log).where(_log.c.number <= removed.number)
             await self._connection.execute_long(gone)

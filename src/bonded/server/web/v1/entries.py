@@ -1,0 +1,136 @@
+"""Logging v2: the entries of the audit log, and whether they are as they were written."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bonded.server.core.errors import Rejected
+from bonded.server.core.iam import ORGANIZATION
+from bonded.server.core.names import is_project_id
+from bonded.server.metadata.store import ChainEnd
+from bonded.server.operations.administering import PAGE_SIZE_MAX
+from bonded.server.operations.auditing import BEGINNING, AuditLog, Place, Query
+from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.v1 import wire
+
+ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
+RESOURCES_MAX = 100
+_TOKEN = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class EntriesApi:
+    """Reads and verifies the audit log."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    async def list(self, call: Call) -> Answer:
+        """Answer with entries, in order of time.
+
+        A page may be short or empty and go on all the same: each looks at a
+        bounded number of entries.
+        """
+        body = await call.json()
+        order = wire.parse_text(body, "orderBy").strip()
+        if order not in ORDERS:
+            raise Rejected('orderBy must be "timestamp asc" or "timestamp desc"')
+        page = await self._log.list(
+            Query(
+                filter=_text(body, "filter"),
+                projects=_projects(call, body),
+                is_newest_first=ORDERS[order],
+                after=_parse_place(wire.parse_text(body, "pageToken")),
+                limit=_limit(body),
+            )
+        )
+        answer: dict[str, Any] = {"entries": list(page.entries)} if page.entries else {}
+        if page.after is not None:
+            answer["nextPageToken"] = _token(page.after)
+        return json_reply(answer)
+
+    async def verify(self, call: Call) -> Answer:
+        """Verify a part of the chain: from its beginning, or behind `after` of the last answer."""
+        body = await call.json()
+        verified = await self._log.verify(
+            _entry(body, "after") or BEGINNING, _entry(body, "expected")
+        )
+        return json_reply(
+            {
+                "checked": verified.checked,
+                "last": {"number": str(verified.last.number), "hash": verified.last.hash},
+                "isComplete": verified.is_complete,
+                "problems": [
+                    {"number": str(problem.number), "problem": problem.what}
+                    for problem in verified.problems
+                ],
+            }
+        )
+
+
+def _text(body: dict[str, Any], field: str) -> str:
+    value = body.get(field) or ""
+    if not isinstance(value, str):
+        raise Rejected(f"{field} must be a string")
+    return value
+
+
+def _limit(body: dict[str, Any]) -> int:
+    size = body.get("pageSize") or wire.PAGE_SIZE_DEFAULT
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Rejected("pageSize must be a number that is not negative")
+    return min(size, PAGE_SIZE_MAX)
+
+
+def _projects(call: Call, body: dict[str, Any]) -> tuple[str, ...]:
+    # The permission was checked on the path's project: nothing else is shown.
+    if "project" in call.params:
+        return (call.params["project"],)
+    names = body.get("resourceNames") or []
+    if not isinstance(names, list) or len(names) > RESOURCES_MAX:
+        raise Rejected(f"resourceNames must be a list of at most {RESOURCES_MAX} names")
+    if ORGANIZATION in names:
+        return ()
+    projects = []
+    for name in names:
+        kind, _, project = name.partition("/") if isinstance(name, str) else ("", "", "")
+        if kind != "projects" or not is_project_id(project):
+            raise Rejected(
+                f"{str(name)[:80]!r} is not the name of a resource with logs",
+                hint=f"Use projects/PROJECT or {ORGANIZATION}.",
+            )
+        projects.append(project)
+    return tuple(projects)
+
+
+def _entry(body: dict[str, Any], field: str) -> ChainEnd | None:
+    said = wire.parse_object(body, field)
+    if not said:
+        return None
+    number, digest = str(said.get("number", "")), str(said.get("hash", ""))
+    if not re.fullmatch(r"\d{1,18}", number) or not _HASH.fullmatch(digest):
+        raise Rejected(f"{field} must have a number, and a hash of 64 hexadecimal digits")
+    return ChainEnd(int(number), digest)
+
+
+def _token(place: Place) -> str:
+    at, number = place
+    return f"{(at - _EPOCH) // timedelta(microseconds=1)}.{number}"
+
+
+def _parse_place(token: str) -> Place | None:
+    if not token:
+        return None
+    match = _TOKEN.fullmatch(token)
+    try:
+        at = None if match is None else _EPOCH + timedelta(microseconds=int(match[1]))
+    except OverflowError:
+        at = None
+    if match is None or at is None:
+        raise Rejected("pageToken is not one that this list has given", hint="Start without one.")
+    return at, int(match[2])
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

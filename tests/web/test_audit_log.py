@@ -1,0 +1,245 @@
+"""Who did? Reading, shipping and verifying the audit log over REST."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.site import Site, basic, open_site, sign_assertion
+from support.wheels import make_wheel
+
+ORGANIZATION = "/v1/organizations/bonded"
+READER = "roles/artifactregistry.reader"
+CANARY = "canary-0123456789abcdef"
+
+
+async def read(site: Site, text: str = "", token: str | None = None, **body: Any) -> list[Any]:
+    """Return all entries that a filter asks for."""
+    found: list[Any] = []
+    body["filter"] = text
+    while True:
+        answer = await site.call("POST", "/v2/entries:list", body, token=token)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += page.get("entries", [])
+        if "nextPageToken" not in page:
+            return found
+        body["pageToken"] = page["nextPageToken"]
+
+
+def names(entries: list[Any]) -> list[str]:
+    return [entry["protoPayload"]["methodName"].rpartition(".")[2] for entry in entries]
+
+
+async def test_who_downloaded_a_version_and_from_which_build_is_one_query(tmp_path: Path) -> None:
+    async with open_site(tmp_path / "data", audit_downloads=True) as site:
+        old, new = make_wheel("litellm", "1.82.6"), make_wheel("litellm", "1.82.7")
+        for wheel in (old, new):
+            await site.upload(wheel)
+        builds = [await site.make_account(f"build-{number}") for number in (1, 2)]
+        for number, (key, wheel) in enumerate(zip(builds, (new, old), strict=True)):
+            await site.grant(READER, f"serviceAccount:{key['client_email']}")
+            token = await site.sign_in(key)
+            path = f"{site.repository}/litellm/{wheel.filename}"
+            agent = {"user_agent": f"pip/26 build {number}"}
+            assert (await site.get(path, token, **agent)).status_code == 200
+            await site.get(f"{path}.metadata", token)
+            await site.http.head(path, headers={"authorization": basic("", token)})
+
+        found = await read(site, "method=Python-InstallPackage package=litellm version=1.82.7")
+
+        (entry,) = found
+        payload = entry["protoPayload"]
+        assert payload["authenticationInfo"] == {
+            "principalEmail": builds[0]["client_email"],
+            "principalSubject": f"serviceAccount:{builds[0]['client_email']}",
+            "credential": f"key:{builds[0]['private_key_id']}",
+        }
+        assert payload["requestMetadata"]["callerSuppliedUserAgent"] == "pip/26 build 0"
+        assert payload["metadata"] == {
+            "package": "litellm",
+            "version": "1.82.7",
+            "filename": new.filename,
+            "sha256": new.sha256,
+            "sizeBytes": len(new.data),
+        }
+        assert (
+            entry["logName"] == "projects/my-project/logs/cloudaudit.googleapis.com%2Fdata_access"
+        )
+
+
+async def test_downloads_are_not_kept_unless_asked_for(site: Site) -> None:
+    wheel = make_wheel("demo")
+    await site.upload(wheel)
+    await site.get(f"{site.repository}/demo/{wheel.filename}")
+
+    assert await read(site, "method=Python-InstallPackage") == []
+
+
+async def test_entries_come_in_both_orders_and_in_pages(site: Site) -> None:
+    for number in range(3):
+        site.clock.forward(minutes=1)
+        await site.call("POST", "/v1/projects", {"projectId": f"project-{number}"})
+    made = "method:CreateProject"
+
+    oldest = await read(site, made, pageSize=1)
+    newest = await read(site, made, pageSize=1, orderBy="timestamp desc")
+
+    resources = [entry["protoPayload"]["resourceName"] for entry in oldest]
+    assert resources == [f"projects/project-{number}" for number in range(3)]
+    assert newest == oldest[::-1]
+    since = oldest[1]["timestamp"]
+    assert await read(site, f'{made} timestamp>="{since}"') == oldest[1:]
+
+
+async def test_the_log_of_a_project_shows_that_project_alone(site: Site) -> None:
+    key = await site.make_account("auditor")
+    token = await site.sign_in(key)
+    await site.call("POST", "/v1/projects", {"projectId": "other-project"})
+    path = "/v2/projects/other-project/entries:list"
+
+    before = await site.call("POST", path, {}, token=token)
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("roles/logging.viewer", member, "/v1/projects/other-project")
+    granted = await site.call(
+        "POST", path, {"resourceNames": ["organizations/bonded"]}, token=token
+    )
+    server = await site.call("POST", "/v2/entries:list", {}, token=token)
+    named = await read(site, resourceNames=["projects/other-project"])
+
+    assert (before.status_code, server.status_code) == (403, 403)
+    found = granted.json()["entries"]
+    assert sorted(names(found)) == ["CreateProject", "ListLogEntries", "SetIamPolicy"]
+    assert {entry["logName"].split("/")[1] for entry in found} == {"other-project"}
+    assert names(named) == names(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"filter": "a="}, "The filter is malformed at position 3"),
+        ({"filter": 1}, "filter must be a string"),
+        ({"orderBy": "severity"}, "orderBy must be"),
+        ({"pageToken": "x"}, "pageToken is not one"),
+        ({"pageToken": f"{'9' * 18}.1"}, "pageToken is not one"),
+        ({"pageSize": -1}, "pageSize must be"),
+        ({"pageSize": "1"}, "pageSize must be"),
+        ({"resourceNames": "projects/p"}, "resourceNames must be a list"),
+        ({"resourceNames": ["folders/1"]}, "'folders/1' is not the name of a resource with logs"),
+    ],
+)
+async def test_a_wrong_question_is_told_why(shared: Site, body: object, says: str) -> None:
+    answer = await shared.call("POST", "/v2/entries:list", body)
+
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]["message"]
+
+
+async def test_verifying_says_how_far_the_chain_is_whole(site: Site) -> None:
+    await site.upload(make_wheel())
+
+    answer = (await site.call("POST", "/v2/entries:verify", {})).json()
+
+    assert answer["isComplete"]
+    assert answer["problems"] == []
+    newest = (await read(site, orderBy="timestamp desc"))[0]["labels"]
+    assert answer["last"] == {"number": newest["bonded/number"], "hash": newest["bonded/hash"]}
+    again = await site.call("POST", "/v2/entries:verify", {"expected": answer["last"]})
+    assert again.json()["problems"] == []
+    wrong = await site.call("POST", "/v2/entries:verify", {"expected": {"number": "x"}})
+    assert wrong.status_code == 400
+
+
+async def test_a_collector_gets_each_entry_as_a_line_of_json(tmp_path: Path) -> None:
+    stream = tmp_path / "audit.jsonl"
+    async with open_site(tmp_path / "data", audit_stream=str(stream)) as site:
+        await site.upload(make_wheel())
+        kept = await read(site)
+        stream.rename(tmp_path / "rotated.jsonl")
+        await site.call("POST", "/v1/projects", {"projectId": "project-1"})
+        later = await read(site, "method:CreateProject")
+
+    lines = (tmp_path / "rotated.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == kept
+    assert [json.loads(line) for line in stream.read_text().splitlines()] == later
+    assert stream.stat().st_mode & 0o777 == 0o600
+
+
+async def test_no_secret_is_ever_in_the_log(tmp_path: Path) -> None:
+    async with open_site(tmp_path / "data", audit_downloads=True) as site:
+        key = await site.make_account("somebody")
+        assertion = sign_assertion(key, site.clock)
+        token = (await site.exchange(assertion)).json()["access_token"]
+        file = base64.b64encode(json.dumps(key).encode()).decode()
+        secrets = [assertion, token, file, CANARY, site.admin, key["private_key"][40:80]]
+        headers = [
+            f"Bearer {token}",
+            f"Bearer {assertion}",
+            f"Bearer {CANARY}",
+            basic("_json_key_base64", file),
+            basic(CANARY, CANARY),
+        ]
+        for endpoint in site.registry.routes.endpoints:
+            path = endpoint.path
+            for name in ("project", "repository", "location"):
+                path = path.replace(f"{{{name}}}", {"project": "my-project"}.get(name, "python"))
+            for header in headers:
+                await site.http.request(
+                    endpoint.method,
+                    path.replace("{", "").replace("}", ""),
+                    headers={"authorization": header, "cookie": CANARY, "x-goog-api-key": CANARY},
+                    json={"password": CANARY, "policy": {}, "privateKeyData": CANARY},
+                    params={"access_token": CANARY, "key": CANARY},
+                )
+        await site.exchange(assertion, client_secret=CANARY, refresh_token=CANARY)
+        await site.exchange(CANARY)
+
+        text = "\n".join(json.dumps(entry) for entry in await read(site))
+
+        assert len(text) > 10_000
+        assert [secret[:20] for secret in secrets if secret in text] == []
+        assert token.split(".")[2] not in text
+
+
+async def test_a_sign_in_says_who_and_by_what_and_a_failed_one_why(site: Site) -> None:
+    key = await site.make_account("somebody")
+    await site.sign_in(key)
+    await site.exchange("garbage")
+
+    good, bad = (await read(site, "method:ExchangeAssertion"))[-2:]
+    assert good["protoPayload"]["authenticationInfo"]["principalEmail"] == key["client_email"]
+    assert (
+        good["protoPayload"]["authenticationInfo"]["credential"] == f"key:{key['private_key_id']}"
+    )
+    assert good["protoPayload"]["status"] == {}
+    assert bad["protoPayload"]["status"]["code"] == 16
+    assert "authenticationInfo" not in bad["protoPayload"]
+
+
+async def test_an_address_is_believed_of_trusted_proxies_only(tmp_path: Path) -> None:
+    said = {"x_forwarded_for": "6.6.6.6, 203.0.113.7, 10.1.1.1"}
+    found = []
+    for number, trusted in enumerate(("", "127.0.0.1", "127.0.0.0/8, 10.0.0.0/8")):
+        async with open_site(tmp_path / str(number), trusted_proxies=trusted) as site:
+            await site.get("/my-project/python/simple/", token="garbage", **said)
+            (entry,) = await read(site, "code=16")
+            found.append(entry["protoPayload"]["requestMetadata"]["callerIp"])
+
+    assert found == ["127.0.0.1", "10.1.1.1", "203.0.113.7"]
+
+
+async def test_a_failed_upload_says_which_file_and_why(site: Site) -> None:
+    await site.upload(make_wheel("demo", summary="one"))
+    await site.upload(make_wheel("demo", summary="other"))
+    await site.upload(make_wheel("demo", summary="one"))
+
+    first, other, again = (entry["protoPayload"] for entry in await read(site, "package=demo"))
+    assert (first["status"], again["status"]) == ({}, {})
+    assert other["status"]["code"] == 6
+    assert "File already exists" in other["status"]["message"]
+    assert first["metadata"] == again["metadata"]
+    assert other["metadata"]["sha256"] != first["metadata"]["sha256"]
