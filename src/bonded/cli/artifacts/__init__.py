@@ -9,6 +9,7 @@ from bonded.cli.grammar import Group
 PLACES = {
     "print-settings": "bonded.cli.artifacts.settings:print_settings",
     "repositories": "bonded.cli.artifacts.repositories:repositories",
+    "trusted-publishers": "bonded.cli.artifacts.trusted_publishers:trusted_publishers",
 }
 
 

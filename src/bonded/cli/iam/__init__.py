@@ -6,7 +6,10 @@ import click
 
 from bonded.cli.grammar import Group
 
-PLACES = {"service-accounts": "bonded.cli.iam.service_accounts:service_accounts"}
+PLACES = {
+    "service-accounts": "bonded.cli.iam.service_accounts:service_accounts",
+    "workload-identity-pools": "bonded.cli.iam.pools:workload_identity_pools",
+}
 
 
 @click.group(cls=Group, places=PLACES)
