@@ -332,7 +332,7 @@ async def test_who_may_act_as_an_account_gets_tokens_that_end_with_it(
         f"//iam.googleapis.com/projects/my-project/serviceAccounts/{robot['client_email']}"
         in (before.json()["error"]["message"])
     )
-    assert (made.status_code, made.json()["expireTime"]) == (200, "2026-11-22T12:10:00.000000Z")
+    assert (made.status_code, made.json()["expireTime"]) == (200, "2026-11-22T12:10:00Z")
     acting = made.json()["accessToken"]
     assert (await read(site, acting)).status_code == 200
     await site.call("POST", f"{path_of(robot)}:disable", {})

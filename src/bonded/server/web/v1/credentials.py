@@ -53,7 +53,8 @@ class CredentialsApi:
             life=life,
         )
         expires_at = self._clock() + timedelta(seconds=life_s)
-        view = {"accessToken": token, "expireTime": wire.timestamp(expires_at)}
+        # To the second, and not as other times are: google-auth reads nothing else.
+        view = {"accessToken": token, "expireTime": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
         return json_reply(view, headers=NO_STORE)
 
     async def generate_id_token(self, call: Call) -> Answer:
