@@ -71,6 +71,9 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
     assert open_paths == {
         "/healthz",
         "/readyz",
+        "/revoke",
+        "/v1/introspect",
+        "/v1/tokens:limit",
         "/.well-known/jwks.json",
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",

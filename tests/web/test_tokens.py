@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from httpx2 import Response
 
 from bonded.server.core.iam import TokenLimits
 from bonded.server.identity.tokens import TokenIssuer
@@ -104,3 +107,144 @@ async def test_a_token_lives_as_long_as_it_was_asked_to(site: Site) -> None:
     refused = await site.get(f"{site.repository}/simple/", token)
 
     assert (answered.status_code, refused.status_code) == (200, 401)
+
+
+async def narrowed(site: Site, token: str, **body: object) -> Response:
+    return await site.call("POST", "/v1/tokens:limit", body, token)
+
+
+async def introspected(site: Site, token: str) -> dict[str, Any]:
+    answer = await site.http.post("/v1/introspect", data={"token": token})
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_whoever_holds_a_token_gets_narrower_ones_and_never_wider_ones(site: Site) -> None:
+    here = (await narrowed(site, site.admin, repositories=[HERE])).json()["accessToken"]
+    reading = (await narrowed(site, here, readOnly=True, lifetime="900s")).json()
+    token = reading["accessToken"]
+
+    wider = await narrowed(site, here, repositories=[HERE, ELSEWHERE])
+    longer = (await narrowed(site, token, lifetime="7200s")).json()
+    written = await site.upload(make_wheel("demo", "1.0"), token)
+    acting = await site.call(
+        "POST",
+        f"/v1/projects/-/serviceAccounts/{site.admin_key['client_email']}:generateAccessToken",
+        {},
+        token,
+    )
+
+    assert reading["expireTime"] == longer["expireTime"] == "2026-11-22T12:15:00.000000Z"
+    assert (await introspected(site, longer["accessToken"]))["limits"] == {
+        "repositories": [HERE],
+        "readOnly": True,
+    }
+    assert (wider.status_code, wider.json()["error"]["message"]) == (
+        400,
+        (
+            f"Your own token is limited to {HERE}. "
+            f"Leave out {ELSEWHERE}, or start from a token without that limit."
+        ),
+    )
+    assert (await site.get(f"{site.repository}/simple/", token)).status_code == 200
+    assert (written.status_code, acting.status_code) == (403, 403)
+
+
+LIMITS: list[tuple[dict[str, object], str]] = [
+    ({"repositories": ["python"]}, "'python' is not a repository. Use projects/PROJECT/"),
+    ({"repositories": ["projects/P/locations/l/repositories/r"]}, "'P' is not a valid project ID"),
+    ({"repositories": HERE}, "repositories must be a list of strings"),
+    ({"repositories": [HERE] * 51}, "A token may name 50 repositories, not 51"),
+    ({"readOnly": "yes"}, "readOnly must be true or false"),
+    ({"lifetime": "soon"}, "lifetime must be seconds such as 900s"),
+    ({"lifetime": "90000s"}, "lifetime must not be more than 43200s"),
+]
+
+
+@pytest.mark.parametrize(("body", "says"), LIMITS)
+async def test_malformed_limits_are_refused(
+    shared: Site, body: dict[str, object], says: str
+) -> None:
+    refused = await narrowed(shared, shared.admin, **body)
+
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].startswith(says)
+
+
+@pytest.mark.parametrize("token", ["", "garbage"])
+async def test_nobody_gets_a_narrower_token_of_nobody(shared: Site, token: str) -> None:
+    assert (await narrowed(shared, token)).status_code == 401
+
+
+async def test_introspection_tells_whose_a_token_is_and_until_when(site: Site) -> None:
+    now = int(site.clock.now.timestamp())
+
+    found = await introspected(site, site.admin)
+
+    assert found.pop("jti")
+    assert found == {
+        "active": True,
+        "token_type": "Bearer",
+        "sub": f"serviceAccount:{site.admin_key['client_email']}",
+        "username": site.admin_key["client_email"],
+        "iat": now,
+        "exp": now + 3600,
+    }
+    site.clock.forward(hours=1)
+    for dead in (site.admin, "garbage", "a.b.c"):
+        assert await introspected(site, dead) == {"active": False}
+
+
+async def test_a_revoked_token_stops_at_once_and_no_other_does(site: Site) -> None:
+    other = await site.sign_in(site.admin_key)
+    token = site.admin
+
+    first = await site.http.post("/revoke", data={"token": token, "token_type_hint": "x"})
+    again = await site.http.post("/revoke", data={"token": token})
+    garbage = await site.http.post("/revoke", data={"token": "garbage"})
+    nothing = await site.http.post("/revoke", data={"a": "b"})
+
+    refused = await site.get(f"{site.repository}/simple/", token)
+    assert (refused.status_code, refused.text) == (
+        401,
+        "The access token has been revoked. Fetch a new one.\n",
+    )
+    assert (await site.get(f"{site.repository}/simple/", other)).status_code == 200
+    assert await introspected(site, token) == {"active": False}
+    assert [one.status_code for one in (first, again, garbage, nothing)] == [200, 200, 200, 400]
+    assert nothing.json() == {"error": "invalid_request", "error_description": "token is missing"}
+
+
+async def test_revoked_tokens_are_forgotten_when_they_would_have_expired(site: Site) -> None:
+    await site.http.post("/revoke", data={"token": site.admin})
+    site.clock.forward(hours=1)
+    fresh = await site.sign_in(site.admin_key)
+
+    await site.http.post("/revoke", data={"token": fresh})
+
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database:
+        (count,) = database.execute("SELECT count(*) FROM revoked_tokens").fetchone()
+    assert count == 1
+
+
+async def test_the_last_use_of_a_key_and_its_account_is_shown_and_costs_requests_nothing(
+    site: Site,
+) -> None:
+    key = await site.make_account("worker")
+    path = f"/v1/projects/my-project/serviceAccounts/{key['client_email']}"
+    token = await site.sign_in(key)
+    site.clock.forward(minutes=5)
+    await site.get(f"{site.repository}/simple/", token)
+    (serial,) = await site.registry.metadata.serials.read("access")
+
+    unwritten = (await site.get(path)).json()
+    await site.registry.uses.write()
+
+    written = (await site.get(path)).json()
+    (shown,) = (await site.get(f"{path}/keys")).json()["keys"]
+    assert "lastAuthenticatedTime" not in unwritten
+    assert written["lastAuthenticatedTime"] == "2026-11-22T12:05:00.000000Z"
+    assert shown["lastAuthenticatedTime"] == written["lastAuthenticatedTime"]
+    # What everybody's requests have remembered is still good.
+    assert await site.registry.metadata.serials.read("access") == (serial,)

@@ -31,7 +31,9 @@ from bonded.server.identity.private_files import write_private
 from bonded.server.identity.publishers import TrustedPublishing
 from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.signing import Schedule, SigningKeys
+from bonded.server.identity.status import Tokens
 from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
+from bonded.server.identity.uses import Uses
 from bonded.server.identity.workloads import (
     Issuers,
     Workloads,
@@ -68,6 +70,7 @@ from bonded.server.web.health import Health
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.publishing import PublishingTokens
+from bonded.server.web.oauth.status import TokenStatus
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routes import route_table
 from bonded.server.web.routing import RouteTable
@@ -100,6 +103,7 @@ class Registry:
     blobs: BlobStore
     catalog: Catalog
     signing_keys: SigningKeys
+    uses: Uses
     collector: Collector
     trail: Trail
     retention: Retention
@@ -183,7 +187,8 @@ async def _assemble(
             "publisher": publishing.check_publishers,
         },
     )
-    authenticator = Authenticator(tokens, assertions, origins, of_accounts, clock)
+    uses = Uses(metadata)
+    authenticator = Authenticator(tokens, assertions, origins, of_accounts, uses=uses, clock=clock)
     access = Access(metadata.serials, authenticator, PolicyBook(metadata))
     trail = Trail(
         metadata,
@@ -226,6 +231,11 @@ async def _assemble(
         files=FilesApi(catalog),
         uploads=UploadApi(catalog, publisher),
         tokens=TokenEndpoint(authenticator),
+        status=TokenStatus(
+            Tokens(metadata, tokens, origins, clock),
+            access,
+            timedelta(seconds=settings.token_life_max_s),
+        ),
         discovery=Discovery(settings.url, signing_keys),
         exchange=TokenExchange(workloads),
         publishing=PublishingTokens(publishing),
@@ -269,6 +279,7 @@ async def _assemble(
         blobs,
         catalog,
         signing_keys,
+        uses,
         collector,
         trail,
         Retention(metadata, trail, timedelta(days=settings.audit_keep_days)),

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,6 +90,7 @@ async def _serve(settings: Settings) -> None:
     background = [
         asyncio.create_task(registry.collector.run(every)),
         asyncio.create_task(registry.signing_keys.run()),
+        asyncio.create_task(registry.uses.run()),
         asyncio.create_task(registry.trail.run()),
         asyncio.create_task(registry.retention.run(every)),
         asyncio.create_task(registry.remotes.run()),
@@ -99,6 +101,8 @@ async def _serve(settings: Settings) -> None:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
+        with suppress(BondedError):
+            await registry.uses.write()
         await registry.close()
 
 

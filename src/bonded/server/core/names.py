@@ -150,5 +150,21 @@ class RepositoryName:
         return cls(parse_project_id(project), parse_location_id(location), repository)
 
     def __str__(self) -> str:
-        """The full resource name."""
+        """The full resource name; `parse_repository_path` reads it."""
         return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository}"
+
+
+def parse_repository_path(text: str) -> RepositoryName:
+    """Parse the full resource name of a repository.
+
+    Raises:
+        Rejected: it is none.
+    """
+    match text.split("/"):
+        case ["projects", project, "locations", location, "repositories", repository]:
+            return RepositoryName.parse(project, location, repository)
+        case _:
+            raise Rejected(
+                f"{text[:120]!r} is not a repository",
+                hint="Use projects/PROJECT/locations/LOCATION/repositories/REPOSITORY.",
+            )

@@ -20,20 +20,26 @@ from bonded.server.identity.credentials import (
 from bonded.server.identity.keys import public_half
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.uses import Uses
 from bonded.server.metadata.store import AccountKey
 
 REMEMBERED_MAX = 16_384
+NOTE_EVERY_S = 60
+"""How exactly it is known when a key was last used."""
 KEY_FILE_LIFE_S = 3600
 """How long a key file is remembered before its private key is parsed again."""
 KEY_FILES_AT_ONCE_MAX = 2
 """Parsing an RSA key takes milliseconds of CPU: nobody may keep every thread busy with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
+@dataclass(slots=True)
+class Identified:
+    """Whom a credential proves, until when, and as of which access serial that was verified."""
+
     principal: Principal
     expires_at: float
     access_serial: int
+    noted_at: float
 
 
 class Authenticator:
@@ -50,14 +56,17 @@ class Authenticator:
         assertions: AssertionVerifier,
         origins: Origins,
         accounts: AccountOrigins,
+        *,
+        uses: Uses,
         clock: Clock,
     ) -> None:
         self._tokens = tokens
+        self._uses = uses
         self._assertions = assertions
         self._origins = origins
         self._accounts = accounts
         self._clock = clock
-        self._known: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._known: OrderedDict[bytes, Identified] = OrderedDict()
         self._key_files = asyncio.Semaphore(KEY_FILES_AT_ONCE_MAX)
 
     async def authenticate(self, header: bytes, access_serial: int) -> Principal:
@@ -66,20 +75,24 @@ class Authenticator:
         Raises:
             Unauthenticated: nobody.
         """
+        return (await self.identify(header, access_serial)).principal
+
+    async def identify(self, header: bytes, access_serial: int) -> Identified:
+        """Return whom the header proves, and until when. Raises as authenticate."""
         fingerprint = hashlib.sha256(header).digest()
         known = self._known.get(fingerprint)
-        if (
-            known is not None
-            and known.access_serial == access_serial
-            and known.expires_at > self._clock().timestamp()
-        ):
-            return known.principal
-        principal, expires_at = await self._verify(header)
-        self._known[fingerprint] = _Remembered(principal, expires_at, access_serial)
-        self._known.move_to_end(fingerprint)
-        if len(self._known) > REMEMBERED_MAX:
-            self._known.popitem(last=False)
-        return principal
+        now = self._clock().timestamp()
+        if known is None or known.access_serial != access_serial or known.expires_at <= now:
+            principal, expires_at = await self._verify(header)
+            known = Identified(principal, expires_at, access_serial, noted_at=0.0)
+            self._known[fingerprint] = known
+            self._known.move_to_end(fingerprint)
+            if len(self._known) > REMEMBERED_MAX:
+                self._known.popitem(last=False)
+        if now - known.noted_at >= NOTE_EVERY_S:
+            known.noted_at = now
+            self._uses.note(known.principal, now)
+        return known
 
     async def _verify(self, header: bytes) -> tuple[Principal, float]:
         match parse_authorization(header):
@@ -121,6 +134,7 @@ class Authenticator:
         verified = await self._assertions.verify_grant(assertion)
         key = await self._accounts.live_key(verified.key_id)
         principal = _principal(key)
+        self._uses.note(principal, self._clock().timestamp())
         return self._tokens.issue(principal.member, principal.credential)
 
 

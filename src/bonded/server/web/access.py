@@ -12,7 +12,7 @@ from bonded.server.core.names import (
     is_project_id,
     is_project_number,
 )
-from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.authentication import Authenticator, Identified
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
 
@@ -42,6 +42,15 @@ class Access:
         if authorization is None:
             return ANONYMOUS, serial
         return await self._authenticator.authenticate(authorization, serial), serial
+
+    async def examine(self, authorization: bytes) -> Identified:
+        """Return whom a credential proves, and until when.
+
+        Raises:
+            Unauthenticated: the credential proves nobody.
+        """
+        (serial,) = await self._serials.read(ACCESS)
+        return await self._authenticator.identify(authorization, serial)
 
     async def check(
         self, principal: Principal, permission: Permission, resource: str | RepositoryName

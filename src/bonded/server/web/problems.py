@@ -93,7 +93,7 @@ _MINTING: Mapping[type[BondedError], str] = {
     Conflict: "invalid-reuse-token",
 }
 PUBLISHING = "/_/oidc/"
-TOKEN_PATHS = ("/token", "/v1/token")
+TOKEN_PATHS = ("/token", "/v1/token", "/v1/introspect", "/revoke")
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
 

@@ -9,6 +9,7 @@ from bonded.server.web.health import Health, show_repository
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.publishing import PublishingTokens
+from bonded.server.web.oauth.status import TokenStatus
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
@@ -54,6 +55,7 @@ def route_table(
     tokens: TokenEndpoint,
     exchange: TokenExchange,
     publishing: PublishingTokens,
+    status: TokenStatus,
     discovery: Discovery,
     projects: ProjectsApi,
     repositories: RepositoriesApi,
@@ -76,6 +78,9 @@ def route_table(
             Endpoint("GET", f"{OIDC}/audience", publishing.show_audience, Open.DISCOVERY, K.NOTHING, "Bonded.ShowAudience"),
             Endpoint("POST", f"{OIDC}/mint-token", publishing.mint, Open.SIGN_IN, K.SIGN_IN, "Bonded.MintToken"),
             Endpoint("POST", f"{OIDC}/burn-token", publishing.burn, Open.SIGN_IN, K.SIGN_IN, "Bonded.BurnToken"),
+            Endpoint("POST", "/v1/introspect", status.introspect, Open.HOLDER, K.NOTHING, f"{STS}.IntrospectToken"),
+            Endpoint("POST", "/v1/tokens:limit", status.limit, Open.SOMEBODY, K.SIGN_IN, f"{STS}.LimitToken"),
+            Endpoint("POST", "/revoke", status.revoke, Open.HOLDER, K.ACT, f"{STS}.RevokeToken"),
             Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY, K.NOTHING, "Bonded.ListKeys"),
             Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
             Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),

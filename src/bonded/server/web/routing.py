@@ -23,6 +23,8 @@ class Open(enum.Enum):
 
     HEALTH = "says only whether the server works"
     DISCOVERY = "says how to verify what the server signs, and where to sign in"
+    HOLDER = "is about the token it is sent, for whoever holds that"
+    SOMEBODY = "is for whoever proves to be somebody, and checks that itself"
     SIGN_IN = "is where credentials are exchanged, and checks them itself"
 
 

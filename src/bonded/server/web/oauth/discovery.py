@@ -14,6 +14,8 @@ KEPT_S = 3600
 
 _ENDPOINTS = {
     "token_endpoint": "/token",
+    "introspection_endpoint": "/v1/introspect",
+    "revocation_endpoint": "/revoke",
     "jwks_uri": "/.well-known/jwks.json",
 }
 _ABILITIES = {

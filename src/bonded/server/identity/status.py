@@ -1,0 +1,85 @@
+"""What becomes of a token that was issued: whether it is still good, its end, a narrower one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.digests import sha256_of
+from bonded.server.core.errors import Rejected, Unauthenticated
+from bonded.server.core.iam import Principal, TokenLimits
+from bonded.server.identity.origins import Origins
+from bonded.server.identity.tokens import AccessToken, TokenIssuer
+from bonded.server.metadata.store import MetadataStore
+
+TOKEN_LENGTH_MAX = 16 * 1024
+
+
+class Tokens:
+    """Tells about, ends and narrows tokens, for whoever holds them."""
+
+    def __init__(
+        self, metadata: MetadataStore, issuer: TokenIssuer, origins: Origins, clock: Clock
+    ) -> None:
+        self._metadata = metadata
+        self._issuer = issuer
+        self._origins = origins
+        self._clock = clock
+
+    async def find(self, text: str) -> AccessToken | None:
+        """Return what a live access token says; None if *text* is none."""
+        try:
+            token = await self._issuer.verify(text[:TOKEN_LENGTH_MAX])
+            await self._origins.check(token)
+        except Unauthenticated:
+            return None
+        return token
+
+    async def revoke(self, text: str) -> None:
+        """End an access token, or the sign-in of a refresh token, if *text* is either."""
+        token = await self.find(text)
+        now = self._clock()
+        async with self._metadata.transaction() as tx:
+            if token is not None:
+                ends_at = datetime.fromtimestamp(token.expires_at, tz=UTC)
+                await tx.tokens.revoke(token.id, ends_at, now)
+                return
+            session = await tx.sessions.find_by_secret(sha256_of(text[:TOKEN_LENGTH_MAX].encode()))
+            if session is not None:
+                await tx.sessions.remove(session.address, session.id)
+
+    def narrow(
+        self, principal: Principal, until: float, limits: TokenLimits, life: timedelta | None
+    ) -> tuple[str, datetime]:
+        """Return a token that does at most what *principal*'s own credential does, and its end.
+
+        It hangs on the same origin, and does not outlive that credential, which is
+        good *until* then: or a chain of tokens could go on for ever.
+
+        Raises:
+            Rejected: *limits* reach beyond those of the credential.
+        """
+        now = self._clock()
+        left = timedelta(seconds=int(until - now.timestamp()))
+        token, life_s = self._issuer.issue(
+            principal.member,
+            principal.credential,
+            also=principal.also,
+            limits=_narrowed(principal.limits, limits),
+            life=left if life is None else min(left, life),
+        )
+        return token, now + timedelta(seconds=life_s)
+
+
+def _narrowed(own: TokenLimits | None, asked: TokenLimits) -> TokenLimits:
+    if own is None:
+        return asked
+    beyond = set(asked.repositories) - set(own.repositories)
+    if own.repositories and beyond:
+        raise Rejected(
+            f"Your own token is limited to {', '.join(own.repositories)}",
+            hint=f"Leave out {min(beyond)}, or start from a token without that limit.",
+        )
+    return TokenLimits(
+        asked.repositories or own.repositories, read_only=own.read_only or asked.read_only
+    )
