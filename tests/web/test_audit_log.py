@@ -243,3 +243,19 @@ async def test_a_failed_upload_says_which_file_and_why(site: Site) -> None:
     assert "File already exists" in other["status"]["message"]
     assert first["metadata"] == again["metadata"]
     assert other["metadata"]["sha256"] != first["metadata"]["sha256"]
+
+
+async def test_the_access_log_is_off_unless_asked_for_and_holds_no_query(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bonded.access")
+    for name, is_on in (("off", False), ("on", True)):
+        async with open_site(tmp_path / name, access_log=is_on) as site:
+            await site.get(f"/healthz?code={CANARY}", user_agent="pip/26\n")
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "bonded.access"]
+    token, health = lines
+    assert '"POST /token" 200' in token
+    assert health.startswith('127.0.0.1 "GET /healthz" 200 6 ')
+    assert CANARY not in caplog.text
+    assert "\n" not in health

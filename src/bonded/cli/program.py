@@ -16,6 +16,7 @@ PLACES = {
     "completion": "bonded.cli.completion:completion",
     "components": "bonded.cli.components:components",
     "config": "bonded.cli.config:config",
+    "doctor": "bonded.cli.doctor:doctor",
     "iam": "bonded.cli.iam:iam",
     "init": "bonded.cli.init:init",
     "metadata-server": "bonded.cli.metadata_server:metadata_server",

@@ -62,6 +62,7 @@ from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.clients import Clients
 from bonded.server.upstream.secrets import Secrets
 from bonded.server.web.access import Access
+from bonded.server.web.access_log import AccessLog
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.application import Application, Patience
 from bonded.server.web.audited import Audited
@@ -268,9 +269,13 @@ async def _assemble(
             )
         ),
     )
-    audited = Audited(trail, _addresses(settings))
+    addresses = _addresses(settings)
+    audited = Audited(trail, addresses)
+    access_log = AccessLog(addresses) if settings.access_log else None
     patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)
-    application = Application(routes, access, audited, settings.default_location, patience)
+    application = Application(
+        routes, access, audited, settings.default_location, patience, access_log=access_log
+    )
     collector = Collector(metadata, blobs, clock, timedelta(seconds=settings.orphan_grace_s))
     return Registry(
         application,

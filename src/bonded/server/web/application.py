@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
 from bonded.server.web import problems
 from bonded.server.web.access import NO_REPOSITORY, Access, resource_of
+from bonded.server.web.access_log import AccessLog
 from bonded.server.web.audited import Audited
 from bonded.server.web.messages import (
     Answer,
@@ -57,12 +59,15 @@ class Application:
         audited: Audited,
         default_location: str,
         patience: Patience,
+        *,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._routes = routes
         self._access = access
         self._audited = audited
         self._default_location = default_location
         self._patience = patience
+        self._access_log = access_log
         self._locations: OrderedDict[bytes, str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,9 +75,12 @@ class Application:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
+        started_at = 0.0 if self._access_log is None else time.perf_counter()
         try:
             answer = await self._answer(scope, _Incoming(scope, receive, self._patience), headers)
             await send_answer(answer, scope, receive, send)
+            if self._access_log is not None:
+                self._access_log.write(scope, headers, answer, started_at)
         except ClientGone:
             return
         except BondedError as error:
