@@ -258,7 +258,7 @@ def test_an_update_of_nothing_says_what_to_give(registry: Registry, bonded: Term
             out="",
             err="""\
 ERROR: (bonded.artifacts.repositories.update) Nothing to update.
-Give --description, --update-labels, --remove-labels or --clear-labels.
+Give --description, --update-labels, --remove-labels, --clear-labels or what the upstreams are to be.
 """,
             status=1,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import click
 
-from bonded.cli import yaml_text
+from bonded.cli.documents import read_document
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Message
 from bonded.client.errors import Misconfigured, Refused
-from bonded.client.private_files import read_private
 
 ATTEMPTS_MAX = 5
 Parameters = Mapping[str, str]
@@ -149,13 +147,7 @@ def _read_policy(path: Path) -> Message:
     Raises:
         Misconfigured: it is not there, or holds no policy.
     """
-    text = read_private(path)
-    if text is None:
-        raise Misconfigured(f"There is no policy file at {path}.")
-    try:
-        policy = json.loads(text)
-    except ValueError:
-        policy = yaml_text.load(text, str(path))
+    policy = read_document(path, "policy file")
     if not isinstance(policy, dict) or not isinstance(policy.get("bindings", []), list):
         raise Misconfigured(
             f"{path} holds no policy.", hint="get-iam-policy prints one, to edit and set again."

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bonded.cli.artifacts import upstreams
 from bonded.cli.artifacts.locating import locate, location_path
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, basename, field, local_time
@@ -56,16 +57,18 @@ def repositories() -> None:
 )
 @click.option(
     "--mode",
-    type=click.Choice(["standard-repository"]),
+    type=click.Choice(upstreams.MODES),
     default="standard-repository",
     help="Where the repository gets its packages from.",
 )
+@upstreams.creation_options
 @click.option("--description", help="What the repository is for.")
 @click.option("--labels", type=Labels(), metavar="KEY=VALUE,...", help="Labels to set.")
 @click.option("--async", "is_async", is_flag=True, help="Do not wait for the operation.")
 @pass_session
 def create(
     session: Session,
+    /,
     *,
     repository: str,
     location: str | None,
@@ -74,6 +77,7 @@ def create(
     description: str | None,
     labels: dict[str, str] | None,
     is_async: bool,
+    **upstream: Any,
 ) -> None:
     """Create a repository."""
     place = locate(session, repository, location)
@@ -82,6 +86,7 @@ def create(
         "mode": mode.upper().replace("-", "_"),
         "description": description or "",
         "labels": labels or {},
+        **upstreams.new_config(mode, place, upstream),
     }
     parent = f"{location_path(place.project, place.location)}/repositories"
     operation = session.api.post(parent, body, repositoryId=place.repository)
@@ -125,6 +130,7 @@ def describe(session: Session, repository: str, location: str | None) -> None:
 @repositories.command()
 @click.argument("repository")
 @LOCATION
+@upstreams.change_options
 @click.option("--description", help="What the repository is for.")
 @click.option("--update-labels", type=Labels(), metavar="KEY=VALUE,...", help="Labels to set.")
 @click.option("--remove-labels", metavar="KEY,...", help="Labels to remove.")
@@ -132,6 +138,7 @@ def describe(session: Session, repository: str, location: str | None) -> None:
 @pass_session
 def update(
     session: Session,
+    /,
     *,
     repository: str,
     location: str | None,
@@ -139,14 +146,19 @@ def update(
     update_labels: dict[str, str] | None,
     remove_labels: str | None,
     clear_labels: bool,
+    **upstream: Any,
 ) -> None:
-    """Change a repository's description or labels."""
+    """Change a repository's description, labels or upstreams."""
     if clear_labels and remove_labels:
         raise click.UsageError("At most one of --clear-labels | --remove-labels can be specified.")
     body: Message = {}
     if description is not None:
         body["description"] = description
     place = locate(session, repository, location)
+    if any(value is not None for value in upstream.values()):
+        now = session.api.get(place.path)
+        config = now.get(upstreams.REMOTE) or now.get(upstreams.VIRTUAL) or {}
+        body |= upstreams.changed_config(str(now.get("mode")), place, config, upstream)
     if update_labels or remove_labels or clear_labels:
         labels = {} if clear_labels else dict(session.api.get(place.path).get("labels", {}))
         for key in (remove_labels or "").split(","):
@@ -155,7 +167,8 @@ def update(
     if not body:
         raise Misconfigured(
             "Nothing to update.",
-            hint="Give --description, --update-labels, --remove-labels or --clear-labels.",
+            hint="Give --description, --update-labels, --remove-labels, --clear-labels or what "
+            "the upstreams are to be.",
         )
     updated = session.api.patch(place.path, body, mask=tuple(sorted(body)))
     session.say(f"Updated repository [{place.repository}].")
