@@ -30,6 +30,9 @@ PLACES = {
     "pool": "absent-pool",
     "publisher": "absent",
     "provider": "absent-provider",
+    "version": "1.0",
+    "file": "absent%2Fabsent-1.0-py3-none-any.whl",
+    "release": "absent:1.0",
 }
 
 # Who calls → the role they have on the server; None: no role that counts here.
@@ -211,6 +214,15 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", R, ALL),
         ("PATCH", R, "admin, owner"),
         ("DELETE", R, "admin, owner"),
+        ("GET", f"{R}/packages", ALL),
+        ("GET", f"{R}/packages/{{package}}", ALL),
+        ("GET", f"{R}/packages/{{package}}:explain", ALL),
+        ("GET", f"{R}/packages/{{package}}/versions", ALL),
+        ("GET", f"{R}/packages/{{package}}/versions/{{version}}", ALL),
+        ("GET", f"{R}/files", ALL),
+        ("GET", f"{R}/files/{{file}}", ALL),
+        ("GET", f"{R}/pythonPackages", ALL),
+        ("GET", f"{R}/pythonPackages/{{release}}", ALL),
         ("GET", f"{R}:getIamPolicy", "admin, owner"),
         ("POST", f"{R}:getIamPolicy", "admin, owner"),
         ("POST", f"{R}:setIamPolicy", "admin, owner"),

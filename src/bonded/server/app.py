@@ -45,6 +45,7 @@ from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
 from bonded.server.operations.administering import Administration
 from bonded.server.operations.auditing import AuditLog, Retention
+from bonded.server.operations.browsing import Browsing
 from bonded.server.operations.collecting import Collector
 from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import Founding
@@ -80,6 +81,7 @@ from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
+from bonded.server.web.v1.packages import PackagesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -226,6 +228,9 @@ async def _assemble(
         lambda name: StandardRepository(name, metadata, blobs, core_metadata),
         remotes.make,
     )
+    repositories = RepositoriesApi(
+        administration, access, settings.default_location, urlsplit(settings.url).netloc
+    )
     routes = route_table(
         health=Health(metadata, blobs),
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
@@ -241,9 +246,8 @@ async def _assemble(
         exchange=TokenExchange(workloads),
         publishing=PublishingTokens(publishing),
         projects=ProjectsApi(administration),
-        repositories=RepositoriesApi(
-            administration, access, settings.default_location, urlsplit(settings.url).netloc
-        ),
+        repositories=repositories,
+        packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
         policies=PoliciesApi(Granting(metadata)),
         entries=EntriesApi(AuditLog(metadata, trail)),
         accounts=AccountsApi(accounts),

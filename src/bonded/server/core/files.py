@@ -187,6 +187,16 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageSummary:
+    """A package as the control plane lists it."""
+
+    name: PackageName
+    created_at: datetime
+    updated_at: datetime
+    """When its last file was uploaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class InMemory:
     """Contents that are already here."""
 

@@ -80,6 +80,14 @@ class Permission(enum.StrEnum):
 
     LOCATION_GET = "artifactregistry.locations.get"
     LOCATION_LIST = "artifactregistry.locations.list"
+    FILE_GET = "artifactregistry.files.get"
+    FILE_LIST = "artifactregistry.files.list"
+    PACKAGE_GET = "artifactregistry.packages.get"
+    PACKAGE_LIST = "artifactregistry.packages.list"
+    PYTHON_PACKAGE_GET = "artifactregistry.pythonpackages.get"
+    PYTHON_PACKAGE_LIST = "artifactregistry.pythonpackages.list"
+    VERSION_GET = "artifactregistry.versions.get"
+    VERSION_LIST = "artifactregistry.versions.list"
     REPOSITORY_CREATE = "artifactregistry.repositories.create"
     REPOSITORY_DELETE = "artifactregistry.repositories.delete"
     REPOSITORY_DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
@@ -98,6 +106,14 @@ class Permission(enum.StrEnum):
 
 _READER = frozenset(
     {
+        Permission.FILE_GET,
+        Permission.FILE_LIST,
+        Permission.PACKAGE_GET,
+        Permission.PACKAGE_LIST,
+        Permission.PYTHON_PACKAGE_GET,
+        Permission.PYTHON_PACKAGE_LIST,
+        Permission.VERSION_GET,
+        Permission.VERSION_LIST,
         Permission.LOCATION_GET,
         Permission.LOCATION_LIST,
         Permission.PROJECT_GET,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from bonded.server.core.audit import Sealed
 from bonded.server.core.digests import Sha256
 from bonded.server.core.federation import Pool, PoolName, Provider, ProviderName, Publisher
-from bonded.server.core.files import File, Package, Status
+from bonded.server.core.files import File, Package, PackageSummary, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
@@ -291,6 +291,14 @@ class CacheTable(Protocol):
     ) -> tuple[Evicted, ...]: ...
 
 
+class ListingTable(Protocol):
+    """What the control plane lists of packages."""
+
+    async def describe_packages(
+        self, repository: RepositoryName, names: Sequence[PackageName]
+    ) -> tuple[PackageSummary, ...]: ...
+
+
 class PolicyTable(Protocol):
     """Policies, by the full name of the resource they hang on."""
 
@@ -387,6 +395,8 @@ class Transaction(Protocol):
     def files(self) -> FileTable: ...
     @property
     def caches(self) -> CacheTable: ...
+    @property
+    def listings(self) -> ListingTable: ...
     @property
     def policies(self) -> PolicyTable: ...
     @property

@@ -19,9 +19,9 @@ from itertools import groupby
 
 from bonded.server.core.errors import NotFound, Reserved, Unavailable
 from bonded.server.core.files import Package
+from bonded.server.core.merging import merge
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
-from bonded.server.repositories.merging import merge
 from bonded.server.repositories.protocol import Repository, StoredFile
 
 REMEMBERED_MAX = 16_384

@@ -17,6 +17,7 @@ from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
+from bonded.server.web.v1.packages import PackagesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
@@ -37,6 +38,7 @@ STS = "google.identity.sts.v1.SecurityTokenService"
 PROJECT = "/v1/projects/{project}"
 LOCATION = "/v1/projects/{project}/locations/{location}"
 REPOSITORY = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
+PACKAGE = "/v1/projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
 ACCOUNT = "/v1/projects/{project}/serviceAccounts/{account}"
 POOL = "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}"
 PROVIDER = (
@@ -59,6 +61,7 @@ def route_table(
     discovery: Discovery,
     projects: ProjectsApi,
     repositories: RepositoriesApi,
+    packages: PackagesApi,
     policies: PoliciesApi,
     accounts: AccountsApi,
     credentials: CredentialsApi,
@@ -123,6 +126,15 @@ def route_table(
             Endpoint("POST", "/v2/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
             Endpoint("POST", "/v2/projects/{project}/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
             Endpoint("POST", "/v2/entries:verify", entries.verify, P.LOG_LIST, K.READ, "bonded.logging.v1.Logging.VerifyEntries"),
+            Endpoint("GET", f"{REPOSITORY}/packages", packages.list_packages, P.PACKAGE_LIST, K.READ, f"{AR}.ListPackages"),
+            Endpoint("GET", PACKAGE, packages.get_package, P.PACKAGE_GET, K.READ, f"{AR}.GetPackage"),
+            Endpoint("GET", f"{PACKAGE}:explain", packages.explain_package, P.PACKAGE_GET, K.READ, "Bonded.ExplainPackage"),
+            Endpoint("GET", f"{PACKAGE}/versions", packages.list_versions, P.VERSION_LIST, K.READ, f"{AR}.ListVersions"),
+            Endpoint("GET", f"{PACKAGE}/versions/{{version}}", packages.get_version, P.VERSION_GET, K.READ, f"{AR}.GetVersion"),
+            Endpoint("GET", f"{REPOSITORY}/files", packages.list_files, P.FILE_LIST, K.READ, f"{AR}.ListFiles"),
+            Endpoint("GET", f"{REPOSITORY}/files/{{file}}", packages.get_file, P.FILE_GET, K.READ, f"{AR}.GetFile"),
+            Endpoint("GET", f"{REPOSITORY}/pythonPackages", packages.list_python_packages, P.PYTHON_PACKAGE_LIST, K.READ, f"{AR}.ListPythonPackages"),
+            Endpoint("GET", f"{REPOSITORY}/pythonPackages/{{release}}", packages.get_python_package, P.PYTHON_PACKAGE_GET, K.READ, f"{AR}.GetPythonPackage"),
             # IAM: service accounts and keys.
             Endpoint("POST", f"{PROJECT}/serviceAccounts", accounts.create, P.ACCOUNT_CREATE, K.ACT, f"{IAM}.CreateServiceAccount"),
             Endpoint("GET", f"{PROJECT}/serviceAccounts", accounts.list, P.ACCOUNT_LIST, K.READ, f"{IAM}.ListServiceAccounts"),

@@ -24,6 +24,7 @@ from bonded.server.metadata.sql.connections import (
 from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.federation import SqlPools, SqlPublishers
 from bonded.server.metadata.sql.files import SqlFiles
+from bonded.server.metadata.sql.listings import SqlListings
 from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
 from bonded.server.metadata.sql.projects import SqlProjects, SqlRepositories
@@ -45,6 +46,7 @@ class SqlTransaction:
     repositories: SqlRepositories
     files: SqlFiles
     caches: SqlCaches
+    listings: SqlListings
     policies: SqlPolicies
     accounts: SqlAccounts
     tokens: SqlTokens
@@ -63,6 +65,7 @@ class SqlTransaction:
             SqlRepositories(connection),
             SqlFiles(connection),
             SqlCaches(connection),
+            SqlListings(connection),
             SqlPolicies(connection),
             SqlAccounts(connection),
             SqlTokens(connection),

@@ -146,7 +146,8 @@ class RepositoriesApi:
         await self._administration.delete_repository(call.target)
         return json_reply(wire.done(_operations(call.target), _METADATA, wire.EMPTY, {}))
 
-    def _host_of(self, name: RepositoryName) -> str:
+    def host_of(self, name: RepositoryName) -> str:
+        """Return the host at which clients reach a repository."""
         if name.location == self._default_location:
             return self._server_host
         # The path names no location: the host does (gar.md §1.1).
@@ -163,7 +164,7 @@ class RepositoriesApi:
             "createTime": wire.timestamp(record.created_at),
             "updateTime": wire.timestamp(record.updated_at),
             "sizeBytes": str(record.size_bytes),
-            "registryUri": f"{self._host_of(name)}/{name.project}/{name.repository}",
+            "registryUri": f"{self.host_of(name)}/{name.project}/{name.repository}",
             **upstreams.view(record.config),
         }
         # proto3 JSON leaves out what is empty.

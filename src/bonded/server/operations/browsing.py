@@ -1,0 +1,260 @@
+"""Looking at what is in repositories: packages, versions and files that are here.
+
+Of a remote repository that is what it has cached (gar.md §2.2); of a virtual one, what its
+upstreams have, each package from whoever owns it. Nobody else is asked for anything.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from bonded.server.core.errors import NotFound
+from bonded.server.core.files import File, Package, PackageSummary
+from bonded.server.core.merging import merge
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.core.upstreams import (
+    RemoteConfig,
+    ServerRepository,
+    UpstreamPolicy,
+    VirtualConfig,
+)
+from bonded.server.metadata.store import (
+    MetadataStore,
+    RepositoryRecord,
+    Transaction,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file, and whose it is."""
+
+    package: PackageName
+    file: File
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """A version, and its files, oldest upload first."""
+
+    package: PackageName
+    version: str
+    files: tuple[File, ...]
+
+    @property
+    def created_at(self) -> datetime:
+        """When its first file was uploaded."""
+        return self.files[0].upload_time
+
+    @property
+    def updated_at(self) -> datetime:
+        """When its last file was uploaded."""
+        return max(file.upload_time for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A repository that shows what others have."""
+
+    config: VirtualConfig
+    upstreams: Mapping[str, _Tree]
+    """By the id of the policy."""
+
+
+_Tree = _View | RepositoryName
+_Stock = Mapping[RepositoryName, Mapping[PackageName, PackageName]]
+"""What each repository with files of its own has, by name; as it is spelled there."""
+
+
+class Browsing:
+    """Answers from rows alone."""
+
+    def __init__(self, metadata: MetadataStore) -> None:
+        self._metadata = metadata
+
+    async def list_packages(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> tuple[PackageSummary, ...]:
+        """Return up to *limit* packages in order, from the one that follows *after*.
+
+        Raises:
+            NotFound: there is no such repository.
+        """
+        async with self._metadata.read() as tx:
+            names = await _list_names(tx, repository)
+            page = names[bisect_right(names, after, key=lambda one: one[0].normalized) :][:limit]
+            found: dict[PackageName, PackageSummary] = {}
+            for holder in {holder for _, holder in page}:
+                wanted = [name for name, one in page if one == holder]
+                summaries = await tx.listings.describe_packages(holder, wanted)
+                found |= {summary.name: summary for summary in summaries}
+        return tuple(found[name] for name, _ in page if name in found)
+
+    async def get_package(self, repository: RepositoryName, name: PackageName) -> PackageSummary:
+        """Return one package. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            for holder in await _list_holders(tx, repository, name):
+                for summary in await tx.listings.describe_packages(holder, [name]):
+                    return summary
+        raise NotFound(f"No package {name} in {repository}")
+
+    async def list_versions(
+        self, repository: RepositoryName, name: PackageName
+    ) -> tuple[VersionSummary, ...]:
+        """Return every version of a package, in the order of its first upload. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            package = await _get_contents(tx, repository, name)
+        files = _stored(package)
+        return tuple(
+            VersionSummary(name, version, tuple(one for one in files if one.version == version))
+            for version in dict.fromkeys(file.version for file in files)
+        )
+
+    async def list_all_versions(
+        self, repository: RepositoryName, after: tuple[str, str], limit: int
+    ) -> tuple[VersionSummary, ...]:
+        """Return up to *limit* versions of all packages, from what follows *after*."""
+        files = await self._list_files(repository, after, limit, by_version=True)
+        return tuple(
+            VersionSummary(package, version, tuple(one.file for one in group))
+            for (package, version), group in groupby(
+                files, key=lambda one: (one.package, one.file.version)
+            )
+        )
+
+    async def list_files(
+        self, repository: RepositoryName, after: tuple[str, str], limit: int
+    ) -> tuple[ListedFile, ...]:
+        """Return up to *limit* files, by package and filename, from what follows *after*.
+
+        Raises:
+            NotFound: there is no such repository.
+        """
+        return await self._list_files(repository, after, limit, by_version=False)
+
+    async def _list_files(
+        self, repository: RepositoryName, after: tuple[str, str], limit: int, *, by_version: bool
+    ) -> tuple[ListedFile, ...]:
+        found: list[ListedFile] = []
+        groups: set[tuple[str, str]] = set()
+        async with self._metadata.read() as tx:
+            names = await _list_names(tx, repository)
+            start = max(bisect_right(names, after[0], key=lambda one: one[0].normalized) - 1, 0)
+            for name, _ in names[start:]:
+                package = await _get_contents(tx, repository, name)
+                for file in sorted(_stored(package), key=lambda one: _place(one, by_version)):
+                    place = (name.normalized, file.version if by_version else file.filename)
+                    if place <= after:
+                        continue
+                    groups.add(place)
+                    if len(groups) > limit:
+                        return tuple(found)
+                    found.append(ListedFile(package.name, file))
+        return tuple(found)
+
+    async def get_file(
+        self, repository: RepositoryName, name: PackageName, filename: str
+    ) -> ListedFile:
+        """Return one file. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            package = await _get_contents(tx, repository, name)
+        for file in _stored(package):
+            if file.filename == filename:
+                return ListedFile(package.name, file)
+        raise NotFound(f"No file {filename} of {name} in {repository}")
+
+
+def _place(file: File, by_version: bool) -> tuple[str, ...]:  # noqa: FBT001 - a key's argument
+    return (file.version, file.filename) if by_version else (file.filename,)
+
+
+def _stored(package: Package) -> tuple[File, ...]:
+    """Return the files that are here: all of them, for they come from rows of files."""
+    return tuple(file for file in package.files if isinstance(file, File))
+
+
+async def _get_contents(tx: Transaction, repository: RepositoryName, name: PackageName) -> Package:
+    found = [
+        package
+        for holder in await _list_holders(tx, repository, name)
+        if (package := await tx.files.find_package(holder, name)) is not None
+    ]
+    if not found:
+        raise NotFound(f"No package {name} in {repository}")
+    return found[0] if len(found) == 1 else merge(found)[0]
+
+
+async def _list_names(
+    tx: Transaction, repository: RepositoryName
+) -> list[tuple[PackageName, RepositoryName]]:
+    """Return every package in order, with the repository whose row describes it."""
+    tree = await _grow(tx, await _get_record(tx, repository))
+    stock = {
+        leaf: {name: name for name in await tx.files.list_packages(leaf)} for leaf in _leaves(tree)
+    }
+    every = sorted({name for names in stock.values() for name in names})
+    owned = ((name, _holders(tree, name, stock)[0]) for name in every)
+    return [(stock[holders[0]][name], holders[0]) for name, holders in owned if holders]
+
+
+async def _list_holders(
+    tx: Transaction, repository: RepositoryName, name: PackageName
+) -> tuple[RepositoryName, ...]:
+    tree = await _grow(tx, await _get_record(tx, repository))
+    stock = {
+        leaf: {one.name: one.name for one in await tx.listings.describe_packages(leaf, [name])}
+        for leaf in _leaves(tree)
+    }
+    return _holders(tree, name, stock)[0]
+
+
+def _holders(
+    tree: _Tree, name: PackageName, stock: _Stock
+) -> tuple[tuple[RepositoryName, ...], bool]:
+    """Return who has the package, in order, and whether nobody else may answer for it.
+
+    What `repositories.virtual` decides by asking, decided by what is here.
+    """
+    if isinstance(tree, RepositoryName):
+        return ((tree,) if name in stock[tree] else ()), False
+    holders: list[RepositoryName] = []
+    is_final = tree.config.find_reservation(name) is not None
+    for policy in tree.config.candidates(name):
+        found, is_reserved = _holders(tree.upstreams[policy.id], name, stock)
+        holders.extend(found)
+        is_final = is_final or is_reserved
+        if is_reserved or (holders and not tree.config.is_merged(name)):
+            break
+    return tuple(holders), is_final and not holders
+
+
+def _leaves(tree: _Tree) -> Iterable[RepositoryName]:
+    if isinstance(tree, RepositoryName):
+        return {tree}
+    return {leaf for upstream in tree.upstreams.values() for leaf in _leaves(upstream)}
+
+
+async def _grow(tx: Transaction, record: RepositoryRecord) -> _Tree:
+    match record.config:
+        case VirtualConfig() as config:
+            pass
+        case RemoteConfig(source=ServerRepository(name)):
+            config = VirtualConfig((UpstreamPolicy(name.repository, name, 0),))
+        case _:
+            return record.name
+    upstreams = {
+        policy.id: await _grow(tx, await _get_record(tx, policy.repository))
+        for policy in config.policies
+    }
+    return _View(config, upstreams)
+
+
+async def _get_record(tx: Transaction, name: RepositoryName) -> RepositoryRecord:
+    record = await tx.repositories.find(name)
+    if record is None:
+        raise NotFound(f"Repository {name} does not exist")
+    return record

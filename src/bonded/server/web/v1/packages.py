@@ -1,0 +1,204 @@
+"""Artifact Registry v1: packages, versions, files and Python packages (gar.md §4.1)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.files import PackageSummary
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.operations.browsing import Browsing, ListedFile, VersionSummary
+from bonded.server.repositories.catalog import Catalog
+from bonded.server.repositories.explaining import Explanation, explain
+from bonded.server.web.messages import Answer, Call, json_reply, package_named
+from bonded.server.web.v1 import wire
+
+_OWNER = re.compile(r'\s*owner\s*=\s*"(.+)/packages/([^/"]+)(?:/versions/([^/"]+))?"\s*')
+
+
+class PackagesApi:
+    """Shows what is in a repository."""
+
+    def __init__(
+        self, browsing: Browsing, catalog: Catalog, host_of: Callable[[RepositoryName], str]
+    ) -> None:
+        self._browsing = browsing
+        self._catalog = catalog
+        self._host_of = host_of
+
+    async def list_packages(self, call: Call) -> Answer:
+        """Answer with the packages of a repository, a page at a time."""
+        wire.refuse_filters(call)
+        after, limit = wire.parse_page(call)
+        found = await self._browsing.list_packages(call.target, after, limit + 1)
+        view = lambda one: _package(call.target, one)  # noqa: E731
+        return json_reply(wire.page_of("packages", found, limit, view, lambda one: str(one.name)))
+
+    async def get_package(self, call: Call) -> Answer:
+        """Answer with one package."""
+        found = await self._browsing.get_package(call.target, _name(call))
+        return json_reply(_package(call.target, found))
+
+    async def explain_package(self, call: Call) -> Answer:
+        """Answer with what each upstream has of a package, and where it comes from."""
+        found = await explain(self._catalog, call.target, _name(call))
+        return json_reply(_explanation(call.target, found))
+
+    async def list_versions(self, call: Call) -> Answer:
+        """Answer with the versions of a package, a page at a time."""
+        wire.refuse_filters(call)
+        after, limit = wire.parse_page(call)
+        every = await self._browsing.list_versions(call.target, _name(call))
+        in_order = sorted(every, key=lambda one: one.version)
+        found = [one for one in in_order if one.version > after][: limit + 1]
+        view = lambda one: _version(call.target, one)  # noqa: E731
+        return json_reply(wire.page_of("versions", found, limit, view, lambda one: one.version))
+
+    async def get_version(self, call: Call) -> Answer:
+        """Answer with one version."""
+        name, wanted = _name(call), call.params["version"]
+        for found in await self._browsing.list_versions(call.target, name):
+            if found.version == wanted:
+                return json_reply(_version(call.target, found))
+        raise NotFound(f"No version {wanted[:80]} of {name} in {call.target}")
+
+    async def list_files(self, call: Call) -> Answer:
+        """Answer with the files of a repository, or of one package or version of it."""
+        after, limit = wire.parse_page(call)
+        if wire.one_parameter(call, "orderBy"):
+            raise Rejected("orderBy is not supported", hint="Sort the list on your side.")
+        owner = wire.one_parameter(call, "filter")
+        if owner:
+            found = await self._files_of(call.target, owner)
+            found = [one for one in found if _key(one) > after][: limit + 1]
+        else:
+            found = [*await self._browsing.list_files(call.target, _place(after), limit + 1)]
+        view = lambda one: _file(call.target, one)  # noqa: E731
+        return json_reply(wire.page_of("files", found, limit, view, _key))
+
+    async def get_file(self, call: Call) -> Answer:
+        """Answer with one file, named `PACKAGE/FILENAME`."""
+        package, slash, filename = call.params["file"].partition("/")
+        if not slash:
+            raise NotFound(f"No file {package[:80]!r} in {call.target}")
+        name = package_named(package)
+        found = await self._browsing.get_file(call.target, name, filename)
+        return json_reply(_file(call.target, found))
+
+    async def list_python_packages(self, call: Call) -> Answer:
+        """Answer with every version of every package, a page at a time."""
+        wire.refuse_filters(call)
+        after, limit = wire.parse_page(call)
+        found = await self._browsing.list_all_versions(call.target, _place(after), limit + 1)
+        view = lambda one: self._python_package(call.target, one)  # noqa: E731
+        key = lambda one: f"{one.package}/{one.version}"  # noqa: E731
+        return json_reply(wire.page_of("pythonPackages", found, limit, view, key))
+
+    async def get_python_package(self, call: Call) -> Answer:
+        """Answer with one version of a package, named `PACKAGE:VERSION`."""
+        package, _, wanted = call.params["release"].partition(":")
+        name = package_named(package)
+        for found in await self._browsing.list_versions(call.target, name):
+            if found.version == wanted:
+                return json_reply(self._python_package(call.target, found))
+        raise NotFound(f"No version {wanted[:80]!r} of {name} in {call.target}")
+
+    async def _files_of(self, repository: RepositoryName, text: str) -> list[ListedFile]:
+        match = _OWNER.fullmatch(text)
+        if match is None or match[1] != str(repository):
+            # gcloud then filters itself (gar.md §6.4).
+            raise Rejected('filter must be owner="…/packages/P" or …/versions/V of this repository')
+        name = PackageName.parse(match[2])
+        return sorted(
+            (
+                ListedFile(one.package, file)
+                for one in await self._browsing.list_versions(repository, name)
+                if match[3] in (None, one.version)
+                for file in one.files
+            ),
+            key=_key,
+        )
+
+    def _python_package(self, repository: RepositoryName, found: VersionSummary) -> dict[str, Any]:
+        # One address for a version of several files: the sdist's, as Google's own example has.
+        sdists = [one for one in found.files if one.filename.endswith(".tar.gz")]
+        filename = (sdists or found.files)[0].filename
+        host = f"{self._host_of(repository)}/{repository.project}/{repository.repository}"
+        return {
+            "name": f"{repository}/pythonPackages/{found.package}:{found.version}",
+            "uri": f"{host}/{found.package}/{quote(filename)}",
+            "packageName": found.package.normalized,
+            "version": found.version,
+            **_times(found.created_at, found.updated_at),
+        }
+
+
+def _name(call: Call) -> PackageName:
+    return package_named(call.params["package"])
+
+
+def _key(one: ListedFile) -> str:
+    return f"{one.package}/{one.file.filename}"
+
+
+def _place(after: str) -> tuple[str, str]:
+    package, _, rest = after.partition("/")
+    return package, rest
+
+
+def _times(created_at: datetime, updated_at: datetime) -> dict[str, str]:
+    return {
+        "createTime": wire.timestamp(created_at),
+        "updateTime": wire.timestamp(updated_at),
+    }
+
+
+def _package(repository: RepositoryName, found: PackageSummary) -> dict[str, Any]:
+    return {
+        "name": f"{repository}/packages/{found.name}",
+        "displayName": found.name.spelled,
+        **_times(found.created_at, found.updated_at),
+    }
+
+
+def _version(repository: RepositoryName, found: VersionSummary) -> dict[str, Any]:
+    return {
+        "name": f"{repository}/packages/{found.package}/versions/{found.version}",
+        **_times(found.created_at, found.updated_at),
+    }
+
+
+def _file(repository: RepositoryName, found: ListedFile) -> dict[str, Any]:
+    file = found.file
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+    owner = f"{repository}/packages/{found.package}/versions/{file.version}"
+    return {
+        "name": f"{repository}/files/{found.package}%2F{quote(file.filename)}",
+        "sizeBytes": str(file.size_bytes),
+        "hashes": [{"type": "SHA256", "value": digest}],
+        **_times(file.upload_time, file.upload_time),
+        "owner": owner,
+    }
+
+
+def _explanation(repository: RepositoryName, found: Explanation) -> dict[str, Any]:
+    return {
+        "name": f"{repository}/packages/{found.package}",
+        "summary": found.summary,
+        "upstreams": [
+            {
+                "id": one.upstream.id,
+                "repository": str(one.upstream.repository),
+                "priority": one.upstream.priority,
+                "standing": one.standing.value,
+                "reason": one.reason,
+                "versions": list(one.versions),
+            }
+            for one in found.findings
+        ],
+    }
