@@ -26,13 +26,13 @@ LINES_MAX = 450
 TEST_LINES_MAX = 700
 """Tables and snapshots are long and still quick to read."""
 PINNED = re.compile(r"^([a-z0-9._-]+)==\S+(?: ;.*?)? \\\n    --hash=sha256:", re.MULTILINE)
+UPLOAD = Permission.REPOSITORY_UPLOAD
 MIGRATIONS = Path(metadata.__file__).parent / "sql/migrations"
 
 # Permissions that only the owner has; a new one is put into a role or written down here.
 OWNERS_ONLY = {
-    *("resourcemanager.organizations.getIamPolicy", "resourcemanager.organizations.setIamPolicy"),
+    *("resourcemanager.organizations.setIamPolicy", "resourcemanager.projects.setIamPolicy"),
     *("resourcemanager.projects.create", "resourcemanager.projects.delete"),
-    *("resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy"),
 }
 
 
@@ -65,7 +65,12 @@ def test_every_error_has_a_status_and_a_google_code() -> None:
 
 
 async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: RouteTable) -> None:
-    open_paths = {row.path for row in routes.endpoints if isinstance(row.permission, Open)}
+    open_paths = {
+        row.path
+        for row in routes.endpoints
+        if isinstance(row.permission, Open) and row.permission is not Open.ABOUT_SELF
+    }
+    about_self = {row.path for row in routes.endpoints if row.permission is Open.ABOUT_SELF}
 
     assert all(isinstance(row.permission, Permission | Open) for row in routes.endpoints)
     assert open_paths == {
@@ -83,6 +88,14 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
         "/_/oidc/mint-token",
         "/_/oidc/burn-token",
     }
+    assert all(path.endswith(":testIamPermissions") for path in about_self)
+
+
+async def test_only_uploads_name_their_package_in_the_body(routes: RouteTable) -> None:
+    later = {row.name for row in routes.endpoints if row.is_package_in_body}
+    uploading = {row.name for row in routes.endpoints if row.permission is UPLOAD}
+
+    assert later == uploading == {"Python-UploadPackage"}
 
 
 async def test_every_permission_of_a_route_is_in_a_role_or_said_to_be_the_owner_s(

@@ -9,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bonded.server.core.errors import Rejected
+from bonded.server.core.grants import DENIED, Decision, Grants
 from bonded.server.core.iam import (
     ANONYMOUS,
-    DENIED,
     ROLES,
     Binding,
-    Decision,
-    Grants,
     Permission,
     Policy,
     Principal,

@@ -22,10 +22,12 @@ from google.cloud.artifactregistry_v1 import (
     UpstreamPolicy,
     VirtualRepositoryConfig,
 )
+from google.iam.v1.options_pb2 import GetPolicyOptions
 from google.iam.v1.policy_pb2 import Binding, Policy
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials as TokenCredentials
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.type.expr_pb2 import Expr
 
 from support.server import Server, running_server
 
@@ -167,6 +169,30 @@ def test_policies_are_read_and_written(client: ArtifactRegistryClient) -> None:
 
     assert list(written.bindings) == [reader]
     assert read == written
+
+
+def test_conditions_and_what_one_may_are_asked_in_google_s_words(
+    client: ArtifactRegistryClient,
+) -> None:
+    resource = f"{LOCATION}/repositories/python"
+    until = Expr(title="until", expression='request.time < timestamp("2999-01-01T00:00:00Z")')
+    reader = Binding(
+        role="roles/artifactregistry.reader", members=["user:ada@example.com"], condition=until
+    )
+    version_3 = GetPolicyOptions(requested_policy_version=3)
+    before = client.get_iam_policy(request={"resource": resource, "options": version_3})
+    policy = Policy(bindings=[reader], etag=before.etag, version=3)
+
+    client.set_iam_policy(request={"resource": resource, "policy": policy})
+    read = client.get_iam_policy(request={"resource": resource, "options": version_3})
+    old = client.get_iam_policy(request={"resource": resource})
+    held = client.test_iam_permissions(
+        request={"resource": resource, "permissions": ["artifactregistry.repositories.get"]}
+    )
+
+    assert (read.version, list(read.bindings)) == (3, [reader])
+    assert (old.version, old.bindings[0].condition) == (1, Expr())
+    assert list(held.permissions) == ["artifactregistry.repositories.get"]
 
 
 def test_a_refusal_is_google_s_own_exception(

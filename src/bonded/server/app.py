@@ -24,6 +24,7 @@ from bonded.server.core.names import RepositoryName
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
+from bonded.server.identity.conditions import check_condition
 from bonded.server.identity.documents import Documents
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
@@ -192,7 +193,8 @@ async def _assemble(
     )
     uses = Uses(metadata)
     authenticator = Authenticator(tokens, assertions, origins, of_accounts, uses=uses, clock=clock)
-    access = Access(metadata.serials, authenticator, PolicyBook(metadata))
+    addresses = _addresses(settings)
+    access = Access(metadata.serials, authenticator, PolicyBook(metadata), addresses, clock)
     trail = Trail(
         metadata,
         clock,
@@ -235,7 +237,7 @@ async def _assemble(
         health=Health(metadata, blobs),
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
         files=FilesApi(catalog),
-        uploads=UploadApi(catalog, publisher),
+        uploads=UploadApi(catalog, publisher, access),
         tokens=TokenEndpoint(authenticator),
         status=TokenStatus(
             Tokens(metadata, tokens, origins, clock),
@@ -248,7 +250,7 @@ async def _assemble(
         projects=ProjectsApi(administration),
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
-        policies=PoliciesApi(Granting(metadata)),
+        policies=PoliciesApi(Granting(metadata, check_condition), access),
         entries=EntriesApi(AuditLog(metadata, trail)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(
@@ -273,7 +275,6 @@ async def _assemble(
             )
         ),
     )
-    addresses = _addresses(settings)
     audited = Audited(trail, addresses)
     access_log = AccessLog(addresses) if settings.access_log else None
     patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
+from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
+from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, OWNER, is_custom
 
 BINDINGS_MAX = 1500
 MEMBERS_MAX = 1500
 """Members of one policy, all bindings together: Google's limit (gar.md §3.4)."""
+CONDITIONAL_MAX = 100
+"""Bindings of one policy that have a condition: as many may have to be evaluated at once."""
 
 ORGANIZATION = "organizations/bonded"
 """The server itself, the root of every resource."""
 
-OWNER = "roles/owner"
-UPLOADER = "roles/bonded.uploader"
 _SIGN_IN = ("user:", "serviceAccount:")
 """Kinds of members that stand for somebody who can sign in."""
 
@@ -104,112 +106,19 @@ class Permission(enum.StrEnum):
     TRUST_LIST = "artifactregistry.trustedPublishers.list"
 
 
-_READER = frozenset(
-    {
-        Permission.FILE_GET,
-        Permission.FILE_LIST,
-        Permission.PACKAGE_GET,
-        Permission.PACKAGE_LIST,
-        Permission.PYTHON_PACKAGE_GET,
-        Permission.PYTHON_PACKAGE_LIST,
-        Permission.VERSION_GET,
-        Permission.VERSION_LIST,
-        Permission.LOCATION_GET,
-        Permission.LOCATION_LIST,
-        Permission.PROJECT_GET,
-        Permission.REPOSITORY_DOWNLOAD,
-        Permission.REPOSITORY_GET,
-        Permission.REPOSITORY_LIST,
-        Permission.REPOSITORY_READ_VIA_VIRTUAL,
-    }
-)
-_WRITER = _READER | {Permission.REPOSITORY_UPLOAD}
-_ADMIN = _WRITER | {
-    Permission.REPOSITORY_CREATE,
-    Permission.REPOSITORY_DELETE,
-    Permission.REPOSITORY_GET_POLICY,
-    Permission.REPOSITORY_SET_POLICY,
-    Permission.REPOSITORY_UPDATE,
-    Permission.TRUST_CREATE,
-    Permission.TRUST_DELETE,
-    Permission.TRUST_GET,
-    Permission.TRUST_LIST,
-}
-
-_ACCOUNT_USER = frozenset(
-    {
-        Permission.ACCOUNT_GET,
-        Permission.ACCOUNT_LIST,
-        Permission.PROJECT_GET,
-        Permission.PROJECT_LIST,
-    }
-)
-_ACCOUNT_VIEWER = _ACCOUNT_USER | {
-    Permission.ACCOUNT_GET_POLICY,
-    Permission.KEY_GET,
-    Permission.KEY_LIST,
-}
-_ACCOUNT_ADMIN = _ACCOUNT_USER | {
-    Permission.ACCOUNT_CREATE,
-    Permission.ACCOUNT_DELETE,
-    Permission.ACCOUNT_DISABLE,
-    Permission.ACCOUNT_ENABLE,
-    Permission.ACCOUNT_GET_POLICY,
-    Permission.ACCOUNT_SET_POLICY,
-    Permission.ACCOUNT_UPDATE,
-}
-_KEY_ADMIN = _ACCOUNT_USER | {
-    Permission.KEY_CREATE,
-    Permission.KEY_DELETE,
-    Permission.KEY_DISABLE,
-    Permission.KEY_ENABLE,
-    Permission.KEY_GET,
-    Permission.KEY_LIST,
-}
-_TOKENS = frozenset({Permission.ACCOUNT_GET_ACCESS_TOKEN, Permission.ACCOUNT_GET_ID_TOKEN})
-
-_POOL_VIEWER = frozenset(
-    {
-        Permission.POOL_GET,
-        Permission.POOL_LIST,
-        Permission.PROJECT_GET,
-        Permission.PROVIDER_GET,
-        Permission.PROVIDER_LIST,
-    }
-)
-_POOL_ADMIN = _POOL_VIEWER | {
-    Permission.POOL_CREATE,
-    Permission.POOL_DELETE,
-    Permission.POOL_UPDATE,
-    Permission.PROVIDER_CREATE,
-    Permission.PROVIDER_DELETE,
-    Permission.PROVIDER_UPDATE,
-}
-
 ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
     {
-        "roles/artifactregistry.reader": _READER,
-        "roles/artifactregistry.writer": _WRITER,
-        # repoAdmin is writer plus the deletions, which have no routes yet.
-        "roles/artifactregistry.repoAdmin": _WRITER,
-        "roles/artifactregistry.admin": _ADMIN,
-        "roles/iam.serviceAccountAdmin": _ACCOUNT_ADMIN,
-        "roles/iam.serviceAccountKeyAdmin": _KEY_ADMIN,
-        "roles/iam.serviceAccountOpenIdTokenCreator": frozenset({Permission.ACCOUNT_GET_ID_TOKEN}),
-        "roles/iam.serviceAccountTokenCreator": _ACCOUNT_USER | _TOKENS,
-        "roles/iam.serviceAccountUser": _ACCOUNT_USER,
-        "roles/iam.serviceAccountViewer": _ACCOUNT_VIEWER,
-        "roles/iam.workloadIdentityUser": _TOKENS
-        | {Permission.ACCOUNT_GET, Permission.ACCOUNT_LIST},
-        "roles/iam.workloadIdentityPoolViewer": _POOL_VIEWER,
-        "roles/iam.workloadIdentityPoolAdmin": _POOL_ADMIN,
-        UPLOADER: frozenset({Permission.REPOSITORY_UPLOAD}),
-        "roles/logging.viewer": frozenset({Permission.LOG_LIST}),
+        **{
+            role: frozenset(one for one in Permission if one in names)
+            for role, names in DEFINITIONS.items()
+        },
         OWNER: frozenset(Permission),
     }
 )
-"""Predefined roles; names and contents are Artifact Registry's and IAM's (gar.md §3.1), but the
-uploader's, which is ours."""
+"""Predefined roles, as far as routes ask for their permissions."""
+
+PERMISSIONS = frozenset(Permission) | GOOGLE_PERMISSIONS
+"""Every permission that a custom role may hold."""
 
 
 def publishers_of(repository: str) -> str:
@@ -275,14 +184,16 @@ class Principal:
 
     *member* is how a policy names them; *credential* says by what they proved
     it, for logs (`key:3f2a…`, `session:…`), and never holds a secret. *also* are
-    further members of policies that mean this principal, such as its groups;
-    *limits* are those of the token it came with.
+    further members of policies that mean this principal, as its credential says;
+    *groups* are those that this server keeps; *limits* are those of the token it
+    came with.
     """
 
     member: str
     credential: str = ""
     also: tuple[str, ...] = ()
     limits: TokenLimits | None = None
+    groups: frozenset[str] = frozenset()
 
     @property
     def is_anonymous(self) -> bool:
@@ -294,15 +205,22 @@ class Principal:
         """Every member of a policy that means this principal."""
         if self.is_anonymous:
             return (ALL_USERS,)
+        named = (self.member, *self.also, *self.groups)
+        if self.member.startswith("user:"):
+            domain = f"domain:{self.member.rpartition('@')[2]}"
+            return (*named, domain, ALL_AUTHENTICATED_USERS, ALL_USERS)
         if self.member.startswith(_SIGN_IN):
-            return (self.member, *self.also, ALL_AUTHENTICATED_USERS, ALL_USERS)
+            return (*named, ALL_AUTHENTICATED_USERS, ALL_USERS)
         # Federated identities are not "all authenticated users" (gar.md §3.3).
-        return (self.member, *self.also, ALL_USERS)
+        return (*named, ALL_USERS)
 
 
 ANONYMOUS = Principal(ALL_USERS)
 
-_MEMBER = re.compile(r"(user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+")
+_MEMBER = re.compile(
+    r"(?:user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+"
+    r"|project(?:Owner|Editor|Viewer):[a-z0-9.:-]+"
+)
 _POOL = (
     r"//iam\.googleapis\.com/projects/\d{1,18}"
     r"/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
@@ -312,6 +230,8 @@ _FEDERATED = re.compile(
     rf"|principalSet:{_POOL}/(?:group/.+|attribute\.[a-z0-9_]{{1,100}}/.+|\*)"
 )
 MEMBER_LENGTH_MAX = 1024
+_WITH_CONDITION = re.compile(r"_withcond_[0-9a-f]{20}$")
+"""How a role is marked for clients that know no conditions (policy_versions.py)."""
 
 
 def parse_member(text: str) -> str:
@@ -328,7 +248,8 @@ def parse_member(text: str) -> str:
         raise Rejected(
             f"{text[:120]!r} is not a valid member",
             hint="Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, "
-            "principal://…, principalSet://…, allUsers or allAuthenticatedUsers.",
+            "principal://…, principalSet://…, allUsers or allAuthenticatedUsers; on a repository "
+            "also projectOwner:PROJECT, projectEditor:PROJECT or projectViewer:PROJECT.",
         )
     kind, _, address = text.partition(":")
     return f"{kind}:{address.lower()}"
@@ -348,26 +269,34 @@ def _parse_federated(text: str) -> str:
     return text
 
 
+def plain_role(role: str) -> str:
+    """Return the role that is meant by a name that may be marked as conditional."""
+    return _WITH_CONDITION.sub("", role)
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One role, granted to members."""
+    """One role, granted to members, always or when a condition holds."""
 
     role: str
     members: tuple[str, ...]
+    condition: Condition | None = None
 
     @classmethod
-    def parse(cls, role: str, members: Iterable[str]) -> Self:
-        """Check role and members.
+    def parse(cls, role: str, members: Iterable[str], condition: Condition | None = None) -> Self:
+        """Check role and members. Whether a custom role exists is asked when it is written.
 
         Raises:
             Rejected: the role does not exist or a member is malformed.
         """
-        if role not in ROLES:
+        plain = plain_role(role)
+        if plain not in ROLES and not is_custom(plain):
             raise Rejected(
                 f"Role {role[:120]!r} does not exist",
                 hint="Use a predefined role, such as roles/artifactregistry.reader.",
             )
-        return cls(role, tuple(dict.fromkeys(parse_member(member) for member in members)))
+        named = tuple(dict.fromkeys(parse_member(member) for member in members))
+        return cls(role, named, condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,58 +315,28 @@ class Policy:
                 f"A policy may hold {BINDINGS_MAX} bindings and {MEMBERS_MAX} members; "
                 f"this one has {len(self.bindings)} and {members}"
             )
+        conditional = sum(binding.condition is not None for binding in self.bindings)
+        if conditional > CONDITIONAL_MAX:
+            raise Rejected(
+                f"A policy may hold {CONDITIONAL_MAX} bindings with conditions; "
+                f"this one has {conditional}"
+            )
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether some binding counts only sometimes."""
+        return any(binding.condition is not None for binding in self.bindings)
 
 
 def owners(policy: Policy) -> tuple[str, ...]:
-    """Return those who can sign in and whom *policy*, the server's, lets do everything."""
+    """Return those who can sign in and whom *policy*, the server's, lets do everything.
+
+    Always: who owns the server on a condition may own it no more tomorrow.
+    """
     return tuple(
         member
         for binding in policy.bindings
-        if binding.role == OWNER
+        if binding.role == OWNER and binding.condition is None
         for member in binding.members
         if member.startswith(_SIGN_IN)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether it is allowed, and which grant on which resource allowed it."""
-
-    is_allowed: bool
-    resource: str = ""
-    role: str = ""
-    member: str = ""
-
-
-DENIED = Decision(is_allowed=False)
-
-
-class Grants:
-    """The policies that govern one resource, arranged by member.
-
-    A decision looks up the principal's own few members, so it costs the same
-    with ten bindings and with ten thousand. *resource* is what the limits of a
-    token are compared with.
-    """
-
-    __slots__ = ("_by_member", "_resource")
-
-    def __init__(self, policies: Iterable[Policy], resource: str = ORGANIZATION) -> None:
-        self._resource = resource
-        self._by_member: dict[str, list[tuple[str, str]]] = {}
-        for policy in policies:
-            for binding in policy.bindings:
-                for member in binding.members:
-                    granted = self._by_member.setdefault(member, [])
-                    granted.append((binding.role, policy.resource))
-
-    def decide(self, principal: Principal, permission: Permission) -> Decision:
-        """Say whether *principal* may use *permission*, and through which grant."""
-        limits = principal.limits
-        if limits is not None and not limits.allow(permission, self._resource):
-            return DENIED
-        for member in principal.counts_as:
-            for role, resource in self._by_member.get(member, ()):
-                if permission in ROLES[role]:
-                    return Decision(is_allowed=True, resource=resource, role=role, member=member)
-        return DENIED

@@ -8,12 +8,13 @@ the rules here do, because the text comes from whoever may configure a provider.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
@@ -98,10 +99,16 @@ class Expression:
         return f"The expression {_shown(self.text)}"
 
 
+Kinds = tuple[tuple[str, Literal["string", "timestamp"]], ...]
+"""Variables with their types in CEL, which is checked then before anything runs."""
+
+
 def parse_expression(
-    text: str, variables: tuple[str, ...], *, is_condition: bool = False
+    text: str, variables: tuple[str, ...] | Kinds, *, is_condition: bool = False
 ) -> Expression:
     """Check *text*, which may use *variables*; a condition must give a bool.
+
+    A variable without a type may be anything.
 
     Raises:
         Rejected: it is no such expression; the message says where the mistake is.
@@ -113,7 +120,7 @@ def parse_expression(
     except (RuntimeError, ValueError) as error:
         raise Rejected(
             f"The expression {_shown(text)} is wrong{_where(str(error))}",
-            hint=f"It is CEL, and may use {', '.join(variables)}.",
+            hint=f"It is CEL, and may use {', '.join(_names(variables))}.",
         ) from None
     _bound_growth(text)
     if is_condition and program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
@@ -161,6 +168,21 @@ def extract(text: str, template: str) -> str:
     return "" if stop < 0 else text[start:stop]
 
 
+def is_in_range(address: str, network: str) -> bool:
+    """Say whether *address* is in *network*, as in `inIpRange(request.ip, "10.0.0.0/8")`.
+
+    An address that is unknown is in none.
+
+    Raises:
+        ValueError: *network* is no network.
+    """
+    within = ipaddress.ip_network(network, strict=False)
+    try:
+        return ipaddress.ip_address(address) in within
+    except ValueError:
+        return False
+
+
 _SCALARS = (
     cel.Type.BOOL,
     cel.Type.INT,
@@ -184,12 +206,35 @@ _FUNCTIONS = (
             )
         ],
     ),
+    cel.FunctionDecl(
+        "inIpRange",
+        [
+            cel.Overload(
+                "in_ip_range_string",
+                return_type=cel.Type.BOOL,
+                parameters=[cel.Type.STRING, cel.Type.STRING],
+                is_member=False,
+                impl=is_in_range,
+            )
+        ],
+    ),
 )
 
 
+_KINDS = {"string": cel.Type.STRING, "timestamp": cel.Type.TIMESTAMP}
+
+
 @lru_cache(maxsize=16)
-def _environment(variables: tuple[str, ...]) -> Any:
-    return cel.NewEnv(variables=dict.fromkeys(variables, cel.Type.DYN), functions=list(_FUNCTIONS))
+def _environment(variables: tuple[str, ...] | Kinds) -> Any:
+    typed = {
+        name: cel.Type.DYN if isinstance(one, str) else _KINDS[one[1]]
+        for name, one in zip(_names(variables), variables, strict=True)
+    }
+    return cel.NewEnv(variables=typed, functions=list(_FUNCTIONS))
+
+
+def _names(variables: tuple[str, ...] | Kinds) -> tuple[str, ...]:
+    return tuple(one if isinstance(one, str) else one[0] for one in variables)
 
 
 def _shown(text: str) -> str:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from bonded.server.core.iam import (
-    ORGANIZATION,
-    UPLOADER,
-    Binding,
-    Grants,
-    Policy,
-    publishers_of,
-)
+from bonded.server.core.grants import Grants
+from bonded.server.core.iam import ORGANIZATION, Binding, Policy, publishers_of
 from bonded.server.core.names import RepositoryName
+from bonded.server.core.roles import UPLOADER
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 REMEMBERED_MAX = 4096

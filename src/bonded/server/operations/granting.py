@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bonded.server.core.audit import note
-from bonded.server.core.errors import Conflict, NotFound
-from bonded.server.core.iam import ORGANIZATION, OWNER, Policy, owners
+from bonded.server.core.conditions import Condition
+from bonded.server.core.errors import Conflict, NotFound, Rejected
+from bonded.server.core.grants import CONVENIENCE
+from bonded.server.core.iam import ORGANIZATION, Binding, Policy, owners
 from bonded.server.core.names import RepositoryName
+from bonded.server.core.policy_versions import restore_conditions
+from bonded.server.core.roles import OWNER
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 NEVER_SET = "ACAB"
@@ -18,8 +24,11 @@ Resource = str | RepositoryName
 class Granting:
     """Reads and replaces policies."""
 
-    def __init__(self, metadata: MetadataStore) -> None:
+    def __init__(
+        self, metadata: MetadataStore, check_condition: Callable[[Condition], None]
+    ) -> None:
         self._metadata = metadata
+        self._check_condition = check_condition
 
     async def get_policy(self, resource: Resource) -> Policy:
         """Return the policy that hangs on *resource* itself. Raises NotFound."""
@@ -28,10 +37,14 @@ class Granting:
             policy = await tx.policies.find(str(resource))
         return policy or Policy(str(resource), etag=NEVER_SET)
 
-    async def set_policy(self, policy: Policy, resource: Resource) -> Policy:
+    async def set_policy(self, policy: Policy, resource: Resource, version: int) -> Policy:
         """Replace the policy of *resource*; return it with its new etag.
 
+        *version* is what the policy's author knows: below 3, nothing of conditions.
+
         Raises:
+            Rejected: a condition is no expression or would be lost, or a member or role cannot
+                be named here.
             NotFound: the resource does not exist.
             Conflict: the server would be left without an owner.
             Aborted: the policy carries an etag and has been changed since it was read.
@@ -41,28 +54,48 @@ class Granting:
             # stays true until the commit.
             await tx.policies.hold()
             before = await tx.policies.find(str(resource))
+            if before is None or policy.etag in ("", before.etag):  # `set` refuses any other
+                policy = restore_conditions(policy, before, version)
+                for binding in policy.bindings:
+                    self._check(binding, resource)
             written = await tx.policies.set(policy)
             note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
             await _hold(tx, resource)
             await keep_owner(tx)
         return written
 
+    def _check(self, binding: Binding, resource: Resource) -> None:
+        if binding.condition is not None:
+            self._check_condition(binding.condition)
+        for member in binding.members:
+            kind, _, project = member.partition(":")
+            is_below = str(resource).startswith(f"projects/{project}/")
+            if kind in CONVENIENCE and not is_below:
+                raise Rejected(f"{member} may be named only below projects/{project}")
 
-def binding_deltas(before: Policy | None, after: Policy) -> list[dict[str, str]]:
+
+def binding_deltas(before: Policy | None, after: Policy) -> list[dict[str, object]]:
     """Return who has gained and lost which role, as Google's audit log says it."""
     had = _grants(before)
     has = _grants(after)
     changes = (("REMOVE", had - has), ("ADD", has - had))
     return [
-        {"action": action, "role": role, "member": member}
+        _delta(action, role, member, condition)
         for action, grants in changes
-        for role, member in sorted(grants)
+        for role, member, condition in sorted(grants, key=str)
     ]
 
 
-def _grants(policy: Policy | None) -> set[tuple[str, str]]:
+def _delta(action: str, role: str, member: str, condition: Condition | None) -> dict[str, object]:
+    delta: dict[str, object] = {"action": action, "role": role, "member": member}
+    if condition is not None:
+        delta["condition"] = {"title": condition.title, "expression": condition.expression}
+    return delta
+
+
+def _grants(policy: Policy | None) -> set[tuple[str, str, Condition | None]]:
     bindings = () if policy is None else policy.bindings
-    return {(binding.role, member) for binding in bindings for member in binding.members}
+    return {(one.role, member, one.condition) for one in bindings for member in one.members}
 
 
 async def keep_owner(tx: Transaction, *, besides: str = "") -> None:

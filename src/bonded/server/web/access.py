@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 
+from packaging.utils import canonicalize_name
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.conditions import Condition, Judge
 from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
 from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
 from bonded.server.core.names import (
@@ -13,8 +18,11 @@ from bonded.server.core.names import (
     is_project_number,
 )
 from bonded.server.identity.authentication import Authenticator, Identified
+from bonded.server.identity.conditions import Circumstances, holds
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.store import ACCESS, Serials
+from bonded.server.web.addresses import Addresses
+from bonded.server.web.messages import Call
 
 NOWHERE = "-"
 """Stands for every name that no project can have."""
@@ -26,11 +34,18 @@ class Access:
     """Authenticates, then decides. Default deny: what no binding grants is refused."""
 
     def __init__(
-        self, serials: Serials, authenticator: Authenticator, policies: PolicyBook
+        self,
+        serials: Serials,
+        authenticator: Authenticator,
+        policies: PolicyBook,
+        addresses: Addresses,
+        clock: Clock,
     ) -> None:
         self._serials = serials
         self._authenticator = authenticator
         self._policies = policies
+        self._addresses = addresses
+        self._clock = clock
 
     async def identify(self, authorization: bytes | None) -> tuple[Principal, int]:
         """Return who is calling, and the access serial as of which that holds.
@@ -53,23 +68,79 @@ class Access:
         return await self._authenticator.identify(authorization, serial)
 
     async def check(
-        self, principal: Principal, permission: Permission, resource: str | RepositoryName
+        self,
+        call: Call,
+        permission: Permission,
+        resource: str | RepositoryName,
+        package: str = "",
     ) -> None:
-        """Check a further resource that a request names besides the one in its path.
+        """Check what a request names besides what is in its path: a resource, or a package.
 
         Raises:
             Unauthenticated: nobody in particular asks, and not everybody may.
             Forbidden: the principal may not.
         """
         (serial,) = await self._serials.read(ACCESS)
-        await self.require(principal, permission, resource, serial)
+        judge = partial(self._holds, call, resource, package)
+        await self._require(call.principal, permission, resource, serial, judge)
+
+    async def find_held(
+        self, call: Call, permissions: Iterable[Permission]
+    ) -> tuple[Permission, ...]:
+        """Return those of *permissions* that whoever calls may use on the call's resource.
+
+        Raises:
+            Unauthenticated: the credential proves nobody.
+        """
+        call.principal, serial = await self.identify(call.headers.get(b"authorization"))
+        grants = await self._policies.grants_on(call.resource, serial)
+        judge = self._judge(call, is_package_in_body=False)
+        return tuple(
+            one for one in permissions if grants.decide(call.principal, one, judge).is_allowed
+        )
 
     async def require(
+        self, call: Call, permission: Permission, serial: int, *, is_package_in_body: bool = False
+    ) -> None:
+        """Let a call pass, if its principal may use *permission* on its resource.
+
+        Where the package is in the body, what depends on it passes too; the handler
+        then asks again with `check`.
+
+        Raises:
+            Unauthenticated: there is no credential and one is needed.
+            Forbidden: the principal may not.
+        """
+        judge = self._judge(call, is_package_in_body=is_package_in_body)
+        await self._require(call.principal, permission, call.resource, serial, judge)
+
+    def _judge(self, call: Call, *, is_package_in_body: bool) -> Judge:
+        # Looked at only if some condition decides; until then it costs one object.
+        package = None if is_package_in_body else call.params.get("package", "")
+        return partial(self._holds, call, call.resource, package)
+
+    def _holds(
+        self,
+        call: Call,
+        resource: str | RepositoryName,
+        package: str | None,
+        condition: Condition,
+    ) -> bool:
+        circumstances = Circumstances(
+            resource,
+            self._clock(),
+            self._addresses.of(call.scope, call.headers),
+            package if package is None else canonicalize_name(package),
+        )
+        return holds(condition, circumstances)
+
+    async def _require(
         self,
         principal: Principal,
         permission: Permission,
         resource: str | RepositoryName,
         serial: int,
+        judge: Judge,
     ) -> None:
         """Let *principal* pass, if they may use *permission* on *resource*.
 
@@ -78,7 +149,7 @@ class Access:
             Forbidden: the principal may not.
         """
         grants = await self._policies.grants_on(resource, serial)
-        if grants.decide(principal, permission).is_allowed:
+        if grants.decide(principal, permission, judge).is_allowed:
             return
         if principal.is_anonymous:
             raise Unauthenticated(

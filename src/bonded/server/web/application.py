@@ -130,7 +130,12 @@ class Application:
         permission = match.endpoint.permission
         if not isinstance(permission, Open):
             call.principal, serial = await self._access.identify(call.headers.get(b"authorization"))
-            await self._access.require(call.principal, permission, call.resource, serial)
+            await self._access.require(
+                call,
+                permission,
+                serial,
+                is_package_in_body=match.endpoint.is_package_in_body,
+            )
         if call.repository is NO_REPOSITORY:
             raise NotFound(f"There is no repository {match.params['repository'][:80]!r}")
 

@@ -25,6 +25,7 @@ class Open(enum.Enum):
     DISCOVERY = "says how to verify what the server signs, and where to sign in"
     HOLDER = "is about the token it is sent, for whoever holds that"
     SOMEBODY = "is for whoever proves to be somebody, and checks that itself"
+    ABOUT_SELF = "tells who calls what they may do, and nothing else"
     SIGN_IN = "is where credentials are exchanged, and checks them itself"
 
 
@@ -43,6 +44,8 @@ class Endpoint:
     permission: Permission | Open
     kind: Kind
     name: str
+    is_package_in_body: bool = False
+    """Whether only the handler can say which package it is about, and so asks again."""
 
 
 @dataclass(frozen=True, slots=True)

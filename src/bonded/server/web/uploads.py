@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bonded.server.core.errors import Forbidden, Gone, Rejected, TooLarge
+from bonded.server.core.iam import Permission
 from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import Mode
 from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
 from bonded.server.repositories.catalog import Catalog
+from bonded.server.web.access import Access
 from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, read_form
 from bonded.server.web.messages import Answer, Call, text_reply
 
@@ -16,8 +18,9 @@ _PAST_ACTIONS = ("submit", "submit_pkg_info", "doc_upload", "verify")
 class UploadApi:
     """Takes files in."""
 
-    def __init__(self, catalog: Catalog, publisher: Publisher) -> None:
+    def __init__(self, catalog: Catalog, publisher: Publisher, access: Access) -> None:
         self._catalog = catalog
+        self._access = access
         self._publisher = publisher
 
     async def publish(self, call: Call) -> Answer:
@@ -35,6 +38,8 @@ class UploadApi:
             form = await read_form(call, staged)
             offer = _offer(form, call)
             _check_limits(offer, call)
+            # Once more, for now it is known what is published: some may publish some packages.
+            await self._access.check(call, Permission.REPOSITORY_UPLOAD, call.target, offer.name)
             published = await self._publisher.publish(call.target, offer, staged)
         verb = "Published" if published.is_new else "Already published, unchanged:"
         return text_reply(f"{verb} {published.file.filename}")

@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Aborted, Conflict, NotFound
 from bonded.server.core.iam import Binding, Policy
 from bonded.server.metadata.sql import schema
@@ -77,7 +78,7 @@ class SqlPolicies:
             )
         values = {
             "revision": revision,
-            "bindings": [[binding.role, list(binding.members)] for binding in policy.bindings],
+            "bindings": [_stored(binding) for binding in policy.bindings],
         }
         if current is None:
             statement = insert(_policies).values(resource=policy.resource, **values)
@@ -94,7 +95,8 @@ class SqlPolicies:
         rows = (await self._connection.execute(select(_policies).with_for_update())).all()
         for row in rows:
             left = [
-                [role, [one for one in those if not is_gone(one)]] for role, those in row.bindings
+                [role, [one for one in those if not is_gone(one)], *condition]
+                for role, those, *condition in row.bindings
             ]
             if left != row.bindings:
                 await self._connection.execute(
@@ -116,8 +118,20 @@ class SqlPolicies:
 
 
 def _policy(row: Row[tuple[object, ...]]) -> Policy:
-    bindings = tuple(Binding(role, tuple(members)) for role, members in row.bindings)
+    bindings = tuple(
+        Binding(role, tuple(members), *(Condition(*parts) for parts in condition))
+        for role, members, *condition in row.bindings
+    )
     return Policy(row.resource, bindings, _etag(row.revision))
+
+
+def _stored(binding: Binding) -> list[object]:
+    """Return role, members and, if there is one, the parts of the condition."""
+    condition = binding.condition
+    if condition is None:
+        return [binding.role, list(binding.members)]
+    parts = [condition.title, condition.expression, condition.description]
+    return [binding.role, list(binding.members), parts]
 
 
 def _etag(revision: int) -> str:

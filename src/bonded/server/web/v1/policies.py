@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import NotFound, Rejected
-from bonded.server.core.iam import ORGANIZATION, Binding, Policy
+from bonded.server.core.iam import ORGANIZATION, PERMISSIONS, Binding, Permission, Policy
 from bonded.server.core.names import RepositoryName, account_resource
+from bonded.server.core.policy_versions import CONDITIONAL, VERSIONS, hide_conditions
 from bonded.server.operations.granting import Granting
+from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import wire
 
-POLICY_VERSIONS = (0, 1, 3)
+ASKED_MAX = 100
+"""Permissions of one testIamPermissions: Google's limit."""
+_VERSION = "requestedPolicyVersion"
 
 
 class PoliciesApi:
-    """Reads and replaces policies."""
+    """Reads and replaces policies, and tells callers what they may."""
 
-    def __init__(self, granting: Granting) -> None:
+    def __init__(self, granting: Granting, access: Access) -> None:
         self._granting = granting
+        self._access = access
 
     async def get(self, call: Call) -> Answer:
         """Answer with the policy that hangs on the resource itself."""
-        return json_reply(_view(await self._granting.get_policy(_resource(call))))
+        version = await _requested_version(call)
+        policy = await self._granting.get_policy(_resource(call))
+        return json_reply(_view(policy if version == CONDITIONAL else hide_conditions(policy)))
 
     async def set(self, call: Call) -> Answer:
         """Replace the policy; answer with it and its new etag."""
@@ -30,8 +38,29 @@ class PoliciesApi:
         body = await call.json()
         if "policy" not in body:
             raise Rejected("policy is missing")
-        policy = _parse(str(resource), wire.parse_object(body, "policy"))
-        return json_reply(_view(await self._granting.set_policy(policy, resource)))
+        given = wire.parse_object(body, "policy")
+        version = _version(given.get("version", 1), "policy.version")
+        policy = _parse(str(resource), given)
+        written = await self._granting.set_policy(policy, resource, version)
+        return json_reply(_view(written if version == CONDITIONAL else hide_conditions(written)))
+
+    async def test(self, call: Call) -> Answer:
+        """Answer with those permissions, of the ones asked about, that the caller has."""
+        body = await call.json()
+        asked = body.get("permissions", [])
+        if not isinstance(asked, list) or not all(isinstance(one, str) for one in asked):
+            raise Rejected("permissions must be a list of strings")
+        if len(asked) > ASKED_MAX:
+            raise Rejected(f"permissions holds {len(asked)}; ask about {ASKED_MAX} at a time")
+        unknown = [one for one in asked if one not in PERMISSIONS]
+        if unknown:
+            raise Rejected(
+                f"Permission {unknown[0][:120]!r} does not exist",
+                hint="Wildcards are not allowed; docs/reference/roles.md lists the permissions.",
+            )
+        routed = [Permission(one) for one in dict.fromkeys(asked) if one in set(Permission)]
+        held = await self._access.find_held(call, routed)
+        return json_reply({"permissions": list(held)} if held else {})
 
 
 def _resource(call: Call) -> str | RepositoryName:
@@ -49,9 +78,23 @@ def _resource(call: Call) -> str | RepositoryName:
     return resource
 
 
+async def _requested_version(call: Call) -> int:
+    # Resource Manager asks in the body, Artifact Registry in the query; gcloud not at all.
+    if call.method == "POST":
+        options = wire.parse_object(await call.json(), "options")
+        return _version(options.get(_VERSION, 1), f"options.{_VERSION}")
+    text = wire.one_parameter(call, f"options.{_VERSION}")
+    text = text or wire.one_parameter(call, "options.requested_policy_version")
+    return _version(int(text) if text.isdecimal() else text or 1, f"options.{_VERSION}")
+
+
+def _version(value: object, field: str) -> int:
+    if not isinstance(value, int) or value not in VERSIONS:
+        raise Rejected(f"{field} must be 0, 1 or 3")
+    return value
+
+
 def _parse(resource: str, body: dict[str, Any]) -> Policy:
-    if body.get("version", 1) not in POLICY_VERSIONS:
-        raise Rejected("policy.version must be 0, 1 or 3")
     listed = body.get("bindings", [])
     if not isinstance(listed, list):
         raise Rejected("policy.bindings must be a list")
@@ -61,18 +104,40 @@ def _parse(resource: str, body: dict[str, Any]) -> Policy:
 def _binding(body: object) -> Binding:
     if not isinstance(body, dict):
         raise Rejected("A binding must be an object with role and members")
-    if body.get("condition"):
-        raise Rejected("Conditional bindings are not available")
     members = body.get("members", [])
     if not isinstance(members, list) or not all(isinstance(one, str) for one in members):
         raise Rejected("A binding's members must be a list of strings")
-    return Binding.parse(wire.parse_text(body, "role"), members)
+    condition = wire.parse_object(body, "condition")
+    return Binding.parse(
+        wire.parse_text(body, "role"), members, _condition(condition) if condition else None
+    )
+
+
+def _condition(body: dict[str, Any]) -> Condition:
+    expression = body.get("expression")
+    if not isinstance(expression, str):
+        raise Rejected("A condition's expression must be a string")
+    return Condition(
+        wire.parse_text(body, "title"), expression, wire.parse_text(body, "description")
+    )
 
 
 def _view(policy: Policy) -> dict[str, object]:
-    view: dict[str, object] = {"version": 1, "etag": policy.etag}
+    version = CONDITIONAL if policy.has_conditions else 1
+    view: dict[str, object] = {"version": version, "etag": policy.etag}
     if policy.bindings:
-        view["bindings"] = [
-            {"role": binding.role, "members": list(binding.members)} for binding in policy.bindings
-        ]
+        view["bindings"] = [_binding_view(binding) for binding in policy.bindings]
     return view
+
+
+def _binding_view(binding: Binding) -> dict[str, object]:
+    view: dict[str, object] = {"role": binding.role, "members": list(binding.members)}
+    if binding.condition is not None:
+        view["condition"] = condition_view(binding.condition)
+    return view
+
+
+def condition_view(condition: Condition) -> dict[str, str]:
+    """Return a condition as Google's Expr."""
+    view = {"title": condition.title, "expression": condition.expression}
+    return view | ({"description": condition.description} if condition.description else {})
