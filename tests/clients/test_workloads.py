@@ -168,6 +168,35 @@ def test_google_s_own_library_signs_in_with_what_create_cred_config_writes(
     works.issuer.raw = {}
 
 
+def test_our_keyring_backend_signs_in_with_the_file_and_needs_no_sign_in_to_write_it(
+    works: Works, provider: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "credentials.json"
+    # As a job does, on a machine where nobody has ever signed in.
+    job = replace(
+        works.desk,
+        settings={
+            **works.desk.settings,
+            "BONDED_CONFIG": str(tmp_path / "bonded"),
+            "GOOGLE_APPLICATION_CREDENTIALS": str(config),
+            "PYTHON_KEYRING_BACKEND": "bonded.client.keyring_backend.BondedKeyring",
+        },
+    )
+    job.run(
+        *(*BONDED, "iam", "workload-identity-pools", "create-cred-config", provider),
+        *(f"--server=https://{works.host}", f"--output-file={config}"),
+        *source_of(works, "file", tmp_path),
+    )
+    index = f"https://{works.host}/my-project/python/simple/"
+
+    password = job.run(
+        *(sys.executable, "-m", "keyring", "get", index, "oauth2accesstoken")
+    ).output.strip()
+    page = job.run("curl", "-sS", "--fail", "-u", f"oauth2accesstoken:{password}", index).output
+
+    assert "<!DOCTYPE html>" in page
+
+
 def test_a_workload_acts_as_a_service_account_that_lets_it(
     works: Works, provider: str, tmp_path: Path
 ) -> None:
