@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bonded.server.operations.collecting import Collector
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
 from support.upstream import HTML, Index, Response, core_metadata_of, open_index, say
@@ -298,3 +299,102 @@ async def test_nobody_publishes_to_a_remote_repository(remote: Remote) -> None:
     answer = await remote.site.upload(WHEEL, path=path)
 
     assert answer.status_code in (400, 405), answer.text
+
+
+async def test_a_refresh_asks_the_upstream_before_the_next_answer(
+    remote: Remote, index: Index
+) -> None:
+    await remote.page()
+    index.publish(make_wheel("Demo", "3.0"))
+    assert len((await remote.page())["files"]) == 3
+    rest = f"/v1/{remote.name}"
+
+    one = await remote.site.call("POST", f"{rest}/packages/Demo:refresh", {})
+
+    assert one.json() == {"pages": 1}
+    assert len((await remote.page())["files"]) == 4
+    everything = await remote.site.call("POST", f"{rest}:refresh", {})
+    assert everything.json() == {"pages": 1}
+    before = len(index.asked)
+    for _ in range(3):
+        await remote.page()
+    assert len(index.asked) == before + 1
+    await remote.site.call("POST", f"{rest}:refresh", {})
+    index.faults["/"] = say(Response(500))
+    assert len((await remote.page())["files"]) == 4
+
+
+async def test_a_standard_repository_has_nothing_to_refresh(remote: Remote) -> None:
+    answer = await remote.site.call("POST", f"{remote.site.rest}:refresh", {})
+
+    assert answer.status_code == 400
+    assert "is a standard repository, and caches nothing" in answer.text
+
+
+async def test_files_used_longest_ago_make_room_and_their_bytes_are_collected(
+    shared: Site, index: Index
+) -> None:
+    size = len(BIG.data) + len(WHEEL.data)
+    async with open_remote(shared, index.url, cache_size_max_bytes=size) as remote:
+        for filename in (SDIST.filename, WHEEL.filename):
+            await remote.get(f"demo/{filename}")
+            remote.clock.now += timedelta(minutes=1)
+        await remote.get(f"demo/{BIG.filename}")
+
+        await shared.registry.remotes.tidy()
+
+        assert await remote.kept() == sorted([BIG.filename, WHEEL.filename])
+        asked = len(index.paths("/files/"))
+        assert (await remote.get(f"demo/{SDIST.filename}")).content == SDIST.data
+        assert len(index.paths("/files/")) == asked + 1
+
+
+async def test_a_use_counts_and_is_written_down_in_time(shared: Site, index: Index) -> None:
+    size = len(BIG.data) + len(WHEEL.data)
+    async with open_remote(shared, index.url, cache_size_max_bytes=size) as remote:
+        for filename in (WHEEL.filename, SDIST.filename):
+            await remote.get(f"demo/{filename}")
+        shared.clock.now += timedelta(minutes=50)
+        shared.admin = await shared.sign_in(shared.admin_key)
+        shared.clock.now += timedelta(minutes=20)
+        await remote.get(f"demo/{WHEEL.filename}")
+        await shared.registry.remotes.tidy()
+        await remote.get(f"demo/{BIG.filename}")
+
+        await shared.registry.remotes.tidy()
+
+        assert await remote.kept() == sorted([BIG.filename, WHEEL.filename])
+    shared.admin = await shared.sign_in(shared.admin_key)
+
+
+async def test_the_collector_spares_what_is_cached(remote: Remote, index: Index) -> None:
+    await remote.get(f"demo/{WHEEL.filename}")
+    index.changes[BIG.filename] = {"core-metadata": True}
+    remote.clock.now += timedelta(seconds=61)
+    metadata = await remote.get(f"demo/{BIG.filename}.metadata")
+    assert metadata.content == core_metadata_of(BIG)
+    collector = replace_grace(remote)
+
+    await collector.collect()
+
+    index.faults["/"] = say(Response(500))
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+    again = await remote.get(f"demo/{BIG.filename}.metadata")
+    assert again.content == core_metadata_of(BIG)
+
+
+async def test_a_cached_file_whose_bytes_are_lost_is_fetched_again(
+    remote: Remote, index: Index
+) -> None:
+    await remote.get(f"demo/{BIG.filename}")
+    digest = BIG.sha256
+    (remote.site.data_dir / "blobs" / digest[:2] / digest).unlink()
+
+    assert (await remote.get(f"demo/{BIG.filename}")).content == BIG.data
+
+
+def replace_grace(remote: Remote) -> Collector:
+    """Return a collector that spares nothing for its age."""
+    registry = remote.site.registry
+    tomorrow = lambda: datetime.now(UTC) + timedelta(days=1)  # noqa: E731, TID251 - ages of files are real
+    return Collector(registry.metadata, registry.blobs, tomorrow, timedelta(0))

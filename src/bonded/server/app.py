@@ -47,6 +47,7 @@ from bonded.server.operations.accounts import Accounts
 from bonded.server.operations.administering import Administration
 from bonded.server.operations.auditing import AuditLog, Retention
 from bonded.server.operations.browsing import Browsing
+from bonded.server.operations.caching import Caching
 from bonded.server.operations.collecting import Collector
 from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import Founding
@@ -80,6 +81,7 @@ from bonded.server.web.routing import RouteTable
 from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.packages import PackagesApi
@@ -251,6 +253,7 @@ async def _assemble(
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
         policies=PoliciesApi(Granting(metadata, check_condition), access),
+        caches=CachesApi(Caching(metadata)),
         entries=EntriesApi(AuditLog(metadata, trail)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(

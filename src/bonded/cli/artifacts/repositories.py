@@ -41,7 +41,13 @@ class Labels(click.ParamType[dict[str, str]]):
 LOCATION = click.option("--location", metavar="LOCATION", help="The repository's location.")
 
 
-@click.group(cls=Group)
+PLACES = {
+    "prefetch": "bonded.cli.artifacts.caches:prefetch",
+    "refresh": "bonded.cli.artifacts.caches:refresh",
+}
+
+
+@click.group(cls=Group, places=PLACES)
 def repositories() -> None:
     """Manage repositories."""
 

@@ -169,6 +169,8 @@ class CachedPage:
     """When the upstream last said that this is the page."""
     is_absent: bool = False
     """Whether the upstream has no such package."""
+    is_expired: bool = False
+    """Whether the upstream is to be asked again, however fresh this is."""
 
 
 @dataclass(frozen=True, slots=True)

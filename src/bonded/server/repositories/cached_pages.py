@@ -109,7 +109,7 @@ class CachedPages:
         serial = await self._serial(name)
         page = await self._find(name)
         now = self._clock()
-        if page is not None and now < self._fresh_until(page):
+        if page is not None and not page.is_expired and now < self._fresh_until(page):
             # Another replica has asked, or this one before it was started again.
             return self._remember(serial, page, self._fresh_until(page))
         try:
@@ -139,7 +139,7 @@ class CachedPages:
         confirmed = self._confirmed.get(name.normalized)
         # Not written down yet; unless somebody has expired it since.
         if page is not None and confirmed is not None and confirmed.digest == page.digest:
-            return confirmed if page.checked_at.timestamp() > 0 else page
+            return page if page.is_expired else confirmed
         return page
 
     async def _ask(self, name: PackageName, page: CachedPage | None) -> CachedPage:
@@ -155,7 +155,13 @@ class CachedPages:
         if page is None or fetched.package is not None:
             return await self._keep(await self._packed(name, fetched, page, asked), page)
         found = fetched.validators
-        same = replace(page, checked_at=asked, etag=found.etag, last_modified=found.last_modified)
+        same = replace(
+            page,
+            checked_at=asked,
+            etag=found.etag,
+            last_modified=found.last_modified,
+            is_expired=False,
+        )
         return await self._keep(same, page)
 
     async def _packed(
@@ -173,7 +179,7 @@ class CachedPages:
     async def _keep(self, page: CachedPage, before: CachedPage | None) -> CachedPage:
         is_same = (
             before is not None
-            and before.checked_at.timestamp() > 0
+            and not before.is_expired
             and (before.digest, before.is_absent) == (page.digest, page.is_absent)
             and before.content == page.content
         )

@@ -47,6 +47,8 @@ from bonded.server.upstream.client import UpstreamClient
 
 REMEMBERED_FILES_MAX = 16_384
 """Rows of files kept in the process; each is good for as long as its package's serial stands."""
+EVICTED_AT_ONCE = 200
+"""In one transaction, so that no writer waits long."""
 USED_EVERY = timedelta(hours=1)
 """How coarsely the last use of a file is known."""
 
@@ -62,6 +64,8 @@ class RemoteLimits:
 
     freshness_s: int
     stale_max_s: int
+    cache_size_max_bytes: int | None
+    """Of all files; None: as many as come."""
     file_size_max_bytes: int
     archives: Limits
 
@@ -100,6 +104,8 @@ class RemoteRepository:
         self._digests: OrderedDict[tuple[str, str], tuple[int, Sha256]] = OrderedDict()
         self._extracting: dict[tuple[str, str], asyncio.Task[StoredFile]] = {}
         self._used: set[tuple[PackageName, str]] = set()
+        # At first too: the limit may have been lowered while this process did not run.
+        self._has_grown = True
 
     async def version(self, name: PackageName | None) -> int:
         """Return the serial of the package, or of the list; ask the upstream if it is time."""
@@ -299,6 +305,7 @@ class RemoteRepository:
                 core_metadata or b"",
                 is_news=is_news,
             )
+        self._has_grown = True
 
     async def flush(self) -> None:
         """Write down what was used and confirmed, which nobody waits for.
@@ -312,6 +319,29 @@ class RemoteRepository:
             async with self._metadata.transaction() as tx:
                 await tx.caches.use_files(self.name, used, self._clock())
         await self._pages.flush()
+
+    async def evict(self) -> int:
+        """Let go of files used longest ago, until the rest is as small as it must be.
+
+        Returns how many went. Their blobs go with the next collection of orphans.
+
+        Raises:
+            NotFound: the repository is gone.
+            Unavailable: the database does not answer.
+        """
+        size_max = self._limits.cache_size_max_bytes
+        if size_max is None or not self._has_grown:
+            return 0
+        self._has_grown = False
+        count = 0
+        while True:
+            async with self._metadata.transaction() as tx:
+                evicted = await tx.caches.evict(self.name, size_max, EVICTED_AT_ONCE, self._clock())
+            count += len(evicted)
+            for one in evicted:
+                self._files.pop((one.name.normalized, one.filename), None)
+            if len(evicted) < EVICTED_AT_ONCE:
+                return count
 
     async def drain(self) -> None:
         """Wait for the files that are on their way."""

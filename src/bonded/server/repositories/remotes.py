@@ -18,7 +18,7 @@ from bonded.server.repositories.remote import RemoteLimits, RemoteRepository
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.clients import Clients
 
-FLUSH_EVERY_S = 30
+TIDY_EVERY_S = 30
 """How long the database may not know which files were used and which pages confirmed."""
 
 _log = logging.getLogger("bonded.server.upstream")
@@ -61,6 +61,7 @@ class Remotes:
             limits=RemoteLimits(
                 freshness_s=config.freshness_s,
                 stale_max_s=config.stale_max_s,
+                cache_size_max_bytes=config.cache_size_max_bytes,
                 file_size_max_bytes=self._file_size_max_bytes,
                 archives=self._archive_limits,
             ),
@@ -89,11 +90,13 @@ class Remotes:
         """Yield the repositories that are open now."""
         return iter([repository for repository, _ in self._open.values()])
 
-    async def flush(self) -> None:
-        """Write down what was used and confirmed."""
+    async def tidy(self) -> None:
+        """Write down what was used and confirmed, and let go of what is too much."""
         for repository in self:
             try:
                 await repository.flush()
+                if evicted := await repository.evict():
+                    _log.info("Evicted %d files of %s", evicted, repository.name)
             except NotFound:
                 # Deleted; nobody asks for it again.
                 _, client = self._open.pop(repository.name)
@@ -102,14 +105,18 @@ class Remotes:
                 _log.warning("What was used is not written down: %s", error)
 
     async def run(self) -> None:
-        """Flush again and again, until cancelled."""
+        """Tidy again and again, until cancelled."""
         while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            await self.flush()
+            await asyncio.sleep(TIDY_EVERY_S)
+            try:
+                await self.tidy()
+            except Exception:  # noqa: BLE001
+                # The boundary of a task that nobody waits for: it must go on.
+                _log.exception("Tidying remote repositories failed")
 
     async def close(self) -> None:
         """Give up what is on its way, and let go of every connection."""
-        await self.flush()
+        await self.tidy()
         for retiring in tuple(self._retiring):
             retiring.cancel()
         if self._retiring:

@@ -15,6 +15,7 @@ from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
+from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.packages import PackagesApi
@@ -62,6 +63,7 @@ def route_table(
     projects: ProjectsApi,
     repositories: RepositoriesApi,
     packages: PackagesApi,
+    caches: CachesApi,
     policies: PoliciesApi,
     accounts: AccountsApi,
     credentials: CredentialsApi,
@@ -120,6 +122,8 @@ def route_table(
             Endpoint("GET", f"{LOCATION}/repositories", repositories.list, P.REPOSITORY_LIST, K.READ, f"{AR}.ListRepositories"),
             Endpoint("GET", REPOSITORY, repositories.get, P.REPOSITORY_GET, K.READ, f"{AR}.GetRepository"),
             Endpoint("PATCH", REPOSITORY, repositories.update, P.REPOSITORY_UPDATE, K.ACT, f"{AR}.UpdateRepository"),
+            Endpoint("POST", f"{REPOSITORY}:refresh", caches.refresh, P.REPOSITORY_UPDATE, K.ACT, "Bonded.RefreshRepository"),
+            Endpoint("POST", f"{REPOSITORY}/packages/{{package}}:refresh", caches.refresh, P.REPOSITORY_UPDATE, K.ACT, "Bonded.RefreshPackage"),
             Endpoint("DELETE", REPOSITORY, repositories.delete, P.REPOSITORY_DELETE, K.ACT, f"{AR}.DeleteRepository"),
             Endpoint("GET", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
             Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),

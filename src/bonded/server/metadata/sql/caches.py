@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Row, and_, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -29,8 +29,6 @@ from bonded.server.metadata.store import (
     listing_scope,
     package_scope,
 )
-
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _repositories = schema.repositories
 _packages = schema.packages
@@ -117,6 +115,7 @@ class SqlCaches:
             "etag": page.etag,
             "last_modified": page.last_modified,
             "checked_at": page.checked_at,
+            "is_expired": page.is_expired,
         }
         await self._connection.execute(_KEEP_PAGE[self._connection.dialect.name], values)
         was_listed = before is not None and not before.is_absent
@@ -138,7 +137,7 @@ class SqlCaches:
                 _pages.c.normalized == bindparam("in_package"),
                 _pages.c.digest == bindparam("in_digest"),
                 _pages.c.checked_at < bindparam("at", type_=schema.Instant),
-                _pages.c.checked_at > NEVER,
+                _pages.c.is_expired.is_(False),
             )
             .values(
                 checked_at=bindparam("at", type_=schema.Instant),
@@ -166,7 +165,7 @@ class SqlCaches:
             NotFound: the repository does not exist.
         """
         key = await self._hold_shared(repository)
-        expired = update(_pages).where(_pages.c.repository == key).values(checked_at=NEVER)
+        expired = update(_pages).where(_pages.c.repository == key).values(is_expired=True)
         if name is not None:
             expired = expired.where(_pages.c.normalized == name.normalized)
         changed = await self._connection.execute_long(expired)
@@ -379,6 +378,7 @@ def _page(row: Row[tuple[object, ...]]) -> CachedPage:
         last_modified=row.last_modified,
         checked_at=row.checked_at,
         is_absent=row.is_absent,
+        is_expired=row.is_expired,
     )
 
 

@@ -147,6 +147,7 @@ cached_pages = Table(
     Column("etag", Text, nullable=False),
     Column("last_modified", Text, nullable=False),
     Column("checked_at", Instant, nullable=False),
+    Column("is_expired", Boolean, nullable=False, server_default=false()),
 )
 
 # Beside its row in `files`, what a file of a remote repository has besides.
