@@ -74,6 +74,8 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
 
     assert all(isinstance(row.permission, Permission | Open) for row in routes.endpoints)
     assert open_paths == {
+        "/v1/roles",
+        "/v1/roles/{role}",
         "/healthz",
         "/readyz",
         "/revoke",

@@ -89,11 +89,21 @@ class Site:
         key: dict[str, str] = json.loads(base64.b64decode(issued.json()["privateKeyData"]))
         return key
 
-    async def grant(self, role: str, member: str, resource: str | None = None) -> None:
+    async def grant(
+        self,
+        role: str,
+        member: str,
+        resource: str | None = None,
+        condition: Mapping[str, str] | None = None,
+    ) -> None:
         """Add a binding to the policy of *resource*, a path under /v1 (the repository's)."""
         resource = resource or self.rest
-        policy = (await self.call("POST", f"{resource}:getIamPolicy", {})).json()
-        policy.setdefault("bindings", []).append({"role": role, "members": [member]})
+        options = {"options": {"requestedPolicyVersion": 3}}
+        policy = (await self.call("POST", f"{resource}:getIamPolicy", options)).json()
+        binding = {"role": role, "members": [member]}
+        binding |= {"condition": condition} if condition else {}
+        policy.setdefault("bindings", []).append(binding)
+        policy["version"] = 3
         answer = await self.call("POST", f"{resource}:setIamPolicy", {"policy": policy})
         assert answer.status_code == 200, answer.text
 

@@ -33,10 +33,13 @@ PLACES = {
     "version": "1.0",
     "file": "absent%2Fabsent-1.0-py3-none-any.whl",
     "release": "absent:1.0",
+    "role": "absent",
+    "group": "absent@example.com",
+    "member": "user:absent@example.com",
 }
 
 # Who calls → the role they have on the server; None: no role that counts here.
-CALLERS: dict[str, str | None] = {
+NAMED: dict[str, str | None] = {
     "reader": READER,
     "writer": "roles/artifactregistry.writer",
     "repoAdmin": "roles/artifactregistry.repoAdmin",
@@ -48,6 +51,16 @@ CALLERS: dict[str, str | None] = {
     "log viewer": "roles/logging.viewer",
     "other repository's reader": None,
     "nobody's friend": None,
+}
+CONDITIONS = {
+    "owner while it holds": "true",
+    "owner who has been": "request.time < timestamp('2001-01-01T00:00:00Z')",
+}
+CALLERS: dict[str, str | None] = {
+    **NAMED,
+    **{role: role for role in ROLES if role not in NAMED.values()},
+    "owner while it holds": "roles/owner",
+    "owner who has been": None,
 }
 # What proves nobody, wherever it is presented.
 UNPROVEN = ("anonymous", "expired token", "deleted key", "deleted account", "garbage")
@@ -65,8 +78,11 @@ async def _tokens(shared: Site) -> Tokens:
     for number, (caller, role) in enumerate(CALLERS.items()):
         keys[caller] = await shared.make_account(f"caller-{number}")
         member = f"serviceAccount:{keys[caller]['client_email']}"
-        if role is not None:
-            await shared.grant(role, member, "/v1/organizations/bonded")
+        if caller in CONDITIONS:
+            condition = {"title": caller, "expression": CONDITIONS[caller]}
+            await shared.grant("roles/owner", member, ORGANIZATION, condition)
+        elif role is not None:
+            await shared.grant(role, member, ORGANIZATION)
         elif caller == "other repository's reader":
             await shared.grant(READER, member, OTHER)
     await _bury(shared, tokens)
@@ -148,7 +164,7 @@ async def test_head_asks_for_what_get_asks_for(shared: Site, tokens: Tokens) -> 
 
 def _table(endpoints: tuple[Endpoint, ...]) -> Iterator[Row]:
     for endpoint in endpoints:
-        allowed = [caller for caller in CALLERS if outcome(endpoint, caller) in ("allowed", "open")]
+        allowed = [caller for caller in NAMED if outcome(endpoint, caller) in ("allowed", "open")]
         if outcome(endpoint, "anonymous") == "open":
             allowed.append("anonymous")
         yield endpoint.method, endpoint.path, ", ".join(allowed)
@@ -201,6 +217,24 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{P}:testIamPermissions", PUBLIC),
         ("POST", f"{R}:testIamPermissions", PUBLIC),
         ("POST", f"{A}:testIamPermissions", PUBLIC),
+        ("GET", "/v1/roles", PUBLIC),
+        ("GET", "/v1/roles/{role}", PUBLIC),
+        *(
+            (method, f"{parent}/roles{rest}", "owner")
+            for parent in (O, P)
+            for method, rest in (
+                *(("POST", ""), ("GET", ""), ("GET", "/{role}"), ("PATCH", "/{role}")),
+                *(("DELETE", "/{role}"), ("POST", "/{role}:undelete")),
+            )
+        ),
+        *(("POST", f"{resource}:troubleshootIamPolicy", "owner") for resource in (O, P, R)),
+        ("POST", "/v1/groups", "owner"),
+        ("GET", "/v1/groups", "owner"),
+        ("GET", "/v1/groups/{group}", "owner"),
+        ("DELETE", "/v1/groups/{group}", "owner"),
+        ("GET", "/v1/groups/{group}/members", "owner"),
+        ("POST", "/v1/groups/{group}/members", "owner"),
+        ("DELETE", "/v1/groups/{group}/members/{member}", "owner"),
         ("POST", "/v1/projects", "owner"),
         ("GET", "/v1/projects", "owner"),
         ("GET", P, SEES_PROJECTS),

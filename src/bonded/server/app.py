@@ -26,6 +26,8 @@ from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.conditions import check_condition
 from bonded.server.identity.documents import Documents
+from bonded.server.identity.explaining import Explaining
+from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
@@ -49,9 +51,11 @@ from bonded.server.operations.auditing import AuditLog, Retention
 from bonded.server.operations.browsing import Browsing
 from bonded.server.operations.caching import Caching
 from bonded.server.operations.collecting import Collector
+from bonded.server.operations.defining import Roles
 from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import Founding
 from bonded.server.operations.granting import Granting
+from bonded.server.operations.grouping import Groups
 from bonded.server.operations.publishing import Publisher
 from bonded.server.operations.recording import Trail, ship_to
 from bonded.server.operations.trusting import Trusting
@@ -84,12 +88,14 @@ from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
+from bonded.server.web.v1.groups import GroupsApi
 from bonded.server.web.v1.packages import PackagesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.publishers import PublishersApi
 from bonded.server.web.v1.repositories import RepositoriesApi
+from bonded.server.web.v1.roles import RolesApi
 
 ADMIN_KEY = "admin-key.json"
 DATABASE = "bonded.sqlite3"
@@ -194,9 +200,13 @@ async def _assemble(
         },
     )
     uses = Uses(metadata)
-    authenticator = Authenticator(tokens, assertions, origins, of_accounts, uses=uses, clock=clock)
+    group_book = GroupBook(metadata)
+    authenticator = Authenticator(
+        tokens, assertions, origins, of_accounts, uses=uses, groups=group_book, clock=clock
+    )
     addresses = _addresses(settings)
-    access = Access(metadata.serials, authenticator, PolicyBook(metadata), addresses, clock)
+    policy_book = PolicyBook(metadata)
+    access = Access(metadata.serials, authenticator, policy_book, addresses, clock)
     trail = Trail(
         metadata,
         clock,
@@ -252,8 +262,12 @@ async def _assemble(
         projects=ProjectsApi(administration),
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
-        policies=PoliciesApi(Granting(metadata, check_condition), access),
         caches=CachesApi(Caching(metadata)),
+        policies=PoliciesApi(
+            Granting(metadata, check_condition), access, Explaining(policy_book, group_book, clock)
+        ),
+        roles=RolesApi(Roles(metadata)),
+        groups=GroupsApi(Groups(metadata, clock)),
         entries=EntriesApi(AuditLog(metadata, trail)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(

@@ -26,6 +26,9 @@ CONDITIONAL_MAX = 100
 ORGANIZATION = "organizations/bonded"
 """The server itself, the root of every resource."""
 
+GROUPS = "groups/"
+"""How the names of groups begin, which are resources of the server."""
+
 _SIGN_IN = ("user:", "serviceAccount:")
 """Kinds of members that stand for somebody who can sign in."""
 
@@ -77,6 +80,19 @@ class Permission(enum.StrEnum):
     PROVIDER_GET = "iam.workloadIdentityPoolProviders.get"
     PROVIDER_LIST = "iam.workloadIdentityPoolProviders.list"
     PROVIDER_UPDATE = "iam.workloadIdentityPoolProviders.update"
+
+    GROUP_CREATE = "bonded.groups.create"
+    GROUP_DELETE = "bonded.groups.delete"
+    GROUP_GET = "bonded.groups.get"
+    GROUP_LIST = "bonded.groups.list"
+    GROUP_UPDATE = "bonded.groups.update"
+    POLICY_TROUBLESHOOT = "bonded.policies.troubleshoot"
+    ROLE_CREATE = "iam.roles.create"
+    ROLE_DELETE = "iam.roles.delete"
+    ROLE_GET = "iam.roles.get"
+    ROLE_LIST = "iam.roles.list"
+    ROLE_UNDELETE = "iam.roles.undelete"
+    ROLE_UPDATE = "iam.roles.update"
 
     LOG_LIST = "logging.logEntries.list"
 

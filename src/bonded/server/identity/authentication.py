@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
@@ -17,6 +17,7 @@ from bonded.server.identity.credentials import (
     PresentedToken,
     parse_authorization,
 )
+from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.keys import public_half
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.tokens import TokenIssuer
@@ -58,10 +59,12 @@ class Authenticator:
         accounts: AccountOrigins,
         *,
         uses: Uses,
+        groups: GroupBook,
         clock: Clock,
     ) -> None:
         self._tokens = tokens
         self._uses = uses
+        self._groups = groups
         self._assertions = assertions
         self._origins = origins
         self._accounts = accounts
@@ -84,6 +87,8 @@ class Authenticator:
         now = self._clock().timestamp()
         if known is None or known.access_serial != access_serial or known.expires_at <= now:
             principal, expires_at = await self._verify(header)
+            # Once for this credential and serial: decisions find the groups there.
+            principal = replace(principal, groups=await self._groups.groups_of(principal))
             known = Identified(principal, expires_at, access_serial, noted_at=0.0)
             self._known[fingerprint] = known
             self._known.move_to_end(fingerprint)

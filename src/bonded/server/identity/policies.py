@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from bonded.server.core.grants import Grants
-from bonded.server.core.iam import ORGANIZATION, Binding, Policy, publishers_of
+from bonded.server.core.iam import (
+    GROUPS,
+    ORGANIZATION,
+    ROLES,
+    Binding,
+    Permission,
+    Policy,
+    publishers_of,
+)
 from bonded.server.core.names import RepositoryName
-from bonded.server.core.roles import UPLOADER
+from bonded.server.core.roles import GROUP_OWNER, UPLOADER, Role
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 REMEMBERED_MAX = 4096
@@ -29,8 +38,13 @@ class PolicyBook:
         if known is not None and known[0] == access_serial:
             return known[1]
         async with self._metadata.read() as tx:
-            policies = await tx.policies.find_all(await _lineage(tx, resource))
-        grants = Grants((*policies, *_implied(resource)), str(resource))
+            policies = (
+                *await tx.policies.find_all(await _lineage(tx, resource)),
+                *await _implied(tx, resource),
+            )
+            named = {binding.role for policy in policies for binding in policy.bindings}
+            custom = await tx.roles.find_all(named - ROLES.keys()) if named - ROLES.keys() else ()
+        grants = Grants(policies, str(resource), _permissions_of(custom))
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)
         if len(self._known) > REMEMBERED_MAX:
@@ -38,11 +52,23 @@ class PolicyBook:
         return grants
 
 
-def _implied(resource: Resource) -> tuple[Policy, ...]:
-    if not isinstance(resource, RepositoryName):
-        return ()
-    name = str(resource)
-    return (Policy(name, (Binding(UPLOADER, (publishers_of(name),)),)),)
+def _permissions_of(custom: Iterable[Role]) -> dict[str, frozenset[Permission]]:
+    routed = {permission.value: permission for permission in Permission}
+    return {
+        role.name: frozenset(routed[name] for name in role.permissions if name in routed)
+        for role in custom
+        if role.counts
+    }
+
+
+async def _implied(tx: Transaction, resource: Resource) -> tuple[Policy, ...]:
+    if isinstance(resource, RepositoryName):
+        name = str(resource)
+        return (Policy(name, (Binding(UPLOADER, (publishers_of(name),)),)),)
+    if resource.startswith(GROUPS):
+        owners = await tx.groups.list_owners(resource.removeprefix(GROUPS))
+        return (Policy(resource, (Binding(GROUP_OWNER, owners),)),)
+    return ()
 
 
 async def _lineage(tx: Transaction, resource: Resource) -> list[str]:
@@ -53,7 +79,7 @@ async def _lineage(tx: Transaction, resource: Resource) -> list[str]:
         # Pools name their project by its number, as Google's do; policies hang on its id.
         project = await tx.projects.find_numbered(int(number))
         return [ORGANIZATION] if project is None else [ORGANIZATION, f"projects/{project.id}"]
-    if resource == ORGANIZATION:
+    if resource == ORGANIZATION or resource.startswith(GROUPS):
         return [ORGANIZATION]
     # A project, or something right below one, such as a service account.
     above = "/".join(resource.split("/", 2)[:2])

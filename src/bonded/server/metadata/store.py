@@ -20,6 +20,7 @@ from bonded.server.core.files import File, Package, PackageSummary, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
+from bonded.server.metadata.groups import GroupTable, RoleTable
 from bonded.server.metadata.people import SessionTable, SignInTable, UserTable
 
 ACCESS = "access"
@@ -401,6 +402,10 @@ class Transaction(Protocol):
     def listings(self) -> ListingTable: ...
     @property
     def policies(self) -> PolicyTable: ...
+    @property
+    def groups(self) -> GroupTable: ...
+    @property
+    def roles(self) -> RoleTable: ...
     @property
     def accounts(self) -> AccountTable: ...
     @property

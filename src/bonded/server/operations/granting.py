@@ -8,10 +8,10 @@ from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.grants import CONVENIENCE
-from bonded.server.core.iam import ORGANIZATION, Binding, Policy, owners
+from bonded.server.core.iam import ORGANIZATION, ROLES, Binding, Policy, owners
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
-from bonded.server.core.roles import OWNER
+from bonded.server.core.roles import OWNER, counts_on
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 NEVER_SET = "ACAB"
@@ -58,6 +58,7 @@ class Granting:
                 policy = restore_conditions(policy, before, version)
                 for binding in policy.bindings:
                     self._check(binding, resource)
+                await _check_roles(tx, policy)
             written = await tx.policies.set(policy)
             note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
             await _hold(tx, resource)
@@ -96,6 +97,17 @@ def _delta(action: str, role: str, member: str, condition: Condition | None) -> 
 def _grants(policy: Policy | None) -> set[tuple[str, str, Condition | None]]:
     bindings = () if policy is None else policy.bindings
     return {(one.role, member, one.condition) for one in bindings for member in one.members}
+
+
+async def _check_roles(tx: Transaction, policy: Policy) -> None:
+    named = {binding.role for binding in policy.bindings} - ROLES.keys()
+    known = {role.name for role in await tx.roles.find_all(named) if not role.is_deleted}
+    for role in sorted(named):
+        if role not in known or not counts_on(role, policy.resource):
+            raise Rejected(
+                f"Role {role} does not exist, or not for {policy.resource}",
+                hint="`bonded iam roles list` shows a project's roles; they count below it.",
+            )
 
 
 async def keep_owner(tx: Transaction, *, besides: str = "") -> None:

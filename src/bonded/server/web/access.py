@@ -10,7 +10,14 @@ from packaging.utils import canonicalize_name
 from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition, Judge
 from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
-from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Permission, Principal
+from bonded.server.core.iam import (
+    ANONYMOUS,
+    GROUPS,
+    ORGANIZATION,
+    Permission,
+    Principal,
+    parse_member,
+)
 from bonded.server.core.names import (
     RepositoryName,
     account_resource,
@@ -83,6 +90,10 @@ class Access:
         (serial,) = await self._serials.read(ACCESS)
         judge = partial(self._holds, call, resource, package)
         await self._require(call.principal, permission, resource, serial, judge)
+
+    async def serial(self) -> int:
+        """Return the serial of everything that decides who may."""
+        return (await self._serials.read(ACCESS))[0]
 
     async def find_held(
         self, call: Call, permissions: Iterable[Permission]
@@ -177,13 +188,22 @@ def _service(resource: str | RepositoryName) -> str:
     return "cloudresourcemanager.googleapis.com"
 
 
+def group_resource(address: str) -> str:
+    """Return the resource that a group is, by the address in a path."""
+    try:
+        return GROUPS + parse_member(f"group:{address}").removeprefix("group:")
+    except Rejected:
+        return GROUPS + NOWHERE
+
+
 def resource_of(
     params: Mapping[str, str], default_location: str
 ) -> tuple[str | RepositoryName, RepositoryName | None]:
     """Return the resource that a path's parameters name, and the repository if it is one."""
     project = params.get("project")
     if project is None:
-        return ORGANIZATION, None
+        group = params.get("group")
+        return ORGANIZATION if group is None else group_resource(group), None
     repository = params.get("repository")
     if "account" in params:
         named = account_resource(project, params["account"])

@@ -18,12 +18,14 @@ from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.entries import EntriesApi
+from bonded.server.web.v1.groups import GroupsApi
 from bonded.server.web.v1.packages import PackagesApi
 from bonded.server.web.v1.policies import PoliciesApi
 from bonded.server.web.v1.pools import PoolsApi
 from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.publishers import PublishersApi
 from bonded.server.web.v1.repositories import RepositoriesApi
+from bonded.server.web.v1.roles import RolesApi
 
 P = Permission
 K = Kind
@@ -46,6 +48,7 @@ PROVIDER = (
     "/v1/projects/{project}/locations/global/workloadIdentityPools/{pool}/providers/{provider}"
 )
 OIDC = "/_/oidc"
+GROUP = "/v1/groups/{group}"
 ORGANIZATION = "/v1/organizations/bonded"
 
 
@@ -65,6 +68,8 @@ def route_table(
     packages: PackagesApi,
     caches: CachesApi,
     policies: PoliciesApi,
+    roles: RolesApi,
+    groups: GroupsApi,
     accounts: AccountsApi,
     credentials: CredentialsApi,
     entries: EntriesApi,
@@ -129,6 +134,32 @@ def route_table(
             Endpoint("POST", f"{REPOSITORY}:getIamPolicy", policies.get, P.REPOSITORY_GET_POLICY, K.READ, f"{AR}.GetIamPolicy"),
             Endpoint("POST", f"{REPOSITORY}:setIamPolicy", policies.set, P.REPOSITORY_SET_POLICY, K.ACT, f"{AR}.SetIamPolicy"),
             Endpoint("POST", f"{REPOSITORY}:testIamPermissions", policies.test, Open.ABOUT_SELF, K.NOTHING, f"{AR}.TestIamPermissions"),
+            # IAM: roles, on the server and on projects, and why somebody may not.
+            Endpoint("GET", "/v1/roles", roles.list_predefined, Open.DISCOVERY, K.NOTHING, f"{IAM}.ListRoles"),
+            Endpoint("GET", "/v1/roles/{role}", roles.get_predefined, Open.DISCOVERY, K.NOTHING, f"{IAM}.GetRole"),
+            Endpoint("POST", f"{PROJECT}/roles", roles.create, P.ROLE_CREATE, K.ACT, f"{IAM}.CreateRole"),
+            Endpoint("GET", f"{PROJECT}/roles", roles.list, P.ROLE_LIST, K.READ, f"{IAM}.ListRoles"),
+            Endpoint("GET", f"{PROJECT}/roles/{{role}}", roles.get, P.ROLE_GET, K.READ, f"{IAM}.GetRole"),
+            Endpoint("PATCH", f"{PROJECT}/roles/{{role}}", roles.update, P.ROLE_UPDATE, K.ACT, f"{IAM}.UpdateRole"),
+            Endpoint("DELETE", f"{PROJECT}/roles/{{role}}", roles.delete, P.ROLE_DELETE, K.ACT, f"{IAM}.DeleteRole"),
+            Endpoint("POST", f"{PROJECT}/roles/{{role}}:undelete", roles.undelete, P.ROLE_UNDELETE, K.ACT, f"{IAM}.UndeleteRole"),
+            Endpoint("POST", f"{ORGANIZATION}/roles", roles.create, P.ROLE_CREATE, K.ACT, f"{IAM}.CreateRole"),
+            Endpoint("GET", f"{ORGANIZATION}/roles", roles.list, P.ROLE_LIST, K.READ, f"{IAM}.ListRoles"),
+            Endpoint("GET", f"{ORGANIZATION}/roles/{{role}}", roles.get, P.ROLE_GET, K.READ, f"{IAM}.GetRole"),
+            Endpoint("PATCH", f"{ORGANIZATION}/roles/{{role}}", roles.update, P.ROLE_UPDATE, K.ACT, f"{IAM}.UpdateRole"),
+            Endpoint("DELETE", f"{ORGANIZATION}/roles/{{role}}", roles.delete, P.ROLE_DELETE, K.ACT, f"{IAM}.DeleteRole"),
+            Endpoint("POST", f"{ORGANIZATION}/roles/{{role}}:undelete", roles.undelete, P.ROLE_UNDELETE, K.ACT, f"{IAM}.UndeleteRole"),
+            Endpoint("POST", f"{ORGANIZATION}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
+            Endpoint("POST", f"{PROJECT}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
+            Endpoint("POST", f"{REPOSITORY}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
+            # Groups: the resource is the group, on which its owners have a role.
+            Endpoint("POST", "/v1/groups", groups.create, P.GROUP_CREATE, K.ACT, "bonded.v1.Groups.CreateGroup"),
+            Endpoint("GET", "/v1/groups", groups.list, P.GROUP_LIST, K.READ, "bonded.v1.Groups.ListGroups"),
+            Endpoint("GET", GROUP, groups.get, P.GROUP_GET, K.READ, "bonded.v1.Groups.GetGroup"),
+            Endpoint("DELETE", GROUP, groups.delete, P.GROUP_DELETE, K.ACT, "bonded.v1.Groups.DeleteGroup"),
+            Endpoint("GET", f"{GROUP}/members", groups.list_members, P.GROUP_GET, K.READ, "bonded.v1.Groups.ListMembers"),
+            Endpoint("POST", f"{GROUP}/members", groups.put_member, P.GROUP_UPDATE, K.ACT, "bonded.v1.Groups.PutMember"),
+            Endpoint("DELETE", f"{GROUP}/members/{{member}}", groups.remove_member, P.GROUP_UPDATE, K.ACT, "bonded.v1.Groups.RemoveMember"),
             # Logging: the audit log, of the server or of one project.
             Endpoint("POST", "/v2/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
             Endpoint("POST", "/v2/projects/{project}/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),

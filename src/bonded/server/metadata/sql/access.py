@@ -23,6 +23,7 @@ from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
 
 _policies = schema.policies
+_in_groups = schema.group_members
 _accounts = schema.accounts
 _keys = schema.keys
 
@@ -90,7 +91,7 @@ class SqlPolicies:
         return Policy(policy.resource, policy.bindings, _etag(revision))
 
     async def forget_members(self, is_gone: Callable[[str], bool]) -> None:
-        """Take the members that *is_gone* names out of every binding of every policy."""
+        """Take the members that *is_gone* names out of every policy and every group."""
         revision = await advance(self._connection, ACCESS)
         rows = (await self._connection.execute(select(_policies).with_for_update())).all()
         for row in rows:
@@ -104,6 +105,14 @@ class SqlPolicies:
                     .where(_policies.c.resource == row.resource)
                     .values(revision=revision, bindings=[one for one in left if one[1]])
                 )
+
+        await self._forget_in_groups(is_gone)
+
+    async def _forget_in_groups(self, is_gone: Callable[[str], bool]) -> None:
+        rows = await self._connection.execute(select(_in_groups.c.member).distinct())
+        gone = [row.member for row in rows.all() if is_gone(row.member)]
+        if gone:
+            await self._connection.execute(delete(_in_groups).where(_in_groups.c.member.in_(gone)))
 
     async def remove(self, resource: str) -> None:
         """Forget the policy of a resource that is gone."""

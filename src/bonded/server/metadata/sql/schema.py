@@ -181,6 +181,38 @@ policies = Table(
     Column("bindings", JSON, nullable=False),
 )
 
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    # Of a role on the server: none.
+    Column("project", ForeignKey("projects.id", ondelete="CASCADE"), index=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("permissions", JSON, nullable=False),
+    Column("is_deleted", Boolean, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("address", String(255), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("group", ForeignKey("groups.address", ondelete="CASCADE"), primary_key=True),
+    # As in policies: `user:ADDRESS`, `serviceAccount:ADDRESS` or `group:ADDRESS`.
+    Column("member", String(320), primary_key=True, index=True),
+    Column("is_owner", Boolean, nullable=False),
+)
+
 accounts = Table(
     "service_accounts",
     metadata,

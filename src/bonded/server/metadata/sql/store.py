@@ -24,6 +24,7 @@ from bonded.server.metadata.sql.connections import (
 from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.federation import SqlPools, SqlPublishers
 from bonded.server.metadata.sql.files import SqlFiles
+from bonded.server.metadata.sql.groups import SqlGroups, SqlRoles
 from bonded.server.metadata.sql.listings import SqlListings
 from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
@@ -48,6 +49,8 @@ class SqlTransaction:
     caches: SqlCaches
     listings: SqlListings
     policies: SqlPolicies
+    groups: SqlGroups
+    roles: SqlRoles
     accounts: SqlAccounts
     tokens: SqlTokens
     users: SqlUsers
@@ -67,6 +70,8 @@ class SqlTransaction:
             SqlCaches(connection),
             SqlListings(connection),
             SqlPolicies(connection),
+            SqlGroups(connection),
+            SqlRoles(connection),
             SqlAccounts(connection),
             SqlTokens(connection),
             SqlUsers(connection),

@@ -6,13 +6,24 @@ from typing import Any
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import NotFound, Rejected
-from bonded.server.core.iam import ORGANIZATION, PERMISSIONS, Binding, Permission, Policy
+from bonded.server.core.iam import (
+    ALL_USERS,
+    ANONYMOUS,
+    ORGANIZATION,
+    PERMISSIONS,
+    Binding,
+    Permission,
+    Policy,
+    Principal,
+    parse_member,
+)
 from bonded.server.core.names import RepositoryName, account_resource
 from bonded.server.core.policy_versions import CONDITIONAL, VERSIONS, hide_conditions
+from bonded.server.identity.explaining import Explaining
 from bonded.server.operations.granting import Granting
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import troubleshooting, wire
 
 ASKED_MAX = 100
 """Permissions of one testIamPermissions: Google's limit."""
@@ -22,9 +33,10 @@ _VERSION = "requestedPolicyVersion"
 class PoliciesApi:
     """Reads and replaces policies, and tells callers what they may."""
 
-    def __init__(self, granting: Granting, access: Access) -> None:
+    def __init__(self, granting: Granting, access: Access, explaining: Explaining) -> None:
         self._granting = granting
         self._access = access
+        self._explaining = explaining
 
     async def get(self, call: Call) -> Answer:
         """Answer with the policy that hangs on the resource itself."""
@@ -43,6 +55,24 @@ class PoliciesApi:
         policy = _parse(str(resource), given)
         written = await self._granting.set_policy(policy, resource, version)
         return json_reply(_view(written if version == CONDITIONAL else hide_conditions(written)))
+
+    async def troubleshoot(self, call: Call) -> Answer:
+        """Answer why a principal may or may not use a permission on the resource."""
+        body = await call.json()
+        member, text = wire.parse_text(body, "principal"), wire.parse_text(body, "permission")
+        if text not in set(Permission):
+            raise Rejected(
+                f"No route asks for the permission {text[:120]!r}",
+                hint="docs/reference/roles.md lists the permissions there are.",
+            )
+        explanation = await self._explaining.explain(
+            ANONYMOUS if member == ALL_USERS else Principal(parse_member(member)),
+            Permission(text),
+            call.resource,
+            await self._access.serial(),
+            troubleshooting.parse_request(wire.parse_object(body, "request"), call.resource),
+        )
+        return json_reply(troubleshooting.view(explanation))
 
     async def test(self, call: Call) -> Answer:
         """Answer with those permissions, of the ones asked about, that the caller has."""
@@ -133,11 +163,5 @@ def _view(policy: Policy) -> dict[str, object]:
 def _binding_view(binding: Binding) -> dict[str, object]:
     view: dict[str, object] = {"role": binding.role, "members": list(binding.members)}
     if binding.condition is not None:
-        view["condition"] = condition_view(binding.condition)
+        view["condition"] = troubleshooting.condition_view(binding.condition)
     return view
-
-
-def condition_view(condition: Condition) -> dict[str, str]:
-    """Return a condition as Google's Expr."""
-    view = {"title": condition.title, "expression": condition.expression}
-    return view | ({"description": condition.description} if condition.description else {})
