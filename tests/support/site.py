@@ -100,7 +100,7 @@ class Site:
         resource = resource or self.rest
         options = {"options": {"requestedPolicyVersion": 3}}
         policy = (await self.call("POST", f"{resource}:getIamPolicy", options)).json()
-        binding = {"role": role, "members": [member]}
+        binding: dict[str, object] = {"role": role, "members": [member]}
         binding |= {"condition": condition} if condition else {}
         policy.setdefault("bindings", []).append(binding)
         policy["version"] = 3

@@ -217,6 +217,8 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{P}:testIamPermissions", PUBLIC),
         ("POST", f"{R}:testIamPermissions", PUBLIC),
         ("POST", f"{A}:testIamPermissions", PUBLIC),
+        ("POST", f"{R}:refresh", "admin, owner"),
+        ("POST", f"{R}/packages/{{package}}:refresh", "admin, owner"),
         ("GET", "/v1/roles", PUBLIC),
         ("GET", "/v1/roles/{role}", PUBLIC),
         *(

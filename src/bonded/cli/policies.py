@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from bonded.client.api import Message
 from bonded.client.errors import Misconfigured, Refused
 
 ATTEMPTS_MAX = 5
+WITH_CONDITIONS = 3
+"""The version of policies that shows and keeps conditions."""
+ANY: Message = {"any": "condition"}
+"""Stands for every condition, and for none."""
+_KEYS = {"expression", "title", "description"}
 Parameters = Mapping[str, str]
 
 
@@ -31,12 +37,14 @@ class PolicyResource:
     def read(self, session: Session) -> Message:
         """Return the policy."""
         if self.is_read_by_post:
-            body = {"options": {"requestedPolicyVersion": 3}}
+            body = {"options": {"requestedPolicyVersion": WITH_CONDITIONS}}
             return session.api.post(f"{self.path}:getIamPolicy", body)
-        return session.api.get(f"{self.path}:getIamPolicy")
+        query = {"options.requestedPolicyVersion": str(WITH_CONDITIONS)}
+        return session.api.get(f"{self.path}:getIamPolicy", **query)
 
     def write(self, session: Session, policy: Message) -> None:
         """Replace the policy, and show what the server made of it."""
+        policy = {**policy, "version": WITH_CONDITIONS}
         written = session.api.post(f"{self.path}:setIamPolicy", {"policy": policy})
         session.say(f"Updated IAM policy for {self.noun} [{self.name}].")
         session.show(written)
@@ -88,38 +96,71 @@ def add_policy_commands(
         locate(session, given).write(session, policy)
 
     @pass_session
-    def add_iam_policy_binding(session: Session, /, member: str, role: str, **given: str) -> None:
-        """Grant a role to a member."""
-        locate(session, given).change(session, lambda policy: grant(policy, role, member))
+    def add_iam_policy_binding(
+        session: Session,
+        /,
+        member: str,
+        role: str,
+        condition: str | None,
+        condition_from_file: Path | None,
+        **given: str,
+    ) -> None:
+        """Grant a role to a member, always or on a condition."""
+        when = read_condition(condition, condition_from_file)
+        locate(session, given).change(session, lambda policy: grant(policy, role, member, when))
 
     @pass_session
     def remove_iam_policy_binding(
-        session: Session, /, member: str, role: str, **given: str
+        session: Session,
+        /,
+        member: str,
+        role: str,
+        condition: str | None,
+        condition_from_file: Path | None,
+        *,
+        is_all: bool,
+        force: bool,
+        **given: str,
     ) -> None:
-        """Take a role from a member."""
-        locate(session, given).change(session, lambda policy: take(policy, role, member))
+        """Take a role from a member: what was granted without a condition, or on this one."""
+        when = ANY if is_all else read_condition(condition, condition_from_file)
+        account = session.find_account()
+        if account and member.partition(":")[2] == account and not force:
+            session.confirm(
+                f"You are about to take [{role}] from yourself [{account}]. You may lose the right "
+                "to give it back."
+            )
+        locate(session, given).change(session, lambda policy: take(policy, role, member, when))
 
     policy_file = click.Argument(["policy_file"], type=click.Path(path_type=Path))
     command("get-iam-policy", get_iam_policy)
     command("set-iam-policy", set_iam_policy, policy_file)
     command("add-iam-policy-binding", add_iam_policy_binding, *_binding_options())
-    command("remove-iam-policy-binding", remove_iam_policy_binding, *_binding_options())
+    command(
+        "remove-iam-policy-binding",
+        remove_iam_policy_binding,
+        *_binding_options(),
+        click.Option(["--all", "is_all"], is_flag=True, help="Whatever the conditions are."),
+        click.Option(["--force"], is_flag=True, help="Do not ask, even if it is your own."),
+    )
 
 
-def grant(policy: Message, role: str, member: str) -> Message:
-    """Return *policy* with *member* in the binding of *role* that has no condition."""
+def grant(policy: Message, role: str, member: str, condition: Message | None = None) -> Message:
+    """Return *policy* with *member* in the binding of *role* that has this *condition*."""
     bindings = [dict(binding) for binding in policy.get("bindings", ())]
     for binding in bindings:
-        if binding.get("role") == role and not binding.get("condition"):
+        if binding.get("role") == role and _same(binding, condition):
             binding["members"] = list(dict.fromkeys([*binding.get("members", ()), member]))
             break
     else:
-        bindings.append({"role": role, "members": [member]})
+        bindings.append(
+            {"role": role, "members": [member], **({"condition": condition} if condition else {})}
+        )
     return {**policy, "bindings": bindings}
 
 
-def take(policy: Message, role: str, member: str) -> Message:
-    """Return *policy* without *member* in the binding of *role* that has no condition.
+def take(policy: Message, role: str, member: str, condition: Message | None = None) -> Message:
+    """Return *policy* without *member* in the binding of *role* that has this *condition*.
 
     Raises:
         Misconfigured: there is no such binding.
@@ -128,7 +169,7 @@ def take(policy: Message, role: str, member: str) -> Message:
     is_found = False
     for binding in policy.get("bindings", ()):
         members = list(binding.get("members", ()))
-        if binding.get("role") == role and not binding.get("condition") and member in members:
+        if binding.get("role") == role and _same(binding, condition) and member in members:
             is_found = True
             members.remove(member)
         if members:
@@ -139,6 +180,46 @@ def take(policy: Message, role: str, member: str) -> Message:
             hint="get-iam-policy shows the bindings there are.",
         )
     return {**policy, "bindings": bindings}
+
+
+def _same(binding: Message, condition: Message | None) -> bool:
+    return condition is ANY or _plain(binding.get("condition")) == _plain(condition)
+
+
+def _plain(condition: Message | None) -> Message:
+    return {key: value for key, value in (condition or {}).items() if value}
+
+
+def read_condition(text: str | None, path: Path | None) -> Message | None:
+    """Return the condition that the line gives as `key=value,…` or in a file, if any.
+
+    The expression may hold commas: a comma counts where a key follows.
+
+    Raises:
+        Misconfigured: it is no condition.
+    """
+    if text is None and path is None:
+        return None
+    if text is not None and path is not None:
+        raise Misconfigured("Give --condition or --condition-from-file, not both.")
+    if path is not None:
+        condition = read_document(path, "condition file")
+    elif text == "None":
+        return None
+    else:
+        parts = re.split(r",(?=(?:expression|title|description)=)", text or "")
+        condition = dict(part.partition("=")[::2] for part in parts)
+    if (
+        not isinstance(condition, dict)
+        or not {"expression", "title"} <= condition.keys() <= _KEYS
+        or not all(isinstance(value, str) for value in condition.values())
+    ):
+        raise Misconfigured(
+            "A condition has an expression, a title and maybe a description.",
+            hint="Such as --condition='expression=request.time < "
+            'timestamp("2027-01-01T00:00:00Z"),title=until-2027\', or None.',
+        )
+    return condition
 
 
 def _read_policy(path: Path) -> Message:
@@ -165,5 +246,15 @@ def _binding_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--role"], required=True, help="What, such as roles/artifactregistry.reader."
+        ),
+        click.Option(
+            ["--condition"],
+            metavar="KEY=VALUE,…",
+            help="When: expression=CEL,title=TITLE,description=TEXT; or None.",
+        ),
+        click.Option(
+            ["--condition-from-file"],
+            type=click.Path(path_type=Path),
+            help="When, from a JSON or YAML file.",
         ),
     ]

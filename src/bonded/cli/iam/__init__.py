@@ -7,6 +7,7 @@ import click
 from bonded.cli.grammar import Group
 
 PLACES = {
+    "roles": "bonded.cli.iam.roles:roles",
     "service-accounts": "bonded.cli.iam.service_accounts:service_accounts",
     "workload-identity-pools": "bonded.cli.iam.pools:workload_identity_pools",
 }

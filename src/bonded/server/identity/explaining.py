@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition
@@ -56,27 +57,30 @@ class Explaining:
         self._groups = groups
         self._clock = clock
 
+    def now(self) -> datetime:
+        """Return the time by the server's clock."""
+        return self._clock()
+
     async def explain(
         self,
         principal: Principal,
         permission: Permission,
         resource: Resource,
         serial: int,
-        circumstances: Circumstances | None = None,
+        circumstances: Circumstances,
     ) -> Explanation:
         """Say why *principal* may or may not use *permission* on *resource*.
 
-        *circumstances* are those of the request that is asked about; now, by default.
+        *circumstances* are those of the request that is asked about.
         """
         ways = await self._groups.ways_to(principal)
         known = replace(principal, groups=frozenset(ways))
         grants = await self._policies.grants_on(resource, serial)
-        request = circumstances or Circumstances(resource, self._clock())
         looks = tuple(
             Look(
                 grant,
                 permission in grant.permissions,
-                tuple((one, verdict_on(one, request)) for one in grant.conditions),
+                tuple((one, verdict_on(one, circumstances)) for one in grant.conditions),
                 _way(ways, grant.member, principal),
             )
             for grant in grants.given_to(known)

@@ -20,7 +20,7 @@ from bonded.server.core.files import File, Package, PackageSummary, Status
 from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
-from bonded.server.metadata.groups import GroupTable, RoleTable
+from bonded.server.metadata.groups import GroupsAndRoles
 from bonded.server.metadata.people import SessionTable, SignInTable, UserTable
 
 ACCESS = "access"
@@ -387,7 +387,7 @@ class AuditTable(Protocol):
     async def cut(self, before: datetime, limit: int) -> Cut | None: ...
 
 
-class Transaction(Protocol):
+class Transaction(GroupsAndRoles, Protocol):
     """All tables, seen and changed as one: commits when its block ends, unless by an error."""
 
     @property
@@ -402,10 +402,6 @@ class Transaction(Protocol):
     def listings(self) -> ListingTable: ...
     @property
     def policies(self) -> PolicyTable: ...
-    @property
-    def groups(self) -> GroupTable: ...
-    @property
-    def roles(self) -> RoleTable: ...
     @property
     def accounts(self) -> AccountTable: ...
     @property

@@ -70,7 +70,9 @@ class PoliciesApi:
             Permission(text),
             call.resource,
             await self._access.serial(),
-            troubleshooting.parse_request(wire.parse_object(body, "request"), call.resource),
+            troubleshooting.parse_request(
+                wire.parse_object(body, "request"), call.resource, self._explaining.now()
+            ),
         )
         return json_reply(troubleshooting.view(explanation))
 

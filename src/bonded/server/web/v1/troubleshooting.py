@@ -16,18 +16,18 @@ from bonded.server.identity.explaining import Explanation, Look
 from bonded.server.web.v1 import wire
 
 
-def parse_request(body: Mapping[str, Any], resource: str | RepositoryName) -> Circumstances | None:
-    """Return the request that is asked about; None for one that says nothing of itself.
+def parse_request(
+    body: Mapping[str, Any], resource: str | RepositoryName, now: datetime
+) -> Circumstances:
+    """Return the request that is asked about; *now* unless it says when.
 
     Raises:
         Rejected: its time is no time.
     """
-    if not body:
-        return None
-    package = wire.parse_text(body, "package")
+    package, time = wire.parse_text(body, "package"), wire.parse_text(body, "time")
     return Circumstances(
         resource,
-        _parse_time(wire.parse_text(body, "time")),
+        _parse_time(time) if time else now,
         wire.parse_text(body, "ip"),
         canonicalize_name(package) if package else "",
     )
