@@ -16,6 +16,7 @@ import pytest
 from bonded.server.core.clock import system_clock
 from support.clock import SetClock
 from support.issuer import FakeIssuer, running_issuer
+from support.oidc_provider import running_oidc_provider
 from support.server import Server, free_port, running_server
 from support.tls_front import TlsFront, tls_front
 from support.tools import UV, Desk
@@ -193,6 +194,36 @@ def test_our_keyring_backend_signs_in_with_the_file_and_needs_no_sign_in_to_writ
         *(sys.executable, "-m", "keyring", "get", index, "oauth2accesstoken")
     ).output.strip()
     page = job.run("curl", "-sS", "--fail", "-u", f"oauth2accesstoken:{password}", index).output
+
+    assert "<!DOCTYPE html>" in page
+
+
+def test_a_provider_that_nobody_here_wrote_vouches_for_a_job(
+    works: Works, provider: str, tmp_path: Path
+) -> None:
+    # It and its keys are found by discovery, and its tokens are not of our making.
+    audience = "https://packages.example/"
+    config = tmp_path / "credentials.json"
+    with running_oidc_provider(audience) as outside:
+        works.bonded(
+            *("iam", "workload-identity-pools", "providers", "create-oidc", "outside", POOL),
+            *(f"--issuer-uri={outside.url}", f"--allowed-audiences={audience}"),
+            "--attribute-mapping=google.subject=assertion.sub,attribute.team=assertion.team",
+        )
+        (tmp_path / "token").write_text(outside.job_token())
+        works.bonded(
+            *("iam", "workload-identity-pools", "create-cred-config"),
+            provider.replace("/providers/builds", "/providers/outside"),
+            *(f"--output-file={config}", f"--credential-source-file={tmp_path / 'token'}"),
+        )
+
+        token = works.desk.run(
+            *(sys.executable, "-c", ASK), GOOGLE_APPLICATION_CREDENTIALS=str(config)
+        ).output.strip()
+    page = works.desk.run(
+        *("curl", "-sS", "--fail", "-u", f"oauth2accesstoken:{token}"),
+        f"{works.server.url}/my-project/python/simple/",
+    ).output
 
     assert "<!DOCTYPE html>" in page
 

@@ -160,6 +160,34 @@ def download(name: str, *arguments: str | Path) -> Path:
     return directory
 
 
+def node_tool(name: str) -> Path:
+    """Return a directory with a program for Node and what it needs, from tests/clients/tools/.
+
+    Skips the test where this machine has no Node, or no package registry for it.
+    """
+    recipe, directory = LOCKS / name, TOOLS / name
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs Node and npm")
+    files = sorted(path for path in recipe.iterdir() if path.is_file())
+    with _made_once(directory, repr([path.read_text() for path in files])) as missing:
+        if missing:
+            shutil.copytree(recipe, directory)
+            done = subprocess.run(
+                [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                timeout=DOWNLOAD_MAX_S,
+                check=False,
+            )
+            if done.returncode:
+                # Unfinished, it must not serve a later run.
+                shutil.rmtree(directory)
+                pytest.skip(f"npm cannot install {name}: {done.stderr.strip()[-200:]}")
+    return directory
+
+
 @contextmanager
 def _made_once(directory: Path, recipe: str) -> Iterator[bool]:
     """Hold a directory for one maker, and say whether it is missing or of another recipe."""
