@@ -44,12 +44,17 @@ class TlsFront:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, remembers: bool
     ) -> None:
-        with suppress(OSError):
-            while piece := await reader.read(_PIECE_BYTES):
-                if remembers:
-                    self.requests.append(piece)
-                writer.write(piece)
-                await writer.drain()
+        try:
+            with suppress(OSError):
+                while piece := await reader.read(_PIECE_BYTES):
+                    if remembers:
+                        self.requests.append(piece)
+                    writer.write(piece)
+                    await writer.drain()
+        except asyncio.CancelledError:
+            # The front is going: nobody would wait for the last words of TLS.
+            writer.transport.abort()
+            raise
         writer.close()
 
 
@@ -91,3 +96,5 @@ async def _end_tasks() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    # What was aborted is closed in the turn that follows.
+    await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,31 +69,10 @@ class Documents:
         fields: Mapping[str, str] | None,
         basic: tuple[str, str] | None,
     ) -> tuple[int, dict[str, Any]]:
-        if self._client is None:
-            # Made when first needed, in a thread: it reads every certificate authority.
-            self._client = await asyncio.to_thread(_make_client)
         host = _host(url)
-        place = _Place(url)
-        auth = None if basic is None else httpx2.BasicAuth(*basic)
         try:
-            async with asyncio.timeout(self._wait_max_s), AsyncExitStack() as stack:
-                if self._refusal is not None:
-                    place = await _find_place(url, self._refusal)
-                response = await stack.enter_async_context(
-                    self._client.stream(
-                        method,
-                        place.url,
-                        data=fields,
-                        auth=auth,
-                        headers=place.headers,
-                        extensions=place.extensions,
-                    )
-                )
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > SIZE_MAX_BYTES:
-                        raise Unavailable(f"{host} sent more than {SIZE_MAX_BYTES} bytes")
+            async with asyncio.timeout(self._wait_max_s):
+                status, body = await self._exchange(method, url, fields, basic)
         except TimeoutError as error:
             raise Unavailable(f"{host} did not answer within {self._wait_max_s:g} s") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -104,7 +83,27 @@ class Documents:
             raise Unavailable(f"{host} did not answer with JSON for {url}") from error
         if not isinstance(document, dict):
             raise Unavailable(f"{host} did not answer with a JSON object for {url}")
-        return response.status_code, document
+        return status, document
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str] | None,
+        basic: tuple[str, str] | None,
+    ) -> tuple[int, bytes]:
+        if self._client is None:
+            # Made when first needed, in a thread: it reads every certificate authority.
+            self._client = await asyncio.to_thread(_make_client)
+        auth = None if basic is None else httpx2.BasicAuth(*basic)
+        *others, last = [_Place(url)]
+        if self._refusal is not None:
+            *others, last = await _find_places(url, self._refusal)
+        for place in others:
+            # A name may have addresses of a kind that this machine cannot reach.
+            with suppress(httpx2.ConnectError):
+                return await _send(self._client, method, place, fields, auth)
+        return await _send(self._client, method, last, fields, auth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,8 @@ class _Place:
     extensions: Mapping[str, str] = field(default_factory=dict)
 
 
-async def _find_place(url: str, refusal: Callable[[str], str]) -> _Place:
-    """Return an address of the host of *url*, if none of its addresses is refused.
+async def _find_places(url: str, refusal: Callable[[str], str]) -> tuple[_Place, ...]:
+    """Return the addresses of the host of *url*, if none of them is refused.
 
     Raises:
         Unavailable: one is, or it would be asked in the clear.
@@ -134,11 +133,36 @@ async def _find_place(url: str, refusal: Callable[[str], str]) -> _Place:
                 f"{_host(url)} must not be asked: {why}",
                 hint="If it is your own, set the server's setting private_issuers.",
             )
-    return _Place(
-        str(parsed.copy_with(host=addresses[0])),
-        {"host": parsed.netloc.decode("ascii")},
-        {"sni_hostname": parsed.raw_host.decode("ascii")},
+    headers = {"host": parsed.netloc.decode("ascii")}
+    extensions = {"sni_hostname": parsed.raw_host.decode("ascii")}
+    return tuple(
+        _Place(str(parsed.copy_with(host=address)), headers, extensions)
+        for address in dict.fromkeys(addresses)
     )
+
+
+async def _send(
+    client: httpx2.AsyncClient,
+    method: str,
+    place: _Place,
+    fields: Mapping[str, str] | None,
+    auth: httpx2.BasicAuth | None,
+) -> tuple[int, bytes]:
+    """Return the status and the body of the answer. Raises Unavailable for a body too large."""
+    async with client.stream(
+        method,
+        place.url,
+        data=fields,
+        auth=auth,
+        headers=place.headers,
+        extensions=place.extensions,
+    ) as response:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > SIZE_MAX_BYTES:
+                raise Unavailable(f"{_host(place.url)} sent more than {SIZE_MAX_BYTES} bytes")
+    return response.status_code, bytes(body)
 
 
 def _make_client() -> httpx2.AsyncClient:
