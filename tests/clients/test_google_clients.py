@@ -11,16 +11,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
 
 from clients.shelves import PROJECT, USER, Shelf, make_shelf, sign_in
+from support.clock import SetClock
 from support.enclave import Enclave, open_enclave
+from support.issuer import running_issuer
 from support.server import running_server
 from support.tls_front import TlsFront, tls_front
 from support.tools import ROOT, Desk, tool
@@ -30,6 +36,7 @@ pytestmark = pytest.mark.clients
 
 GOOGLES_HOST = "us-central1-python.pkg.dev"
 OTHER_HOST = "packages.example.com"
+LOCATION = "us-central1"
 METADATA = "127.0.0.1:8091"
 ELSEWHERE = (
     "accounts.google.com",
@@ -62,7 +69,18 @@ class Stage:
     @property
     def tokens(self) -> int:
         """How many tokens were asked for."""
-        return self.front.count("POST /token ")
+        return sum(self.front.count(f"POST {path} ") for path in ("/token", "/v1/token"))
+
+    def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Call the control plane as the administrator."""
+        request = urllib.request.Request(
+            f"{self.shelf.server.url}/v1/{path}",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.shelf.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
 
     def key_file(self, **changes: str) -> Path:
         """Write the administrator's key file, as made for this host."""
@@ -94,7 +112,7 @@ def _set_up(
     hosts = (GOOGLES_HOST, OTHER_HOST)
     with ExitStack() as stack:
         enclave = stack.enter_context(open_enclave((*hosts, *ELSEWHERE), [443], directory))
-        settings = {"BONDED_DEFAULT_LOCATION": "us-central1"}
+        settings = {"BONDED_DEFAULT_LOCATION": LOCATION, "BONDED_PRIVATE_ISSUERS": "true"}
         server = stack.enter_context(running_server(directory / "data", environment=settings))
         listener = enclave.listeners[443]
         front = stack.enter_context(tls_front(listener, server.port, hosts, directory))
@@ -103,7 +121,7 @@ def _set_up(
         yield (
             enclave,
             front,
-            lambda: make_shelf(server, token, f"shelf-{next(numbers)}", "us-central1"),
+            lambda: make_shelf(server, token, f"shelf-{next(numbers)}", LOCATION),
         )
 
 
@@ -179,13 +197,57 @@ def account(stage: Stage) -> Iterator[Stage]:
     yield stage
 
 
+@contextmanager
+def workload(stage: Stage) -> Iterator[Stage]:
+    """A job that an issuer of OpenID Connect vouches for, and that holds no secret of ours."""
+    clock = SetClock()
+    clock.now = datetime.fromtimestamp(time.time(), UTC)
+    with running_issuer(clock) as issuer:
+        pools = f"projects/{PROJECT}/locations/global/workloadIdentityPools"
+        made = stage.call(f"{pools}?workloadIdentityPoolId={stage.shelf.name}", {})
+        # As everywhere at Google's, the project is a number there.
+        pool = made["response"]["name"]
+        provider = {
+            "attributeMapping": {"google.subject": "assertion.sub"},
+            "oidc": {"issuerUri": issuer.url},
+        }
+        stage.call(f"{pool}/providers?workloadIdentityPoolProviderId=builds", provider)
+        member = f"principal://iam.googleapis.com/{pool}/subject/repo:acme/web"
+        binding = {"role": "roles/artifactregistry.writer", "members": [member]}
+        repository = f"projects/{PROJECT}/locations/{LOCATION}/repositories/{stage.shelf.name}"
+        stage.call(f"{repository}:setIamPolicy", {"policy": {"bindings": [binding]}})
+        name = f"iam.googleapis.com/{pool}/providers/builds"
+        subject_token = stage.desk.home / "subject-token"
+        subject_token.write_text(issuer.sign(sub="repo:acme/web", aud=f"https://{name}"))
+        path = stage.desk.home / "credentials.json"
+        fields = {
+            "type": "external_account",
+            "audience": f"//{name}",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"https://{stage.host}/v1/token",
+            "credential_source": {"file": str(subject_token)},
+        }
+        path.write_text(json.dumps(fields))
+        yield stage.with_settings(
+            GOOGLE_APPLICATION_CREDENTIALS=str(path),
+            # For an audience in a project, google-auth asks Google for the project's name.
+            GOOGLE_CLOUD_PROJECT=PROJECT,
+        )
+
+
 Credential = Callable[[Stage], AbstractContextManager[Stage]]
 
 
 @pytest.mark.parametrize(
     ("credential", "tokens"),
-    [(key_file, 1), (offline_key_file, 0), (metadata_server, 1), (account, 1)],
-    ids=["key-file", "offline-key-file", "metadata-server", "account"],
+    [
+        (key_file, 1),
+        (offline_key_file, 0),
+        (metadata_server, 1),
+        (account, 1),
+        (workload, 1),
+    ],
+    ids=["key-file", "offline-key-file", "metadata-server", "account", "workload"],
 )
 def test_publishing_and_installing_need_no_password(
     stage: Stage, credential: Credential, tokens: int, tmp_path: Path
