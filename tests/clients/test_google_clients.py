@@ -9,6 +9,7 @@ own backend, on a host name that could be anybody's.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -286,3 +287,23 @@ def install(stage: Stage, *, is_thorough: bool) -> None:
     uv = ("pip", "install", "--python", python, "--keyring-provider", "subprocess", "by-uv")
     desk.uv(*uv, "--default-index", url_of_user)
     assert desk.run(python, "-c", "import by_uv").output == ""
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud of Google's here")
+@pytest.mark.parametrize("stage", ["googles"], indirect=True)
+def test_googles_own_gcloud_is_a_fallback_too(stage: Stage, tmp_path: Path) -> None:
+    wheel = make_wheel("by-twine", "1.0").write_to(tmp_path)
+    certificates = str(stage.front.certificates)
+    stage = stage.with_settings(
+        CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=certificates,
+        CLOUDSDK_CORE_DISABLE_USAGE_REPORTING="1",
+        CLOUDSDK_CORE_CHECK_GCE_METADATA="0",
+        CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK="1",
+    )
+    key = stage.key_file()
+    stage.desk.run("gcloud", "auth", "activate-service-account", f"--key-file={key}")
+    twine = (tool("keyring", "twine"), "upload", "--non-interactive", "--username", USER)
+    stage.desk.run(*twine, "--repository-url", stage.upload_url, wheel)
+
+    assert list(stage.shelf.list_files("by-twine")) == [wheel.name]
+    assert stage.front.names == {stage.host}
