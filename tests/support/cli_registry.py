@@ -92,6 +92,9 @@ class Registry:
         """Answer one call of the control plane."""
         name, _, verb = path.removeprefix("/v1/").partition(":")
         name = unquote(name)
+        if verb == "generateAccessToken":
+            self.tokens.add("token-of-another")
+            return {"accessToken": "token-of-another", "expireTime": "2999-01-01T00:00:00Z"}
         if verb:
             return self._policy(method, name, verb, body)
         parent, _, last = name.rpartition("/")

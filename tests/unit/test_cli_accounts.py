@@ -267,7 +267,7 @@ def test_bad_properties_are_refused(registry: Registry, bonded: Terminal) -> Non
             out="",
             err="""\
 ERROR: (bonded.config.set) Section [core] has no property [colour].
-The properties are: core/project, core/account, core/server, core/hosts, auth/attached_identity_hosts, artifacts/location, artifacts/repository.
+The properties are: core/project, core/account, core/server, core/hosts, auth/attached_identity_hosts, auth/impersonate_service_account, artifacts/location, artifacts/repository.
 """,
             status=1,
         )
@@ -411,3 +411,27 @@ Correct it, or remove it and run `bonded config set` again.
             status=1,
         )
     )
+
+
+def test_an_account_acts_as_another_without_its_key(registry: Registry, bonded: Terminal) -> None:
+    robot = "robot@my-project.iam.gserviceaccount.com"
+    flag = f"--impersonate-service-account={robot}"
+
+    said = [bonded("auth", "print-access-token", flag) for _ in range(2)]
+
+    assert (
+        said[0]
+        == said[1]
+        == snapshot(
+            Said(
+                out="token-of-another\n",
+                err="WARNING: This command is using service account impersonation. All API calls will be executed as [robot@my-project.iam.gserviceaccount.com].\n",
+            )
+        )
+    )
+    path = f"/v1/projects/-/serviceAccounts/{robot}:generateAccessToken"
+    assert registry.requests.count(f"POST {path}") == 1
+    # What the account itself would be given is another token, kept elsewhere.
+    assert bonded("auth", "print-access-token").out == "token-1\n"
+    bonded("config", "set", "auth/impersonate_service_account", robot)
+    assert bonded("auth", "print-access-token").out == "token-of-another\n"

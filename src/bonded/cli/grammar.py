@@ -22,6 +22,7 @@ class Flags:
     account: str | None = None
     server: str | None = None
     configuration: str | None = None
+    impersonate_service_account: str | None = None
     format: str | None = None
     quiet: bool = False
 
@@ -107,6 +108,11 @@ def _global_options() -> list[click.Option]:
         option("--account", metavar="ACCOUNT", help="The account to act as."),
         option("--server", metavar="URL", help="The registry, such as http://127.0.0.1:8080."),
         option("--configuration", metavar="NAME", help="The configuration to use."),
+        option(
+            "--impersonate-service-account",
+            metavar="EMAIL",
+            help="The service account to act as, with what the account may do to it.",
+        ),
         option("--format", metavar="FORMAT", help="yaml, json, jsonl, table or value(a.b,c)."),
         option("--quiet", "-q", is_flag=True, help="Ask nothing: take every default."),
     ]

@@ -58,6 +58,8 @@ def metadata_server(
     Everything that reaches it can act as the account.
     """
     host, port = parse_listen(listen)
+    if key_file and session.flags.impersonate_service_account:
+        raise Misconfigured("[--key-file] and [--impersonate-service-account] exclude each other.")
     credential = read_key_file(key_file) if key_file else session.credential
     identity = _find_identity(session, credential, universe_domain)
     # A credential that is refused is told now, not to the first client.
@@ -106,6 +108,9 @@ def _find_identity(session: Session, credential: Credential, universe: str | Non
             hint="Name it with --project.",
         )
     universe = universe or urlsplit(credential.server).hostname or ""
+    email = session.flags.impersonate_service_account
+    if email:
+        return Identity(email, project, universe, session.tokens)
     return Identity(credential.email, project, universe, session.tokens_of(credential))
 
 

@@ -169,8 +169,20 @@ class Session:
 
     @cached_property
     def tokens(self) -> CachedTokens:
-        """The tokens of the active account."""
-        return self.tokens_of(self.credential)
+        """The tokens to act with: the active account's, or those of whom it impersonates."""
+        own = self.tokens_of(self.credential)
+        email = self.flags.impersonate_service_account
+        email = email or self.configuration.find(properties.IMPERSONATED)
+        if email is None:
+            return own
+        from bonded.client.impersonation import ImpersonatedTokens  # noqa: PLC0415 - see above
+
+        self.say(
+            "WARNING: This command is using service account impersonation. All API calls will be "
+            f"executed as [{email}]."
+        )
+        source = ImpersonatedTokens(self.server, own, email)
+        return CachedTokens(source, self.directory, self.server)
 
     def tokens_of(self, credential: Credential) -> CachedTokens:
         """Return the tokens of *credential*."""

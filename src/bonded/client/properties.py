@@ -47,6 +47,12 @@ ATTACHED_IDENTITY = Property(
     ("BONDED_ATTACHED_IDENTITY_HOSTS",),
     "hosts that may be shown the identity of this machine, between commas",
 )
+IMPERSONATED = Property(
+    "auth",
+    "impersonate_service_account",
+    ("BONDED_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT"),
+    "service account that commands act as, through the account",
+)
 LOCATION = Property(
     "artifacts",
     "location",
@@ -59,7 +65,16 @@ REPOSITORY = Property(
     ("BONDED_ARTIFACTS_REPOSITORY", "CLOUDSDK_ARTIFACTS_REPOSITORY"),
     "repository that commands act on",
 )
-PROPERTIES = (PROJECT, ACCOUNT, SERVER, HOSTS, ATTACHED_IDENTITY, LOCATION, REPOSITORY)
+PROPERTIES = (
+    PROJECT,
+    ACCOUNT,
+    SERVER,
+    HOSTS,
+    ATTACHED_IDENTITY,
+    IMPERSONATED,
+    LOCATION,
+    REPOSITORY,
+)
 
 
 def parse_property(text: str) -> Property:
