@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 22, 12, 34, 56, 789_013, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 ADA = User("ada@example.com", "Ada", DIRECTORY, NOW)
 BOB = User("bob@example.com", "", PROVIDER, NOW, "https://id.example 7", is_disabled=True)
-PROOF = Proof("$argon2id$…", "salt", 7, ("one", "two"))
+PROOF = Proof("$argon2id$…", "sealed", 7, ("one", "two"))
 SESSION = Session(
     *("s1", ADA.address, "bonded-cli", "h1", NOW, LATER, NOW),
     also=("group:team@example.com",),

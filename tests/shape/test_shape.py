@@ -33,7 +33,14 @@ MIGRATIONS = Path(metadata.__file__).parent / "sql/migrations"
 OWNERS_ONLY = {
     *("resourcemanager.organizations.setIamPolicy", "resourcemanager.projects.setIamPolicy"),
     *("resourcemanager.projects.create", "resourcemanager.projects.delete"),
+    *("bonded.users.create", "bonded.users.delete", "bonded.users.get", "bonded.users.list"),
+    *("bonded.users.update", "bonded.sessions.delete", "bonded.sessions.list"),
 }
+SIGN_IN_PATHS = (
+    *("/token", "/v1/token", "/v1/oauthtoken", "/authorize", "/device_authorization", "/device"),
+    *("/sign-in", "/sign-out", "/_/second-factor", "/_/provider", "/_/provider/callback"),
+    *("/_/invitation", "/_/oidc/mint-token", "/_/oidc/burn-token"),
+)
 
 
 @pytest.fixture(name="routes", scope="module")
@@ -66,7 +73,7 @@ def test_every_error_has_a_status_and_a_google_code() -> None:
 
 async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: RouteTable) -> None:
     open_paths = {
-        row.path
+        (row.permission, row.path)
         for row in routes.endpoints
         if isinstance(row.permission, Open) and row.permission is not Open.ABOUT_SELF
     }
@@ -74,21 +81,27 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
 
     assert all(isinstance(row.permission, Permission | Open) for row in routes.endpoints)
     assert open_paths == {
-        "/v1/roles",
-        "/v1/roles/{role}",
-        "/healthz",
-        "/readyz",
-        "/revoke",
-        "/v1/introspect",
-        "/v1/tokens:limit",
-        "/.well-known/jwks.json",
-        "/.well-known/oauth-authorization-server",
-        "/.well-known/openid-configuration",
-        "/token",
-        "/v1/token",
-        "/_/oidc/audience",
-        "/_/oidc/mint-token",
-        "/_/oidc/burn-token",
+        (Open.HEALTH, "/healthz"),
+        (Open.HEALTH, "/readyz"),
+        (Open.DISCOVERY, "/.well-known/jwks.json"),
+        (Open.DISCOVERY, "/.well-known/oauth-authorization-server"),
+        (Open.DISCOVERY, "/.well-known/openid-configuration"),
+        (Open.DISCOVERY, "/_/oidc/audience"),
+        (Open.DISCOVERY, "/v1/roles"),
+        (Open.DISCOVERY, "/v1/roles/{role}"),
+        *((Open.SIGN_IN, path) for path in SIGN_IN_PATHS),
+        (Open.COOKIE, "/account"),
+        (Open.COOKIE, "/_/account/password"),
+        (Open.COOKIE, "/_/account/sessions"),
+        (Open.COOKIE, "/_/account/second-factor"),
+        (Open.COOKIE, "/_/account/second-factor/remove"),
+        (Open.HOLDER, "/revoke"),
+        (Open.HOLDER, "/v1/introspect"),
+        (Open.SOMEBODY, "/v1/tokens:limit"),
+        (Open.SELF, "/v1/users/me"),
+        (Open.SELF, "/v1/users/me/sessions"),
+        (Open.SELF, "/v1/users/me/sessions/{session}"),
+        (Open.STATIC, "/_/static/{name}"),
     }
     assert all(path.endswith(":testIamPermissions") for path in about_self)
 

@@ -36,6 +36,9 @@ PLACES = {
     "role": "absent",
     "group": "absent@example.com",
     "member": "user:absent@example.com",
+    "user": "absent@example.com",
+    "session": "absent",
+    "name": "absent",
 }
 
 # Who calls → the role they have on the server; None: no role that counts here.
@@ -108,6 +111,8 @@ async def _bury(site: Site, tokens: Tokens) -> None:
 
 def outcome(endpoint: Endpoint, caller: str) -> str:
     """Return what the rules say: open, unproven, denied or allowed."""
+    if endpoint.permission is Open.SELF:
+        return "unproven" if caller in UNPROVEN else "allowed"
     if isinstance(endpoint.permission, Open) and endpoint.permission is not Open.SOMEBODY:
         return "open"
     if caller in UNPROVEN:
@@ -174,7 +179,9 @@ ALL = "reader, writer, repoAdmin, admin, owner"
 SEES_PROJECTS = "reader, writer, repoAdmin, admin, pool viewer, pool admin, owner"
 UPLOADERS = "writer, repoAdmin, admin, uploader, owner"
 EVERYBODY = "reader, writer, repoAdmin, admin, uploader, pool viewer, pool admin, owner"
-PUBLIC = f"{EVERYBODY}, log viewer, other repository's reader, nobody's friend, anonymous"
+ANYBODY = f"{EVERYBODY}, log viewer, other repository's reader, nobody's friend"
+PUBLIC = f"{ANYBODY}, anonymous"
+U = "/v1/users/{user}"
 R = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
 W = "/v1/projects/{project}/locations/global/workloadIdentityPools"
 A = "/v1/projects/{project}/serviceAccounts/{account}"
@@ -202,6 +209,40 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", f"{R}/trustedPublishers", "admin, owner"),
         ("GET", f"{R}/trustedPublishers/{{publisher}}", "admin, owner"),
         ("DELETE", f"{R}/trustedPublishers/{{publisher}}", "admin, owner"),
+        ("POST", "/v1/oauthtoken", PUBLIC),
+        ("GET", "/authorize", PUBLIC),
+        ("POST", "/authorize", PUBLIC),
+        ("POST", "/device_authorization", PUBLIC),
+        ("GET", "/device", PUBLIC),
+        ("POST", "/device", PUBLIC),
+        ("GET", "/sign-in", PUBLIC),
+        ("POST", "/sign-in", PUBLIC),
+        ("POST", "/sign-out", PUBLIC),
+        ("POST", "/_/second-factor", PUBLIC),
+        ("GET", "/_/provider", PUBLIC),
+        ("GET", "/_/provider/callback", PUBLIC),
+        ("GET", "/_/invitation", PUBLIC),
+        ("POST", "/_/invitation", PUBLIC),
+        ("GET", "/account", PUBLIC),
+        ("POST", "/_/account/password", PUBLIC),
+        ("POST", "/_/account/sessions", PUBLIC),
+        ("GET", "/_/account/second-factor", PUBLIC),
+        ("POST", "/_/account/second-factor", PUBLIC),
+        ("POST", "/_/account/second-factor/remove", PUBLIC),
+        ("GET", "/_/static/{name}", PUBLIC),
+        ("GET", "/v1/users/me", ANYBODY),
+        ("GET", "/v1/users/me/sessions", ANYBODY),
+        ("DELETE", "/v1/users/me/sessions/{session}", ANYBODY),
+        ("POST", "/v1/users", "owner"),
+        ("GET", "/v1/users", "owner"),
+        ("GET", U, "owner"),
+        ("DELETE", U, "owner"),
+        ("POST", f"{U}:disable", "owner"),
+        ("POST", f"{U}:enable", "owner"),
+        ("POST", f"{U}:invite", "owner"),
+        ("POST", f"{U}:forgetSecondFactor", "owner"),
+        ("GET", f"{U}/sessions", "owner"),
+        ("DELETE", f"{U}/sessions/{{session}}", "owner"),
         ("GET", f"{D}/", ALL),
         ("GET", f"{D}/simple", ALL),
         ("GET", f"{D}/simple/", ALL),

@@ -283,11 +283,10 @@ async def test_a_bad_assertion_is_an_invalid_grant(site: Site, title: str) -> No
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "grant_type must be urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        (b"", "grant_type is missing"),
         (b"\xff", "The request is not a form (application/x-www-form-urlencoded)"),
         (b'{"grant_type": "x"}', "The request is not a form (application/x-www-form-urlencoded)"),
         (b"&".join([b"a=b"] * 30), "The request is not a form (application/x-www-form-urlencoded)"),
-        (b"grant_type=password", "grant_type must be urn:ietf:params:oauth:grant-type:jwt-bearer"),
         (
             b"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer",
             "assertion is missing",

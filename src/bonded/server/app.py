@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bonded.server import settings as configuration
+from bonded.server.app_people import wire_people
 from bonded.server.archives import Limits
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
@@ -33,6 +34,7 @@ from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
 from bonded.server.identity.publishers import TrustedPublishing
 from bonded.server.identity.sealing import load_sealer
+from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.status import Tokens
 from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
@@ -79,7 +81,6 @@ from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.publishing import PublishingTokens
 from bonded.server.web.oauth.status import TokenStatus
-from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routes import route_table
 from bonded.server.web.routing import RouteTable
 from bonded.server.web.simple import SimpleApi
@@ -116,6 +117,7 @@ class Registry:
     catalog: Catalog
     signing_keys: SigningKeys
     uses: Uses
+    documents: Documents
     collector: Collector
     trail: Trail
     retention: Retention
@@ -134,6 +136,7 @@ class Registry:
             _log.error("The end of the audit log is lost: %s", error)
         finally:
             await self.issuers.close()
+            await self.documents.close()
             await self.metadata.close()
             os.close(self.lock)
 
@@ -190,6 +193,7 @@ async def _assemble(
     workloads = Workloads(metadata, issuers, tokens, clock)
     audience = settings.trusted_publishing_audience or urlsplit(settings.url).netloc
     publishing = TrustedPublishing(metadata, issuers, tokens, clock, audience)
+    sessions = Sessions(metadata, tokens, clock, timedelta(seconds=settings.session_life_s))
     origins = Origins(
         metadata,
         {
@@ -197,6 +201,7 @@ async def _assemble(
             "account": of_accounts.check_account,
             "provider": workloads.check_provider,
             "publisher": publishing.check_publishers,
+            "session": sessions.check,
         },
     )
     uses = Uses(metadata)
@@ -237,6 +242,18 @@ async def _assemble(
         partial(write_private, settings.data_dir / ADMIN_KEY),
     )
 
+    documents = Documents()
+    people = wire_people(
+        settings,
+        clock,
+        metadata=metadata,
+        sealer=sealer,
+        signing_keys=signing_keys,
+        authenticator=authenticator,
+        sessions=sessions,
+        documents=documents,
+        addresses=addresses,
+    )
     catalog = Catalog(
         metadata,
         lambda name: StandardRepository(name, metadata, blobs, core_metadata),
@@ -250,7 +267,6 @@ async def _assemble(
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
         files=FilesApi(catalog),
         uploads=UploadApi(catalog, publisher, access),
-        tokens=TokenEndpoint(authenticator),
         status=TokenStatus(
             Tokens(metadata, tokens, origins, clock),
             access,
@@ -291,9 +307,10 @@ async def _assemble(
                 partial(check_issuer, is_private_allowed=settings.private_issuers),
             )
         ),
+        **people,
     )
-    audited = Audited(trail, addresses)
     access_log = AccessLog(addresses) if settings.access_log else None
+    audited = Audited(trail, addresses)
     patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)
     application = Application(
         routes, access, audited, settings.default_location, patience, access_log=access_log
@@ -307,6 +324,7 @@ async def _assemble(
         catalog,
         signing_keys,
         uses,
+        documents,
         collector,
         trail,
         Retention(metadata, trail, timedelta(days=settings.audit_keep_days)),

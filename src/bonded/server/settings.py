@@ -89,6 +89,35 @@ class Settings:
     key_life_max_s: int = _setting(
         0, "longest life of a new service-account key, in seconds. 0: keys need not expire"
     )
+    session_life_s: int = _setting(
+        30 * 86_400,
+        "how long a person's sign-in on the command line lasts, in seconds; groups of a provider "
+        "are renewed with the next one",
+    )
+    password_memory_kib: int = _setting(
+        64 * 1024, "memory that judging one password takes (argon2id, 3 passes), in KiB"
+    )
+    invitation_life_s: int = _setting(3 * 86_400, "how long an invitation link is good, in seconds")
+    oidc_issuer: str = _setting(
+        "", "OpenID Connect provider that people sign in at, as it names itself. Empty: none"
+    )
+    oidc_name: str = _setting("", "what people call the provider. Empty: its host")
+    oidc_client_id: str = _setting("", "this server's client id at the provider")
+    oidc_client_secret: str = _setting("", "its client secret", is_secret=True)
+    oidc_client_secret_file: str = _setting("", "file with the client secret, in its place")
+    oidc_scopes: str = _setting("openid email profile", "scopes to ask the provider for")
+    oidc_address_claim: str = _setting(
+        "email",
+        "claim that holds a person's address; of `email`, the provider must say that it is "
+        "verified (email_verified)",
+    )
+    oidc_groups_claim: str = _setting("groups", "claim that lists a person's groups")
+    oidc_groups_domain: str = _setting(
+        "", "what follows the @ of groups whose name has none (group:NAME@…). Empty: issuer's host"
+    )
+    oidc_allowed_domains: str = _setting(
+        "", "domains whose addresses may sign in, with commas between. Empty: all"
+    )
     signing_key_period_s: int = _setting(
         30 * 86_400, "how long one key signs tokens before the next one does, in seconds"
     )
@@ -245,5 +274,22 @@ def _check(settings: Settings) -> None:
         raise SettingsError("token_life_max_s must not be less than token_life_s.")
     if settings.signing_key_period_s < SIGNING_KEY_PERIOD_MIN_S:
         raise SettingsError(f"signing_key_period_s must be at least {SIGNING_KEY_PERIOD_MIN_S}.")
+    if settings.oidc_issuer:
+        _check_provider(settings)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level must be debug, info, warning or error.")
+
+
+def _check_provider(settings: Settings) -> None:
+    issuer = urlsplit(settings.oidc_issuer)
+    is_near = issuer.hostname in ("127.0.0.1", "::1", "localhost")
+    if not issuer.netloc or issuer.scheme not in ("https", *(("http",) if is_near else ())):
+        raise SettingsError(
+            f"oidc_issuer must be an https:// address, not {settings.oidc_issuer!r}."
+        )
+    if not settings.oidc_client_id:
+        raise SettingsError("oidc_issuer needs oidc_client_id: register this server there.")
+    if not settings.oidc_client_secret and not settings.oidc_client_secret_file:
+        raise SettingsError("oidc_issuer needs oidc_client_secret or oidc_client_secret_file.")
+    if "openid" not in settings.oidc_scopes.split():
+        raise SettingsError("oidc_scopes must hold openid.")

@@ -85,6 +85,8 @@ class Act:
     is_recorded: bool = False
     """Whether a transaction has kept its entry already."""
     is_over: bool = False
+    outcome: Outcome = DONE
+    """How it ended, where a page says so to a person and no error reaches the client."""
 
 
 _acting: ContextVar[Act | None] = ContextVar("acting", default=None)
@@ -118,6 +120,13 @@ def note(resource: str = "", /, **details: object) -> None:
     if act is not None:
         act.resource = resource or act.resource
         act.details.update(details)
+
+
+def failed(outcome: Outcome) -> None:
+    """Say that what is being done was refused, where the client is answered with a page."""
+    act = current_act()
+    if act is not None:
+        act.outcome = outcome
 
 
 def proved(principal: Principal) -> None:

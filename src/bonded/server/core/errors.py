@@ -4,8 +4,10 @@
     ├── Rejected            the request or the file is wrong; sending it again will not help
     │   ├── TooLarge        over a named limit
     │   ├── TimedOut        the request came too slowly
+    │   ├── GrantRefused    an OAuth client is told why by a code of its own
     │   └── Gone            a verb of the past (`submit`, `doc_upload`)
     ├── Unauthenticated     no credential, or none that proves anybody
+    ├── TooMany             too often; the same request may succeed after a while
     ├── Forbidden           a known principal that may not
     ├── NotFound            known to be absent, to somebody allowed to know
     │   └── Reserved        and nobody else may answer in its place
@@ -20,6 +22,8 @@ Only `web/problems.py` knows which HTTP status each becomes.
 """
 
 from __future__ import annotations
+
+import math
 
 
 class BondedError(Exception):
@@ -47,12 +51,28 @@ class TimedOut(Rejected):
     """The request came too slowly."""
 
 
+class GrantRefused(Rejected):
+    """An OAuth client is told why by a code of its own (RFC 6749 §5.2, RFC 8628 §3.5)."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class Gone(Rejected):
     """A verb that this API had once."""
 
 
 class Unauthenticated(BondedError):
     """No credential, or none that proves anybody."""
+
+
+class TooMany(BondedError):
+    """Too often; the same request may succeed after *retry_after_s* seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(message, hint=f"Try again in {self.retry_after_s} s.")
 
 
 class Forbidden(BondedError):

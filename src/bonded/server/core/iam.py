@@ -95,6 +95,13 @@ class Permission(enum.StrEnum):
     ROLE_UPDATE = "iam.roles.update"
 
     LOG_LIST = "logging.logEntries.list"
+    USER_CREATE = "bonded.users.create"
+    USER_DELETE = "bonded.users.delete"
+    USER_GET = "bonded.users.get"
+    USER_LIST = "bonded.users.list"
+    USER_UPDATE = "bonded.users.update"
+    SESSION_DELETE = "bonded.sessions.delete"
+    SESSION_LIST = "bonded.sessions.list"
 
     LOCATION_GET = "artifactregistry.locations.get"
     LOCATION_LIST = "artifactregistry.locations.list"

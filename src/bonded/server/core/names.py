@@ -22,6 +22,11 @@ _LOCATION_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _REPOSITORY_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
+# What policies accept behind `user:`, and nothing that a page or a header could stumble over.
+_ADDRESS = re.compile(r"[^@\s:<>\"'\\,;()\[\]]+@[^@\s:<>\"'\\,;()\[\]]+")
+ADDRESS_LENGTH_MAX = 254
+"""Of an e-mail address (RFC 5321 §4.5.3.1.3)."""
+
 ACCOUNT_DOMAIN = "iam.gserviceaccount.com"
 
 
@@ -103,6 +108,24 @@ def parse_account_id(text: str) -> str:
             hint="Use 6 to 30 lower-case letters, digits and hyphens, starting with a letter.",
         )
     return text
+
+
+def parse_address(text: str) -> str:
+    """Return a person's address in lower case, as policies have it.
+
+    Raises:
+        Rejected: it is not NAME@DOMAIN, or is a service account's.
+    """
+    address = text.strip().lower()
+    if (
+        len(address) > ADDRESS_LENGTH_MAX
+        or not address.isprintable()
+        or not _ADDRESS.fullmatch(address)
+    ):
+        raise Rejected(f"{text[:80]!r} is not an e-mail address")
+    if address.endswith(f".{ACCOUNT_DOMAIN}"):
+        raise Rejected(f"{address} is the address of a service account, not of a person")
+    return address
 
 
 def account_email(account_id: str, project: str) -> str:

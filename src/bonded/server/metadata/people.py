@@ -1,8 +1,8 @@
 """People and their sign-ins, as the metadata store keeps them.
 
 Every secret is here as its hash only: passwords by argon2; the rest, which is
-random and long, by SHA-256. A second factor's secret is not here at all: it is
-derived from the salt and a secret outside the database (`identity.second_factor`).
+random and long, by SHA-256. A second factor's secret, which must be known to check
+a code, is sealed with a key that is not in the database (`identity.sealing`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Proof:
 
     password_hash: str = ""
     """Argon2's own text; "" for nobody's password."""
-    factor_salt: str = ""
-    """Of the second factor; "" if there is none."""
+    factor: str = ""
+    """The second factor's secret, sealed; "" if there is none."""
     factor_step: int = 0
     """The time step of the last code that was used: none is good twice (RFC 6238 §5.2)."""
     recovery_hashes: tuple[str, ...] = ()

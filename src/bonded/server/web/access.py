@@ -179,6 +179,22 @@ class Access:
             f"'//{_service(resource)}/{resource}' (or it may not exist) for {principal.member}"
         )
 
+    @staticmethod
+    def require_self(principal: Principal) -> None:
+        """Let somebody at what is theirs alone.
+
+        Raises:
+            Unauthenticated: nobody in particular asks.
+            Forbidden: they ask with a token that was limited to less.
+        """
+        if principal.is_anonymous:
+            raise Unauthenticated(
+                "The request has no valid authentication credentials",
+                hint="Send an access token of a person as a Bearer token.",
+            )
+        if principal.limits is not None:
+            raise Forbidden(f"The access token is limited to {principal.limits}")
+
 
 def _service(resource: str | RepositoryName) -> str:
     if isinstance(resource, RepositoryName):

@@ -128,7 +128,10 @@ class Application:
 
     async def _admit(self, match: Match, call: Call) -> None:
         permission = match.endpoint.permission
-        if not isinstance(permission, Open):
+        if permission is Open.SELF:
+            call.principal, _ = await self._access.identify(call.headers.get(b"authorization"))
+            self._access.require_self(call.principal)
+        elif not isinstance(permission, Open):
             call.principal, serial = await self._access.identify(call.headers.get(b"authorization"))
             await self._access.require(
                 call,

@@ -40,7 +40,8 @@ class Audited:
             self._trail.wake()
         else:
             # It changed nothing, or is no change: there was no transaction to keep it in.
-            self._trail.record(act, DONE)
+            is_unproven = act.outcome is not DONE and act.principal.is_anonymous
+            self._trail.record(act, act.outcome, is_unproven=is_unproven)
         return answer
 
     async def _download(self, endpoint: Endpoint, call: Call) -> Answer:

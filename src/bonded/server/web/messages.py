@@ -25,6 +25,9 @@ BODY_SIZE_MAX_BYTES = 1024 * 1024
 """Of everything but uploads, which are parsed as a stream."""
 PARAMETERS_MAX = 100
 """In the query of one request."""
+FORM_SIZE_MAX_BYTES = 64 * 1024
+FIELDS_MAX = 20
+"""In a form that a person or an OAuth client sends."""
 
 
 class ClientGone(Exception):
@@ -104,6 +107,26 @@ class Call:
         if not isinstance(value, dict):
             raise Rejected("The request must be a JSON object")
         return value
+
+    async def form(self) -> dict[str, str]:
+        """Return the body as the fields of a form; of a repeated field, the first.
+
+        Raises:
+            Rejected: it is not a form.
+        """
+        body = await self.body(FORM_SIZE_MAX_BYTES)
+        try:
+            fields = parse_qs(
+                body.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=True,
+                max_num_fields=FIELDS_MAX,
+            )
+        except ValueError as error:
+            raise Rejected(
+                "The request is not a form (application/x-www-form-urlencoded)"
+            ) from error
+        return {name: values[0] for name, values in fields.items()}
 
 
 @dataclass(frozen=True, slots=True)

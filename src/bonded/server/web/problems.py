@@ -18,12 +18,14 @@ from bonded.server.core.errors import (
     Conflict,
     Forbidden,
     Gone,
+    GrantRefused,
     NotFound,
     OutOfSpace,
     Rejected,
     Reserved,
     TimedOut,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
     UpstreamFailed,
@@ -36,6 +38,8 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TimedOut: HTTPStatus.REQUEST_TIMEOUT,
     Gone: HTTPStatus.GONE,
+    GrantRefused: HTTPStatus.BAD_REQUEST,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
@@ -67,6 +71,8 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     TooLarge: "INVALID_ARGUMENT",
     TimedOut: "DEADLINE_EXCEEDED",
     Gone: "UNIMPLEMENTED",
+    GrantRefused: "UNAUTHENTICATED",
+    TooMany: "RESOURCE_EXHAUSTED",
     Unauthenticated: "UNAUTHENTICATED",
     Forbidden: "PERMISSION_DENIED",
     NotFound: "NOT_FOUND",
@@ -93,7 +99,11 @@ _MINTING: Mapping[type[BondedError], str] = {
     Conflict: "invalid-reuse-token",
 }
 PUBLISHING = "/_/oidc/"
-TOKEN_PATHS = ("/token", "/v1/token", "/v1/introspect", "/revoke")
+OAUTH_PATHS = (
+    *("/token", "/v1/token", "/v1/oauthtoken", "/device_authorization"),
+    *("/v1/introspect", "/revoke"),
+)
+"""Whose errors are as RFC 6749 §5.2 has them."""
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="Bonded", charset="UTF-8"')
 
@@ -105,9 +115,11 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
     headers: Headers = ((b"cache-control", b"no-store"),)
     if status is HTTPStatus.UNAUTHORIZED:
         headers = (*headers, _CHALLENGE)
-    sentence = sentence_of(error)
-    if path in TOKEN_PATHS:
+    if isinstance(error, TooMany):
+        headers = (*headers, (b"retry-after", str(error.retry_after_s).encode()))
+    if path in OAUTH_PATHS:
         return oauth_reply(error, status, headers)
+    sentence = sentence_of(error)
     if path.startswith(PUBLISHING):
         return _minting_reply(error, sentence)
     if path.startswith(_REST):
@@ -138,11 +150,16 @@ def google_reply(status: HTTPStatus, code: str, message: str, headers: Headers =
 
 def oauth_reply(error: BondedError, status: HTTPStatus, headers: Headers) -> Reply:
     """Return a token endpoint's error (RFC 6749 §5.2): 400 for a bad grant, not 401."""
-    if isinstance(error, Unavailable):
-        code = "temporarily_unavailable"
-    else:
-        code = _OAUTH.get(type(error), "invalid_request")
-        status, headers = HTTPStatus.BAD_REQUEST, ((b"cache-control", b"no-store"),)
+    match error:
+        case GrantRefused(code="invalid_client" as code):
+            status, headers = HTTPStatus.UNAUTHORIZED, (*headers, _CHALLENGE)
+        case GrantRefused(code=code):
+            pass
+        case Unavailable() | TooMany():
+            code = "temporarily_unavailable"
+        case _:
+            code = _OAUTH.get(type(error), "invalid_request")
+            status, headers = HTTPStatus.BAD_REQUEST, ((b"cache-control", b"no-store"),)
     return json_reply({"error": code, "error_description": str(error)}, status, headers)
 
 
@@ -170,9 +187,9 @@ def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:
 
 def crash_reply(path: str) -> Reply:
     """Return 500 for what nobody foresaw; the log has the rest."""
-    if path.startswith(_REST) and path not in TOKEN_PATHS:
-        return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", CRASHED)
-    body = orjson.dumps({"error": "server_error"}) if path in TOKEN_PATHS else None
-    if body is not None:
+    if path in OAUTH_PATHS:
+        body = orjson.dumps({"error": "server_error"})
         return Reply(500, body, ((b"content-type", b"application/json"),))
+    if path.startswith(_REST):
+        return google_reply(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", CRASHED)
     return text_reply(CRASHED, HTTPStatus.INTERNAL_SERVER_ERROR)

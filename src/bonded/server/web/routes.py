@@ -6,6 +6,8 @@ from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health, show_repository
+from bonded.server.web.oauth.authorize import Authorize
+from bonded.server.web.oauth.devices import Devices
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.publishing import PublishingTokens
@@ -13,6 +15,10 @@ from bonded.server.web.oauth.status import TokenStatus
 from bonded.server.web.oauth.token import TokenEndpoint
 from bonded.server.web.routing import Endpoint, Open, RouteTable
 from bonded.server.web.simple import SimpleApi
+from bonded.server.web.ui.account import Account
+from bonded.server.web.ui.invitations import Invitations
+from bonded.server.web.ui.sign_in import SignIn
+from bonded.server.web.ui.static import Static
 from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
@@ -26,6 +32,7 @@ from bonded.server.web.v1.projects import ProjectsApi
 from bonded.server.web.v1.publishers import PublishersApi
 from bonded.server.web.v1.repositories import RepositoriesApi
 from bonded.server.web.v1.roles import RolesApi
+from bonded.server.web.v1.users import UsersApi
 
 P = Permission
 K = Kind
@@ -49,6 +56,7 @@ PROVIDER = (
 )
 OIDC = "/_/oidc"
 GROUP = "/v1/groups/{group}"
+USER = "/v1/users/{user}"
 ORGANIZATION = "/v1/organizations/bonded"
 
 
@@ -75,6 +83,13 @@ def route_table(
     entries: EntriesApi,
     pools: PoolsApi,
     publishers: PublishersApi,
+    users: UsersApi,
+    authorize: Authorize,
+    devices: Devices,
+    sign_in: SignIn,
+    invitations: Invitations,
+    account: Account,
+    static: Static,
 ) -> RouteTable:
     """Return the table that decides every request."""
     # fmt: off
@@ -91,9 +106,31 @@ def route_table(
             Endpoint("POST", "/v1/introspect", status.introspect, Open.HOLDER, K.NOTHING, f"{STS}.IntrospectToken"),
             Endpoint("POST", "/v1/tokens:limit", status.limit, Open.SOMEBODY, K.SIGN_IN, f"{STS}.LimitToken"),
             Endpoint("POST", "/revoke", status.revoke, Open.HOLDER, K.ACT, f"{STS}.RevokeToken"),
+            Endpoint("POST", "/v1/oauthtoken", tokens.exchange, Open.SIGN_IN, K.SIGN_IN, f"{STS}.ExchangeOauthToken"),
+            Endpoint("GET", "/authorize", authorize.show, Open.SIGN_IN, K.NOTHING, "Bonded.Authorize"),
+            Endpoint("POST", "/authorize", authorize.answer, Open.SIGN_IN, K.ACT, "Bonded.Authorize"),
+            Endpoint("POST", "/device_authorization", devices.start, Open.SIGN_IN, K.SIGN_IN, "Bonded.StartDevice"),
+            Endpoint("GET", "/device", devices.show, Open.SIGN_IN, K.NOTHING, "Bonded.ShowDevice"),
+            Endpoint("POST", "/device", devices.answer, Open.SIGN_IN, K.ACT, "Bonded.AnswerDevice"),
             Endpoint("GET", "/.well-known/jwks.json", discovery.list_keys, Open.DISCOVERY, K.NOTHING, "Bonded.ListKeys"),
             Endpoint("GET", "/.well-known/openid-configuration", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
             Endpoint("GET", "/.well-known/oauth-authorization-server", discovery.describe, Open.DISCOVERY, K.NOTHING, "Bonded.Describe"),
+            # Pages for people. Below /_/, which no project can be named.
+            Endpoint("GET", "/sign-in", sign_in.show, Open.SIGN_IN, K.NOTHING, "Bonded.ShowSignIn"),
+            Endpoint("POST", "/sign-in", sign_in.submit, Open.SIGN_IN, K.SIGN_IN, "Bonded.SignIn"),
+            Endpoint("POST", "/sign-out", sign_in.leave, Open.SIGN_IN, K.ACT, "Bonded.SignOut"),
+            Endpoint("POST", "/_/second-factor", sign_in.submit_factor, Open.SIGN_IN, K.SIGN_IN, "Bonded.SignIn"),
+            Endpoint("GET", "/_/provider", sign_in.ask_provider, Open.SIGN_IN, K.NOTHING, "Bonded.AskProvider"),
+            Endpoint("GET", "/_/provider/callback", sign_in.hear_provider, Open.SIGN_IN, K.SIGN_IN, "Bonded.SignIn"),
+            Endpoint("GET", "/_/invitation", invitations.show, Open.SIGN_IN, K.NOTHING, "Bonded.ShowInvitation"),
+            Endpoint("POST", "/_/invitation", invitations.submit, Open.SIGN_IN, K.ACT, "Bonded.AcceptInvitation"),
+            Endpoint("GET", "/account", account.show, Open.COOKIE, K.NOTHING, "Bonded.ShowAccount"),
+            Endpoint("POST", "/_/account/password", account.change_password, Open.COOKIE, K.ACT, "Bonded.ChangePassword"),
+            Endpoint("POST", "/_/account/sessions", account.end_session, Open.COOKIE, K.ACT, "Bonded.EndSession"),
+            Endpoint("GET", "/_/account/second-factor", account.show_enrolment, Open.COOKIE, K.NOTHING, "Bonded.ShowEnrolment"),
+            Endpoint("POST", "/_/account/second-factor", account.enrol, Open.COOKIE, K.ACT, "Bonded.AddSecondFactor"),
+            Endpoint("POST", "/_/account/second-factor/remove", account.remove_factor, Open.COOKIE, K.ACT, "Bonded.RemoveSecondFactor"),
+            Endpoint("GET", "/_/static/{name}", static.show, Open.STATIC, K.NOTHING, "Bonded.ShowStatic"),
             # The data plane: what installers and uploaders ask for.
             Endpoint("GET", "/{project}/{repository}/simple/", simple.list_packages, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ListPackages"),
             Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ListPackages"),
@@ -120,6 +157,20 @@ def route_table(
             Endpoint("POST", f"{ORGANIZATION}:getIamPolicy", policies.get, P.ORGANIZATION_GET_POLICY, K.READ, f"{RM}.GetIamPolicy"),
             Endpoint("POST", f"{ORGANIZATION}:setIamPolicy", policies.set, P.ORGANIZATION_SET_POLICY, K.ACT, f"{RM}.SetIamPolicy"),
             Endpoint("POST", f"{ORGANIZATION}:testIamPermissions", policies.test, Open.ABOUT_SELF, K.NOTHING, f"{RM}.TestIamPermissions"),
+            # People: their own part first, then what needs a permission.
+            Endpoint("GET", "/v1/users/me", users.get_self, Open.SELF, K.READ, "Bonded.GetUser"),
+            Endpoint("GET", "/v1/users/me/sessions", users.list_own_sessions, Open.SELF, K.READ, "Bonded.ListSessions"),
+            Endpoint("DELETE", "/v1/users/me/sessions/{session}", users.end_own_session, Open.SELF, K.ACT, "Bonded.EndSession"),
+            Endpoint("POST", "/v1/users", users.create, P.USER_CREATE, K.ACT, "Bonded.CreateUser"),
+            Endpoint("GET", "/v1/users", users.list, P.USER_LIST, K.READ, "Bonded.ListUsers"),
+            Endpoint("GET", USER, users.get, P.USER_GET, K.READ, "Bonded.GetUser"),
+            Endpoint("DELETE", USER, users.delete, P.USER_DELETE, K.ACT, "Bonded.DeleteUser"),
+            Endpoint("POST", f"{USER}:disable", users.disable, P.USER_UPDATE, K.ACT, "Bonded.DisableUser"),
+            Endpoint("POST", f"{USER}:enable", users.enable, P.USER_UPDATE, K.ACT, "Bonded.EnableUser"),
+            Endpoint("POST", f"{USER}:invite", users.invite, P.USER_UPDATE, K.ACT, "Bonded.InviteUser"),
+            Endpoint("POST", f"{USER}:forgetSecondFactor", users.forget_factor, P.USER_UPDATE, K.ACT, "Bonded.RemoveSecondFactor"),
+            Endpoint("GET", f"{USER}/sessions", users.list_sessions, P.SESSION_LIST, K.READ, "Bonded.ListSessions"),
+            Endpoint("DELETE", f"{USER}/sessions/{{session}}", users.end_session, P.SESSION_DELETE, K.ACT, "Bonded.EndSession"),
             # Artifact Registry.
             Endpoint("GET", f"{PROJECT}/locations", repositories.list_locations, P.LOCATION_LIST, K.READ, "google.cloud.location.Locations.ListLocations"),
             Endpoint("GET", LOCATION, repositories.get_location, P.LOCATION_GET, K.READ, "google.cloud.location.Locations.GetLocation"),

@@ -26,6 +26,9 @@ class Open(enum.Enum):
     HOLDER = "is about the token it is sent, for whoever holds that"
     SOMEBODY = "is for whoever proves to be somebody, and checks that itself"
     ABOUT_SELF = "tells who calls what they may do, and nothing else"
+    SELF = "is about the caller alone, who must have signed in"
+    COOKIE = "is about whoever has signed in in this browser, and asks them to otherwise"
+    STATIC = "is the same for everybody: a style sheet, an icon"
     SIGN_IN = "is where credentials are exchanged, and checks them itself"
 
 

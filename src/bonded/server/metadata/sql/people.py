@@ -34,7 +34,7 @@ _codes = schema.code_grants
 _devices = schema.device_grants
 
 _PROOF = (
-    *(_users.c.password_hash, _users.c.factor_salt),
+    *(_users.c.password_hash, _users.c.factor),
     *(_users.c.factor_step, _users.c.recovery_hashes),
 )
 
@@ -302,7 +302,7 @@ def _user(row: Row[tuple[object, ...]]) -> User:
 
 
 def _proof(row: Row[Any]) -> Proof:
-    return Proof(row.password_hash, row.factor_salt, row.factor_step, tuple(row.recovery_hashes))
+    return Proof(row.password_hash, row.factor, row.factor_step, tuple(row.recovery_hashes))
 
 
 def _session(row: Row[tuple[object, ...]]) -> Session:

@@ -272,7 +272,7 @@ users = Table(
     Column("is_disabled", Boolean, nullable=False),
     Column("last_sign_in_at", Instant),
     Column("password_hash", Text, nullable=False),
-    Column("factor_salt", String(64), nullable=False),
+    Column("factor", Text, nullable=False),
     Column("factor_step", BigInteger, nullable=False),
     Column("recovery_hashes", JSON, nullable=False),
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.workloads import Workloads
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.oauth.token import FORM_SIZE_MAX_BYTES, parse_form
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
@@ -32,10 +31,10 @@ class TokenExchange:
             NotFound: the audience's provider does not exist.
             Unauthenticated: the subject token proves nobody.
         """
-        form = parse_form(await call.body(FORM_SIZE_MAX_BYTES))
+        form = await call.form()
         if form.get("grant_type") != TOKEN_EXCHANGE:
             raise Rejected(f"grant_type must be {TOKEN_EXCHANGE}")
-        if form.get("requested_token_type", ACCESS_TOKEN) != ACCESS_TOKEN:
+        if (form.get("requested_token_type") or ACCESS_TOKEN) != ACCESS_TOKEN:
             raise Rejected(f"requested_token_type must be {ACCESS_TOKEN}")
         if form.get("subject_token_type") not in SUBJECT_TOKENS:
             raise Rejected(f"subject_token_type must be {' or '.join(SUBJECT_TOKENS)}")

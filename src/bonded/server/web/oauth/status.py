@@ -15,7 +15,6 @@ from bonded.server.core.names import parse_repository_path
 from bonded.server.identity.status import Tokens
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.oauth.token import FORM_SIZE_MAX_BYTES, parse_form
 from bonded.server.web.v1 import wire
 
 REPOSITORIES_MAX = 50
@@ -90,7 +89,7 @@ class TokenStatus:
 
 
 async def _token(call: Call) -> str:
-    form = parse_form(await call.body(FORM_SIZE_MAX_BYTES))
+    form = await call.form()
     if not form.get("token"):
         raise Rejected("token is missing")
     return form["token"]

@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("is_disabled", sa.Boolean(), nullable=False),
         sa.Column("last_sign_in_at", sa.BigInteger(), nullable=True),
         sa.Column("password_hash", sa.Text(), nullable=False),
-        sa.Column("factor_salt", sa.String(length=64), nullable=False),
+        sa.Column("factor", sa.Text(), nullable=False),
         sa.Column("factor_step", sa.BigInteger(), nullable=False),
         sa.Column("recovery_hashes", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("address", name=op.f("pk_users")),

@@ -1,0 +1,248 @@
+"""The built-in directory: what people prove themselves by, and how they come by it."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bonded.server.core.audit import note
+from bonded.server.core.clock import Clock
+from bonded.server.core.digests import sha256_of
+from bonded.server.core.errors import Conflict, Forbidden, NotFound, Rejected, Unavailable
+from bonded.server.identity import second_factor
+from bonded.server.identity.passwords import Passwords, check_password
+from bonded.server.identity.sealing import Sealer
+from bonded.server.metadata.people import DIRECTORY, Invitation, Proof, User
+from bonded.server.metadata.store import MetadataStore
+
+CODE_LENGTH_MAX = 64
+LAST_SIGN_IN_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Somebody whose password was right."""
+
+    user: User
+    has_factor: bool
+    """Whether they have a second factor, and so have not proved enough yet."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Enrolment:
+    """A second factor that is not in force yet. Has no repr: it shows the secret."""
+
+    sealed: str
+    """The secret as the database will keep it; the person's browser keeps it until then."""
+    base32: str
+    uri: str
+
+
+class Directory:
+    """Judges passwords and second factors, and changes them for their owners."""
+
+    def __init__(
+        self, metadata: MetadataStore, passwords: Passwords, sealer: Sealer, clock: Clock, host: str
+    ) -> None:
+        self._metadata = metadata
+        self._passwords = passwords
+        self._sealer = sealer
+        self._clock = clock
+        self._host = host
+
+    async def check(self, address: str, password: str) -> Checked | None:
+        """Return who proves themselves by *password*, or None. Takes as long for nobody."""
+        async with self._metadata.read() as tx:
+            user = await tx.users.find(address)
+            proof = await tx.users.find_proof(address) or Proof()
+        if not await self._passwords.verify(proof.password_hash, password) or user is None:
+            return None
+        if self._passwords.is_outdated(proof.password_hash):
+            await self._renew(address, proof.password_hash, password)
+        return Checked(user, bool(proof.factor))
+
+    async def check_factor(self, address: str, code: str) -> bool:
+        """Say whether *code* is the second factor's, or a recovery code; neither is good twice."""
+        code = "".join(code.split())[:CODE_LENGTH_MAX]
+        async with self._metadata.transaction() as tx:
+            proof = await tx.users.hold_proof(address)
+            if proof is None or not proof.factor:
+                return False
+            step = self._step_of(proof.factor, code, proof.factor_step)
+            if step is not None:
+                await tx.users.set_proof(address, replace(proof, factor_step=step))
+                return True
+            left = _without(proof.recovery_hashes, second_factor.recovery_hash(code))
+            if left is not None:
+                await tx.users.set_proof(address, replace(proof, recovery_hashes=left))
+            return left is not None
+
+    async def get(self, address: str) -> User:
+        """Return a user who may sign in.
+
+        Raises:
+            Forbidden: there is none any more, or they are disabled.
+        """
+        async with self._metadata.read() as tx:
+            user = await tx.users.find(address)
+        if user is None or user.is_disabled:
+            raise Forbidden(f"{address} may not sign in any more", hint="Ask an administrator.")
+        return user
+
+    async def note_sign_in(self, user: User) -> None:
+        """Write down that the user has signed in."""
+        now = self._clock()
+        if user.last_sign_in_at is None or now - user.last_sign_in_at >= LAST_SIGN_IN_EVERY:
+            async with self._metadata.transaction() as tx:
+                await tx.users.update(replace(user, last_sign_in_at=now))
+
+    async def open_invitation(self, secret: str) -> Invitation:
+        """Return the invitation that *secret* belongs to.
+
+        Raises:
+            NotFound: there is none; it was used, replaced by another, or has expired.
+        """
+        async with self._metadata.read() as tx:
+            invitation = await tx.users.find_invitation(_hash_of(secret))
+            user = None if invitation is None else await tx.users.find(invitation.address)
+        if invitation is None or user is None or not self._is_good(invitation, user):
+            raise _no_invitation()
+        return invitation
+
+    async def accept(self, secret: str, password: str) -> User:
+        """Set the password of whom an invitation is for; every sign-in of theirs ends.
+
+        A second factor stays: an invitation, which went through the mail, does not
+        take it away.
+
+        Raises:
+            NotFound: there is no such invitation.
+            Rejected: the password would be guessed.
+        """
+        invitation = await self.open_invitation(secret)
+        note(f"users/{invitation.address}")
+        check_password(password, invitation.address)
+        password_hash = await self._passwords.hash(password)
+        async with self._metadata.transaction() as tx:
+            # First of all, because it takes the lock on access, as every change of it does.
+            await tx.sessions.remove_all(invitation.address)
+            taken = await tx.users.take_invitation(invitation.secret_hash)
+            user = await tx.users.find(invitation.address)
+            if taken is None or user is None or not self._is_good(taken, user):
+                raise _no_invitation()
+            proof = await tx.users.hold_proof(user.address) or Proof()
+            await tx.users.set_proof(user.address, replace(proof, password_hash=password_hash))
+            user = replace(user, source=DIRECTORY, subject="")
+            await tx.users.update(user)
+        return user
+
+    async def change_password(self, address: str, current: str, new: str, session: str) -> None:
+        """Replace a password; every sign-in but *session* ends.
+
+        Raises:
+            Rejected: the current one is wrong, or the new one would be guessed.
+        """
+        if await self.check(address, current) is None:
+            raise Rejected("The current password is wrong")
+        check_password(new, address)
+        if hmac.compare_digest(current.encode(), new.encode()):
+            raise Rejected("The new password is the current one")
+        password_hash = await self._passwords.hash(new)
+        async with self._metadata.transaction() as tx:
+            await tx.sessions.remove_all(address, besides=session)
+            proof = await tx.users.hold_proof(address) or Proof()
+            await tx.users.set_proof(address, replace(proof, password_hash=password_hash))
+
+    async def proof_of(self, address: str) -> Proof:
+        """Return what somebody proves themselves by; nothing for nobody."""
+        async with self._metadata.read() as tx:
+            return await tx.users.find_proof(address) or Proof()
+
+    def enrol(self, address: str, sealed: str = "") -> Enrolment:
+        """Return a second factor that is in force once a code of it has been shown.
+
+        Raises:
+            Rejected: *sealed* is not what an earlier call has returned.
+        """
+        if not sealed:
+            secret = secrets.token_bytes(second_factor.SECRET_BYTES)
+            sealed = self._sealer.seal(second_factor.base32_of(secret))
+        secret = self._secret_in(sealed)
+        uri = second_factor.app_uri(secret, self._host, address)
+        return Enrolment(sealed, second_factor.base32_of(secret), uri)
+
+    async def confirm(self, address: str, sealed: str, code: str) -> tuple[str, ...]:
+        """Put a second factor in force; return its recovery codes, of which only hashes are kept.
+
+        Raises:
+            Rejected: the code is not the factor's.
+            Conflict: the person has one already.
+        """
+        step = self._step_of(sealed, "".join(code.split())[:CODE_LENGTH_MAX], 0)
+        if step is None:
+            raise Rejected(
+                "The code is not the one that the app shows",
+                hint="Wait for the next one, and check that the clock of the phone is right.",
+            )
+        codes = second_factor.make_recovery_codes()
+        async with self._metadata.transaction() as tx:
+            proof = await tx.users.hold_proof(address)
+            if proof is None or proof.factor:
+                raise Conflict("A second factor is in force already")
+            hashes = tuple(second_factor.recovery_hash(one) for one in codes)
+            changed = replace(proof, factor=sealed, factor_step=step, recovery_hashes=hashes)
+            await tx.users.set_proof(address, changed)
+        return codes
+
+    async def remove_factor(self, address: str, password: str) -> None:
+        """Take the second factor out of force. Raises Rejected if the password is wrong."""
+        if await self.check(address, password) is None:
+            raise Rejected("The password is wrong")
+        async with self._metadata.transaction() as tx:
+            proof = await tx.users.hold_proof(address)
+            if proof is not None:
+                await tx.users.set_proof(address, Proof(password_hash=proof.password_hash))
+
+    async def _renew(self, address: str, old_hash: str, password: str) -> None:
+        password_hash = await self._passwords.hash(password)
+        async with self._metadata.transaction() as tx:
+            proof = await tx.users.hold_proof(address)
+            if proof is not None and proof.password_hash == old_hash:
+                await tx.users.set_proof(address, replace(proof, password_hash=password_hash))
+
+    def _secret_in(self, sealed: str) -> bytes:
+        try:
+            return second_factor.secret_of(self._sealer.open(sealed))
+        except (Unavailable, ValueError) as error:
+            raise Rejected("The second factor was not made here", hint="Start again.") from error
+
+    def _step_of(self, sealed: str, code: str, after: int) -> int | None:
+        secret = self._secret_in(sealed)
+        return second_factor.step_of(secret, code, self._clock().timestamp(), after)
+
+    def _is_good(self, invitation: Invitation, user: User) -> bool:
+        return invitation.expires_at > self._clock() and not user.is_disabled
+
+
+def make_invitation(address: str, now: datetime, life: timedelta) -> tuple[Invitation, str]:
+    """Return an invitation that is not stored yet, and the only copy of its secret."""
+    secret = secrets.token_urlsafe(32)
+    return Invitation(_hash_of(secret), address, now + life), secret
+
+
+def _hash_of(secret: str) -> str:
+    return str(sha256_of(secret[:256].encode()))
+
+
+def _without(hashes: tuple[str, ...], used: str) -> tuple[str, ...] | None:
+    left = tuple(one for one in hashes if not hmac.compare_digest(one, used))
+    return left if len(left) < len(hashes) else None
+
+
+def _no_invitation() -> NotFound:
+    return NotFound(
+        "This invitation was used, replaced by another, or has expired",
+        hint="Ask an administrator for a new one.",
+    )

@@ -1,0 +1,87 @@
+"""Passwords: the one place where argon2 runs, in threads, few at once.
+
+Argon2id; by default RFC 9106's second recommended choice (64 MiB, 3 passes). It is
+slow on purpose, so that a stolen hash costs a guesser as much as it costs us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from bonded.server.core.errors import Rejected, TooMany
+
+LENGTH_MIN = 12
+LENGTH_MAX = 256
+AT_ONCE_MAX = 2
+"""Each takes 64 MiB and a core for a twentieth of a second: the rest of the server goes on."""
+WAITING_MAX = 64
+_BUSY_S = 5
+
+_T = TypeVar("_T")
+
+
+class Passwords:
+    """Hashes and verifies passwords."""
+
+    def __init__(self, memory_kib: int) -> None:
+        # Less than 8 KiB for each lane is not allowed.
+        self._hasher = PasswordHasher(time_cost=3, memory_cost=max(memory_kib, 32), parallelism=4)
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
+        self._waiting = 0
+
+    async def hash(self, password: str) -> str:
+        """Return argon2's text for *password*."""
+        return await self._run(lambda: self._hasher.hash(password))
+
+    async def verify(self, password_hash: str, password: str) -> bool:
+        """Say whether *password* is the one; for no hash ("") take as long, and say no."""
+        return await self._run(lambda: self._verify(password_hash, password))
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Say whether a hash was made with other costs than today's."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    @cached_property
+    def _nobodys(self) -> str:
+        return self._hasher.hash("nobody's password")
+
+    def _verify(self, password_hash: str, password: str) -> bool:
+        try:
+            self._hasher.verify(password_hash or self._nobodys, password[:LENGTH_MAX])
+        except (VerificationError, InvalidHashError):
+            return False
+        return bool(password_hash)
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        if self._waiting >= WAITING_MAX:
+            raise TooMany("Too many people sign in at the moment", retry_after_s=_BUSY_S)
+        self._waiting += 1
+        try:
+            async with self._turns:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
+
+
+def check_password(password: str, address: str) -> None:
+    """Refuse a new password that would be guessed.
+
+    Length is what counts; rules about kinds of characters make passwords worse
+    (NIST SP 800-63B §5.1.1.2).
+
+    Raises:
+        Rejected: it is too short or too long, or nothing but the person's address.
+    """
+    if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
+        raise Rejected(f"A password has {LENGTH_MIN} to {LENGTH_MAX} characters")
+    name = address.partition("@")[0]
+    if password.lower().replace(address, "").replace(name, "").strip("0123456789!?. ") == "":
+        raise Rejected("The password must not be made of the address")
+    if len(set(password)) < 4:
+        raise Rejected("The password repeats too few characters")

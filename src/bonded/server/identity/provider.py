@@ -1,0 +1,232 @@
+"""Signing in at an OpenID Connect provider: authorization code with PKCE, state and nonce.
+
+OpenID Connect Core 1.0 §3.1; RFC 7636; RFC 9700 §2.1. What the provider says is
+mapped to a user's address and groups by claims that the operator names.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated, Unavailable
+from bonded.server.core.names import parse_address
+from bonded.server.identity.codes import challenge_of
+from bonded.server.identity.documents import Documents
+from bonded.server.identity.issuers import Issuer
+from bonded.server.identity.sessions import Person
+from bonded.server.metadata.people import PROVIDER, Proof, User
+from bonded.server.metadata.store import MetadataStore
+
+GROUPS_MAX = 100
+"""They travel in every access token, which travels in a header."""
+_GROUP = re.compile(r"[^@\s:]+@[^@\s:]+")
+_EMAIL = "email"
+DISPLAY_NAME_LENGTH_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """Which provider, as which client, and what its claims mean."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    name: str = ""
+    """What the button says."""
+    scopes: str = "openid email profile"
+    address_claim: str = _EMAIL
+    groups_claim: str = "groups"
+    groups_domain: str = ""
+    """What follows the @ of groups whose name has none; "" for the issuer's host."""
+    allowed_domains: tuple[str, ...] = ()
+    """Of addresses; empty for all."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Flow:
+    """One sign-in under way: what the browser keeps, and the answer is checked against."""
+
+    state: str
+    nonce: str
+    verifier: str
+
+
+class Provider:
+    """Sends people to the provider, and judges what comes back."""
+
+    def __init__(
+        self,
+        *,
+        settings: ProviderSettings,
+        issuer: Issuer,
+        documents: Documents,
+        metadata: MetadataStore,
+        clock: Clock,
+        redirect_uri: str,
+    ) -> None:
+        self._settings = settings
+        self._issuer = issuer
+        self._documents = documents
+        self._metadata = metadata
+        self._clock = clock
+        self._redirect_uri = redirect_uri
+
+    @property
+    def name(self) -> str:
+        """What people call the provider."""
+        return self._settings.name or urlsplit(self._settings.issuer).netloc
+
+    async def start(self, login_hint: str = "") -> tuple[str, Flow]:
+        """Return where to send the browser, and what to check the answer against.
+
+        Raises:
+            Unavailable: the provider cannot be reached.
+        """
+        flow = Flow(*(secrets.token_urlsafe(32) for _ in range(3)))
+        endpoint = await self._issuer.endpoint("authorization_endpoint")
+        query = {
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": self._settings.scopes,
+            "state": flow.state,
+            "nonce": flow.nonce,
+            "code_challenge": challenge_of(flow.verifier),
+            "code_challenge_method": "S256",
+        }
+        if login_hint:
+            query["login_hint"] = login_hint
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", flow
+
+    async def finish(self, flow: Flow, answer: Mapping[str, str]) -> Person:
+        """Return who has signed in, making them a user if they are new.
+
+        *answer* is the query that the browser came back with.
+
+        Raises:
+            Unauthenticated: the answer proves nobody.
+            Forbidden: it proves somebody who may not sign in here.
+            Unavailable: the provider cannot be reached.
+        """
+        state = answer.get("state", "")
+        if not hmac.compare_digest(state.encode(), flow.state.encode()):
+            raise Unauthenticated("The answer belongs to another sign-in", hint="Start again.")
+        # RFC 9207: an answer that names its issuer must name the one that was asked.
+        if answer.get("iss", self._settings.issuer) != self._settings.issuer:
+            raise Unauthenticated("The answer comes from another provider")
+        if "error" in answer:
+            said = answer.get("error_description") or answer["error"]
+            raise Forbidden(f"{self.name} refused: {said[:200]!r}", hint="Start again.")
+        if not answer.get("code"):
+            raise Rejected("The provider's answer has no code", hint="Start again.")
+        token = await self._redeem(answer["code"], flow.verifier)
+        claims = await self._issuer.verify(token, (self._settings.client_id,), flow.nonce)
+        address = self._address_in(claims)
+        return await self._admit(address, claims, self._groups_in(claims))
+
+    async def _redeem(self, code: str, verifier: str) -> str:
+        settings = self._settings
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "code_verifier": verifier,
+        }
+        basic = None
+        methods = (await self._issuer.configuration()).get("token_endpoint_auth_methods_supported")
+        if isinstance(methods, list) and "client_secret_basic" not in methods:
+            form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
+        else:
+            # Encoded first (RFC 6749 §2.3.1), or a colon in the id would end it.
+            basic = (quote_plus(settings.client_id), quote_plus(settings.client_secret))
+        endpoint = await self._issuer.endpoint("token_endpoint")
+        status, answer = await self._documents.post_form(endpoint, form, basic)
+        if status in (400, 401, 403):
+            said = answer.get("error_description") or answer.get("error")
+            raise Unauthenticated(
+                f"{self.name} does not accept its own code: {str(said)[:200]!r}",
+                hint="Start again; if it happens again, the client secret may be wrong.",
+            )
+        token = answer.get("id_token")
+        if status != 200 or not isinstance(token, str):
+            raise Unavailable(f"{self.name} answered {status} without an identity token")
+        return token
+
+    def _address_in(self, claims: Mapping[str, Any]) -> str:
+        name = self._settings.address_claim
+        said = claims.get(name)
+        if not isinstance(said, str):
+            raise Forbidden(
+                f"{self.name} does not say your address (claim {name})",
+                hint="An administrator can add the claim, or a scope that brings it.",
+            )
+        # Whoever may write any address into their profile must not become its owner.
+        if name == _EMAIL and claims.get("email_verified") not in (True, "true"):
+            raise Forbidden(
+                f"{self.name} has not verified your address", hint="Verify it there first."
+            )
+        try:
+            address = parse_address(said)
+        except Rejected as error:
+            raise Forbidden(f"{self.name} names no usable address: {error}") from error
+        domain = address.partition("@")[2]
+        if self._settings.allowed_domains and domain not in self._settings.allowed_domains:
+            raise Forbidden(f"Addresses of {domain} may not sign in here")
+        return address
+
+    def _groups_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
+        said = claims.get(self._settings.groups_claim, [])
+        named = [said] if isinstance(said, str) else said
+        if not isinstance(named, list):
+            return ()
+        domain = self._settings.groups_domain or urlsplit(self._settings.issuer).hostname
+        groups = set()
+        for one in named:
+            # Keycloak writes paths, with a slash in front.
+            name = str(one).strip().removeprefix("/").lower()
+            address = name if "@" in name else f"{name}@{domain}"
+            if _GROUP.fullmatch(address):
+                groups.add(f"group:{address}")
+        if len(groups) > GROUPS_MAX:
+            raise Forbidden(
+                f"{self.name} names {len(groups)} groups of yours; Bonded keeps {GROUPS_MAX}",
+                hint="An administrator can have the provider name only those that matter here.",
+            )
+        return tuple(sorted(groups))
+
+    async def _admit(
+        self, address: str, claims: Mapping[str, Any], groups: tuple[str, ...]
+    ) -> Person:
+        now = self._clock()
+        subject = f"{self._settings.issuer} {claims.get('sub')}"
+        name = claims.get("name")
+        async with self._metadata.transaction() as tx:
+            user = await tx.users.find(address)
+            if user is None:
+                user = User(address, "", PROVIDER, now)
+                await tx.users.add(user)
+            _check_same(user, subject, await tx.users.hold_proof(address) or Proof())
+            user = replace(user, source=PROVIDER, subject=subject, last_sign_in_at=now)
+            if isinstance(name, str):
+                user = replace(user, display_name=name[:DISPLAY_NAME_LENGTH_MAX])
+            await tx.users.update(user)
+        return Person(address, groups)
+
+
+def _check_same(user: User, subject: str, proof: Proof) -> None:
+    # An address may pass to somebody else; what it was granted must not pass with it.
+    is_other = user.subject not in ("", subject)
+    if is_other or proof.password_hash:
+        raise Forbidden(
+            f"{user.address} belongs to another person, or to the built-in directory",
+            hint="An administrator can delete that user; then sign in again.",
+        )
+    if user.is_disabled:
+        raise Forbidden(f"{user.address} is disabled", hint="Ask an administrator.")

@@ -1,0 +1,1 @@
+"""Pages for people: plain HTML that works without a script, from a keyboard, in light and dark."""
