@@ -223,7 +223,7 @@ def _version_of(filename: str) -> str:
 
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in ("", 0, [], {}, None)}
+    return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
