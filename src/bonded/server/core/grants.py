@@ -15,7 +15,7 @@ from bonded.server.core.conditions import Condition, Judge, never
 from bonded.server.core.iam import ORGANIZATION, ROLES, Binding, Permission, Policy, Principal
 from bonded.server.core.roles import EDITOR, OWNER, VIEWER
 
-NAMES_FEW = 16
+NAMES_FEW = 4
 """So many names of a principal are looked up on every decision; of more, the outcome is kept."""
 KEPT_MAX = 64
 """Principals with many names that are kept for one resource."""
