@@ -28,6 +28,7 @@ from clients.shelves import PROJECT, USER, Shelf, make_shelf, sign_in
 from support.clock import SetClock
 from support.enclave import Enclave, open_enclave
 from support.issuer import running_issuer
+from support.person import browse
 from support.server import running_server
 from support.tls_front import TlsFront, tls_front
 from support.tools import ROOT, Desk, tool
@@ -39,6 +40,7 @@ GOOGLES_HOST = "us-central1-python.pkg.dev"
 OTHER_HOST = "packages.example.com"
 LOCATION = "us-central1"
 METADATA = "127.0.0.1:8091"
+_TOKENS = ("/token", "/v1/token", "/v1/oauthtoken")
 ELSEWHERE = (
     "accounts.google.com",
     "metadata.google.internal",
@@ -70,7 +72,7 @@ class Stage:
     @property
     def tokens(self) -> int:
         """How many tokens were asked for."""
-        return sum(self.front.count(f"POST {path} ") for path in ("/token", "/v1/token"))
+        return sum(self.front.count(f"POST {path} ") for path in _TOKENS)
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Call the control plane as the administrator."""
@@ -236,6 +238,25 @@ def workload(stage: Stage) -> Iterator[Stage]:
         )
 
 
+@contextmanager
+def person(stage: Stage) -> Iterator[Stage]:
+    """Somebody who has signed in by a browser, for whatever finds credentials as Google's do."""
+    address = f"ada-{stage.shelf.name}@example.com"
+    made = stage.call("users", {"address": address})
+    password = "correct horse battery staple"
+    browse(made["invitation"]["uri"], {"password": password, "again": password})
+    binding = {"role": "roles/artifactregistry.writer", "members": [f"user:{address}"]}
+    repository = f"projects/{PROJECT}/locations/{LOCATION}/repositories/{stage.shelf.name}"
+    stage.call(f"{repository}:setIamPolicy", {"policy": {"bindings": [binding]}})
+    stage.desk.run(
+        *(sys.executable, "-m", "bonded", "auth", "application-default", "login"),
+        f"--server=https://{stage.host}",
+        BROWSER=f"{sys.executable} {ROOT / 'tests' / 'support' / 'person.py'} %s &",
+        PERSON_TYPES=json.dumps({"address": address, "password": password}),
+    )
+    yield stage
+
+
 Credential = Callable[[Stage], AbstractContextManager[Stage]]
 
 
@@ -247,8 +268,9 @@ Credential = Callable[[Stage], AbstractContextManager[Stage]]
         (metadata_server, 1),
         (account, 1),
         (workload, 1),
+        (person, 1),
     ],
-    ids=["key-file", "offline-key-file", "metadata-server", "account", "workload"],
+    ids=["key-file", "offline-key-file", "metadata-server", "account", "workload", "person"],
 )
 def test_publishing_and_installing_need_no_password(
     stage: Stage, credential: Credential, tokens: int, tmp_path: Path

@@ -18,7 +18,7 @@ from bonded.client.default_credentials import (
 )
 from bonded.client.errors import ClientError, NotSignedIn
 from bonded.client.private_files import check_writable, read_private, remove_private, write_private
-from bonded.client.tokens import CachedTokens, forget_tokens
+from bonded.client.tokens import CachedTokens, forget_tokens, keep_token
 
 
 @click.group("application-default", cls=Group)
@@ -39,6 +39,9 @@ def login(session: Session, *, no_browser: bool) -> None:
     server = find_server(session)
     grant = obtain(session, server, session.flags.account, no_browser=no_browser)
     write_private(path, grant.sign_in.text)
+    credential = DefaultCredential.parse(path, grant.sign_in.text)
+    account = Account(credential.account, credential.server)
+    keep_token(session.directory, account, grant.token)
     session.say(
         f"\nCredentials saved to file: [{path}]\n\n"
         "These credentials will be used by any library that requests Application Default "
