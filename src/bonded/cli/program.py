@@ -27,6 +27,7 @@ PLACES = {
     "projects": "bonded.cli.projects:projects",
     "serve": "bonded.cli.serve:serve",
     "services": "bonded.cli.services:services",
+    "users": "bonded.cli.users:users",
 }
 # gcloud's codes: 1 for a command that failed, 2 for one that was not understood.
 EXIT_USAGE = 2
