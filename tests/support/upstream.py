@@ -71,6 +71,7 @@ class Index:
     """By the start of a path."""
     asked: list[Request] = field(default_factory=list)
     published: dict[str, dict[str, Distribution]] = field(default_factory=dict)
+    serving: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
 
     @property
     def url(self) -> str:
@@ -92,6 +93,16 @@ class Index:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self.serving.discard(task)
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while request := await _read_request(reader):
                 self.asked.append(request)
@@ -104,7 +115,8 @@ class Index:
                     answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
                 writer.write(answer)
                 await writer.drain()
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
 
     def answer(self, request: Request) -> Response:
         """Answer as a healthy index does."""
@@ -209,13 +221,9 @@ async def open_index(**settings: Any) -> AsyncIterator[Index]:
         yield index
     finally:
         server.close()
-        for transport in _transports(server):
-            transport.abort()
-
-
-def _transports(server: asyncio.Server) -> list[Any]:
-    # Python 3.13 has Server.abort_clients for this.
-    return [one for one in getattr(server, "_clients", ()) if one is not None]
+        for task in index.serving:
+            task.cancel()
+        await asyncio.gather(*index.serving, return_exceptions=True)
 
 
 @contextmanager

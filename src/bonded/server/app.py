@@ -352,7 +352,11 @@ def _remotes(
     )
 
     secrets = Secrets(kept_in, configuration.secret_variables())
-    clients = Clients(secrets, clock, bounds, settings.public_index_url)
+    clients = Clients(
+        *(secrets, clock, bounds),
+        public_index_url=settings.public_index_url,
+        private_hosts=settings.upstream_private_hosts,
+    )
     return Remotes(
         *(metadata, blobs, core_metadata, clock, clients),
         file_size_max_bytes=settings.file_size_max_bytes,

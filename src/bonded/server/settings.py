@@ -64,6 +64,10 @@ class Settings:
         "",
         "where upstream credentials are, as PROJECT/NAME. Empty: secrets/ in the data directory",
     )
+    upstream_private_hosts: str = _setting(
+        "",
+        "hosts, separated by commas, where upstreams may keep files at private addresses",
+    )
     upstream_connect_timeout_s: int = _setting(
         5, "how long an upstream may take to accept a connection, in seconds"
     )

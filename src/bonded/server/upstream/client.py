@@ -80,6 +80,8 @@ class Route:
     ca_certificates: str = ""
     proxy: str = ""
     is_private_address_allowed: bool = False
+    private_hosts: frozenset[str] = frozenset()
+    """Hosts where files may be although their addresses are private."""
 
 
 class UpstreamClient:
@@ -97,6 +99,7 @@ class UpstreamClient:
         own = any_socket if route.is_private_address_allowed else public_socket
         # A proxy's own address is the operator's choice, and what is behind it is its business.
         reaches = {Reach.OWN: any_socket if route.proxy else own}
+        reaches[Reach.NAMED] = any_socket
         reaches[Reach.PUBLIC] = any_socket if route.proxy else public_socket
         tls = _tls(route.ca_certificates)
         # Pages do not wait behind files, nor one reach's connections for the other's.
@@ -310,7 +313,7 @@ class UpstreamClient:
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], *, is_page: bool
     ) -> aiohttp.ClientResponse:
-        reach = reach_of(url, self._origin, is_page=is_page)
+        reach = reach_of(url, self._origin, self._route.private_hosts, is_page=is_page)
         origin = Origin.of(url)
         sent = dict(headers)
         if origin == self._origin:
@@ -392,8 +395,8 @@ class UpstreamClient:
             if NOT_PUBLIC in why:
                 raise UpstreamFailed(
                     f"The upstream {self} leads to {Origin.of(url)}, which is not contacted: {why}",
-                    hint="Only the index itself may be there, and only if the repository's "
-                    "configuration allows private addresses.",
+                    hint="Only the index itself may be there, if the repository's configuration "
+                    "allows private addresses, and hosts of the setting upstream_private_hosts.",
                 ) from error
             raise UpstreamFailed(
                 f"The upstream {self} cannot be reached at {Origin.of(url)}: {why}",

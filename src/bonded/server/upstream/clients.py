@@ -19,12 +19,19 @@ class Clients:
     """What all clients share; *public_index_url* is empty for the public PyPI itself."""
 
     def __init__(
-        self, secrets: Secrets, clock: Clock, bounds: Bounds, public_index_url: str
+        self,
+        secrets: Secrets,
+        clock: Clock,
+        bounds: Bounds,
+        *,
+        public_index_url: str,
+        private_hosts: str,
     ) -> None:
         self._secrets = secrets
         self._clock = clock
         self._bounds = bounds
         self._public_index_url = public_index_url
+        self._private_hosts = frozenset(private_hosts.lower().replace(",", " ").split())
 
     def make(self, config: RemoteConfig) -> UpstreamClient:
         """Return a client, which its caller closes."""
@@ -33,6 +40,7 @@ class Clients:
             ca_certificates=config.ca_certificates,
             proxy=config.proxy,
             is_private_address_allowed=config.is_private_address_allowed,
+            private_hosts=self._private_hosts,
         )
         url = self._index_url(config)
         return UpstreamClient(url, route, self._secrets, self._clock, self._bounds)

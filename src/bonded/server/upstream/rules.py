@@ -5,13 +5,14 @@
    index is, as long as its address is public. A public index keeps its files on another host.
 3. Pages come from the index's own host alone, redirected or not.
 4. A private, loopback or link-local address is connected to only as the index's own origin,
-   and only if the repository's configuration allows it.
+   if the repository's configuration allows it, or as a host that the operator has named.
 5. Credentials go to the index's own origin alone: scheme, host and port.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +26,8 @@ class Reach(enum.Enum):
 
     OWN = "own"
     """To the index's own origin: with credentials, and to a private address if allowed."""
+    NAMED = "named"
+    """To a host of files that the operator has named, wherever it is, without credentials."""
     PUBLIC = "public"
     """To the public internet, without credentials."""
 
@@ -54,8 +57,8 @@ class Origin:
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
-def reach_of(url: str, index: Origin, *, is_page: bool) -> Reach:
-    """Say where a request for *url* may go.
+def reach_of(url: str, index: Origin, private_hosts: Collection[str], *, is_page: bool) -> Reach:
+    """Say where a request for *url* may go; *private_hosts* are those that the operator named.
 
     Raises:
         UpstreamFailed: nowhere; the sentence says by which rule.
@@ -75,4 +78,6 @@ def reach_of(url: str, index: Origin, *, is_page: bool) -> Reach:
         )
     # The same host over https, where it was configured as http, is as good as the same origin.
     is_upgrade = origin.host == index.host and origin.port == 443 and index.port == 80
-    return Reach.OWN if is_upgrade else Reach.PUBLIC
+    if is_upgrade:
+        return Reach.OWN
+    return Reach.NAMED if origin.host in private_hosts else Reach.PUBLIC
