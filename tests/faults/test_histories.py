@@ -43,7 +43,10 @@ class Histories(RuleBasedStateMachine):
         self._site = self._runner.run(self._start())
 
     async def _start(self) -> Site:
-        return await self._open.enter_async_context(open_site(Path(self._data.name) / "data"))
+        site = await self._open.enter_async_context(open_site(Path(self._data.name) / "data"))
+        # Or it would keep `python`, its upstream, from being deleted.
+        await site.call("DELETE", f"{REPOSITORIES}/all")
+        return site
 
     def teardown(self) -> None:
         self._runner.run(self._open.aclose())

@@ -107,6 +107,12 @@ class Site:
         answer = await self.call("POST", f"{resource}:setIamPolicy", {"policy": policy})
         assert answer.status_code == 200, answer.text
 
+    async def delete_repository(self) -> None:
+        """Delete the repository, and the virtual one before it that has it as an upstream."""
+        for path in (self.rest.replace("/python", "/all"), self.rest):
+            answer = await self.call("DELETE", path)
+            assert answer.status_code == 200, answer.text
+
     async def sign_in(self, key: Mapping[str, str]) -> str:
         """Exchange an assertion for an access token, as google-auth does."""
         response = await self.exchange(sign_assertion(key, self.clock))

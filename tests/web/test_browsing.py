@@ -39,10 +39,10 @@ async def _site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]
             "mergedPackages": ["lib"],
             "reservedPackages": [{"pattern": "acme-web", "upstream": "python"}],
         }
-        await create(site, "all", virtual("python", "other", bonded=own))
+        await create(site, "view", virtual("python", "other", bonded=own))
         window = {"commonRepository": {"uri": f"{FULL}/python"}}
         await create(site, "window", {"mode": 3, "remoteRepositoryConfig": window})
-        await create(site, "outer", virtual("all", "other"))
+        await create(site, "outer", virtual("view", "other"))
         yield site
 
 
@@ -92,7 +92,7 @@ LISTS: dict[str, dict[str, list[str]]] = {
         "pythonPackages": ["acme-core:1.0", "acme-core:2.0", "lib:1.0"],
         "packages/acme-core/versions": ["1.0", "2.0"],
     },
-    "all": {
+    "view": {
         "packages": ["acme-core", "lib"],
         "files": [  # in the order of their names
             f"acme-core%2F{CORE.filename}",
@@ -106,7 +106,7 @@ LISTS: dict[str, dict[str, list[str]]] = {
     },
 }
 LISTS["window"] = LISTS["python"]
-LISTS["outer"] = LISTS["all"]
+LISTS["outer"] = LISTS["view"]
 
 
 @pytest.mark.parametrize("repository", LISTS)
@@ -127,22 +127,22 @@ async def test_a_remote_repository_lists_what_it_has_cached(tmp_path: Path) -> N
             "bonded": {"allowPrivateAddresses": True},
         }
         await create(site, "far", {"mode": 3, "remoteRepositoryConfig": config})
-        await create(site, "all", virtual("python", "far"))
+        await create(site, "view", virtual("python", "far"))
         nothing = await ask(site, "far/packages")
-        page = await site.get("/my-project/all/simple/acme-core/")
+        page = await site.get("/my-project/view/simple/acme-core/")
 
-        fetched = await site.get(f"/my-project/all/acme-core/{CORE.filename}")
+        fetched = await site.get(f"/my-project/view/acme-core/{CORE.filename}")
 
         assert (page.status_code, fetched.content) == (200, CORE.data)
         assert nothing == {"packages": []}
-        for repository in ("far", "all"):
+        for repository in ("far", "view"):
             assert await names(site, f"{repository}/packages", "packages") == ["packages/acme-core"]
             assert await names(site, f"{repository}/files", "files") == [
                 f"files/acme-core%2F{CORE.filename}"
             ]
             said = await ask(site, f"{repository}/pythonPackages/acme-core:1.0")
             assert said["version"] == "1.0"
-        summary, _ = await standings(site, "all/packages/lib")
+        summary, _ = await standings(site, "view/packages/lib")
         assert summary == "lib comes from far."
 
 
@@ -180,10 +180,10 @@ async def test_resources_are_google_s(site: Site) -> None:
 
 
 async def test_files_are_found_by_their_owner_as_gcloud_asks(site: Site) -> None:
-    package = f"{FULL}/all/packages/acme-core"
-    by_package = await names(site, f'all/files?filter=owner="{package}"', "files")
-    by_version = await names(site, f'all/files?filter=owner="{package}/versions/2.0"', "files")
-    other = await ask(site, 'all/files?filter=name="x"', 400)
+    package = f"{FULL}/view/packages/acme-core"
+    by_package = await names(site, f'view/files?filter=owner="{package}"', "files")
+    by_version = await names(site, f'view/files?filter=owner="{package}/versions/2.0"', "files")
+    other = await ask(site, 'view/files?filter=name="x"', 400)
 
     assert len(by_package) == 3
     assert by_version == [f"files/acme-core%2F{CORE_2.filename}"]
@@ -202,9 +202,9 @@ async def test_files_are_found_by_their_owner_as_gcloud_asks(site: Site) -> None
         "python/files/acme-core%2Fnone.whl",
         "python/pythonPackages/acme-core:9.9",
         # In the virtual repository, what another owns or is reserved is not there.
-        f"all/files/acme-core%2F{FAKE.filename}",
-        "all/packages/acme-core/versions/99.0",
-        "all/packages/acme-web",
+        f"view/files/acme-core%2F{FAKE.filename}",
+        "view/packages/acme-core/versions/99.0",
+        "view/packages/acme-web",
         "outer/packages/acme-web",
     ],
 )
@@ -220,33 +220,33 @@ async def standings(site: Site, path: str) -> tuple[str, dict[str, tuple[str, st
 
 
 async def test_an_explanation_says_who_owns_a_package_and_what_is_hidden(site: Site) -> None:
-    assert await standings(site, "all/packages/acme-core") == (
+    assert await standings(site, "view/packages/acme-core") == (
         "acme-core comes from python.",
         {
             "python": ("OWNER", "The first upstream that has the package."),
             "other": ("HIDDEN", "Hidden: python comes first and has the package."),
         },
     )
-    assert await standings(site, "all/packages/acme-web") == (
+    assert await standings(site, "view/packages/acme-web") == (
         "acme-web is reserved for python (acme-web), which does not have it.",
         {
             "python": ("ABSENT", f"No package acme-web in {FULL}/python."),
             "other": ("RESERVED", "Not asked: acme-web is reserved for python."),
         },
     )
-    assert await standings(site, "all/packages/lib") == (
+    assert await standings(site, "view/packages/lib") == (
         "lib comes from python, and from other.",
         {
             "python": ("OWNER", "The first upstream that has the package."),
             "other": ("SHARER", "Adds the versions that python and others before it do not have."),
         },
     )
-    summary, _ = await standings(site, "all/packages/unknown")
+    summary, _ = await standings(site, "view/packages/unknown")
     assert summary == "No upstream has unknown."
 
 
 async def test_an_explanation_shows_the_versions_of_each(site: Site) -> None:
-    said = await ask(site, "all/packages/acme-core:explain")
+    said = await ask(site, "view/packages/acme-core:explain")
 
     assert said["upstreams"][1] == IsPartialDict(
         repository=f"{FULL}/other", priority=99, versions=["99.0"]

@@ -314,7 +314,7 @@ async def test_lists_come_in_pages(site: Site, location: str) -> None:
         if not token:
             break
 
-    assert found == ["a", "a-b", "b", "c", "python"]
+    assert found == ["a", "a-b", "all", "b", "c", "pypi", "python"]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ async def test_a_repository_shows_how_much_it_holds(site: Site) -> None:
 async def test_a_repository_made_again_is_empty_and_nobody_s(site: Site) -> None:
     await site.upload(make_wheel())
     await site.grant("roles/artifactregistry.reader", "allUsers")
-    await site.call("DELETE", site.rest)
+    await site.delete_repository()
 
     await site.call("POST", f"{REPOSITORIES}?repositoryId=python", {"format": 8})
 

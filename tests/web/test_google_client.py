@@ -108,8 +108,9 @@ def test_repositories_live_and_die(client: ArtifactRegistryClient) -> None:
     assert created.mode == Repository.Mode.STANDARD_REPOSITORY
     assert (updated.description, dict(updated.labels)) == ("Yours", {"team": "core"})
     assert got == updated
-    assert listed == [f"{LOCATION}/repositories/python", name]
-    assert len(pages) == 2
+    first = [f"{LOCATION}/repositories/{one}" for one in ("all", "pypi", "python")]
+    assert listed == [*first, name]
+    assert len(pages) == 4
 
 
 def test_remote_and_virtual_repositories_live_and_change(client: ArtifactRegistryClient) -> None:

@@ -107,7 +107,7 @@ async def test_a_virtual_repository_says_what_it_was_made_with(site: Site) -> No
         "reservedPackages": [{"pattern": "acme-*", "upstream": "python"}],
     }
 
-    made = await virtual(site, "all", *policies, own=own)
+    made = await virtual(site, "view", *policies, own=own)
     listed = (await site.call("GET", PARENT)).json()["repositories"]
 
     assert made["mode"] == "VIRTUAL_REPOSITORY"
@@ -241,35 +241,35 @@ async def test_a_cycle_is_refused_with_the_way_it_goes(site: Site) -> None:
 
 
 async def test_a_remote_repository_looks_at_a_standard_one_only(site: Site) -> None:
-    await virtual(site, "all", policy("python", 1))
+    await virtual(site, "view", policy("python", 1))
 
     error = await create(
         site,
         "far",
         400,
         mode="REMOTE_REPOSITORY",
-        remoteRepositoryConfig={"commonRepository": {"uri": f"{FULL}/all"}},
+        remoteRepositoryConfig={"commonRepository": {"uri": f"{FULL}/view"}},
     )
 
-    assert error["message"].startswith(f"{FULL}/all is a virtual repository, and cannot be")
+    assert error["message"].startswith(f"{FULL}/view is a virtual repository, and cannot be")
 
 
 async def test_an_update_changes_what_its_mask_names_and_nothing_else(site: Site) -> None:
     await create(site, "other")
     own = {"reservedPackages": [{"pattern": "acme-*", "upstream": "python"}]}
-    await virtual(site, "all", policy("python", 1), own=own)
+    await virtual(site, "view", policy("python", 1), own=own)
     both = {"upstreamPolicies": [policy("python", 1), policy("other", 2)]}
 
     # As Google's client sends it, which does not know of reservations.
-    whole = await change(site, "all", "virtualRepositoryConfig", both)
+    whole = await change(site, "view", "virtualRepositoryConfig", both)
     part = await change(
-        site, "all", "virtual_repository_config.bonded", {"bonded": {"mergedPackages": ["x"]}}
+        site, "view", "virtual_repository_config.bonded", {"bonded": {"mergedPackages": ["x"]}}
     )
     described = await site.call(
-        "PATCH", f"{PARENT}/all?updateMask=description", whole | {"description": "All"}
+        "PATCH", f"{PARENT}/view?updateMask=description", whole | {"description": "All"}
     )
     cleared = await change(
-        site, "all", "virtualRepositoryConfig.bonded", {"bonded": {"reservedPackages": []}}
+        site, "view", "virtualRepositoryConfig.bonded", {"bonded": {"reservedPackages": []}}
     )
 
     assert whole["virtualRepositoryConfig"] == both | {"bonded": own}
@@ -280,9 +280,9 @@ async def test_an_update_changes_what_its_mask_names_and_nothing_else(site: Site
 
 async def test_an_upstream_that_names_are_reserved_for_is_not_taken_out(site: Site) -> None:
     own = {"reservedPackages": [{"pattern": "acme-*", "upstream": "python"}]}
-    await virtual(site, "all", policy("python", 1), own=own)
+    await virtual(site, "view", policy("python", 1), own=own)
 
-    error = await change(site, "all", "virtualRepositoryConfig", {}, 400)
+    error = await change(site, "view", "virtualRepositoryConfig", {}, 400)
 
     assert error["message"].startswith("acme-* is reserved for the unknown upstream 'python'")
 
@@ -318,15 +318,16 @@ async def test_the_mode_never_changes(site: Site) -> None:
 
 
 async def test_an_upstream_is_not_deleted_under_a_virtual_repository(site: Site) -> None:
-    await virtual(site, "all", policy("python", 1))
+    await create(site, "other")
+    await virtual(site, "view", policy("other", 1))
 
-    refused = await site.call("DELETE", f"{PARENT}/python")
-    await site.call("DELETE", f"{PARENT}/all")
-    deleted = await site.call("DELETE", f"{PARENT}/python")
+    refused = await site.call("DELETE", f"{PARENT}/other")
+    await site.call("DELETE", f"{PARENT}/view")
+    deleted = await site.call("DELETE", f"{PARENT}/other")
 
     assert (refused.status_code, deleted.status_code) == (409, 200)
     assert refused.json()["error"]["message"] == (
-        f"Repository {PYTHON} is an upstream of {FULL}/all. Take it out of there first."
+        f"Repository {FULL}/other is an upstream of {FULL}/view. Take it out of there first."
     )
 
 
@@ -369,16 +370,16 @@ async def test_a_reader_of_the_virtual_repository_needs_nothing_on_its_upstreams
 ) -> None:
     wheel = make_wheel("acme-core", "1.0")
     await site.upload(wheel)
-    await virtual(site, "all", policy("python", 1))
+    await virtual(site, "view", policy("python", 1))
     key = await site.make_account("reader")
     await site.grant(
-        "roles/artifactregistry.reader", f"serviceAccount:{key['client_email']}", f"{PARENT}/all"
+        "roles/artifactregistry.reader", f"serviceAccount:{key['client_email']}", f"{PARENT}/view"
     )
     reader = await site.sign_in(key)
 
-    page = await site.get("/my-project/all/simple/acme-core/", reader, accept=JSON)
-    file = await site.get(f"/my-project/all/acme-core/{wheel.filename}", reader)
-    metadata = await site.get(f"/my-project/all/acme-core/{wheel.filename}.metadata", reader)
+    page = await site.get("/my-project/view/simple/acme-core/", reader, accept=JSON)
+    file = await site.get(f"/my-project/view/acme-core/{wheel.filename}", reader)
+    metadata = await site.get(f"/my-project/view/acme-core/{wheel.filename}.metadata", reader)
     past = await site.get("/my-project/python/simple/acme-core/", reader)
 
     assert [one["url"] for one in page.json()["files"]] == [f"../../acme-core/{wheel.filename}"]
@@ -390,9 +391,9 @@ async def test_a_page_through_a_virtual_repository_is_not_modified_until_its_own
     site: Site,
 ) -> None:
     await create(site, "other")
-    await virtual(site, "all", policy("python", 2), policy("other", 1))
+    await virtual(site, "view", policy("python", 2), policy("other", 1))
     await site.upload(make_wheel("acme-core", "1.0"))
-    address = "/my-project/all/simple/acme-core/"
+    address = "/my-project/view/simple/acme-core/"
     first = await site.get(address)
 
     await site.upload(make_wheel("acme-core", "9.0"), path="/my-project/other/")
@@ -409,30 +410,30 @@ async def test_a_change_of_upstreams_shows_at_once(site: Site) -> None:
     await create(site, "other")
     await site.upload(make_wheel("acme-core", "1.0"))
     await site.upload(make_wheel("acme-core", "9.0"), path="/my-project/other/")
-    await virtual(site, "all", policy("python", 2), policy("other", 1))
-    address = "/my-project/all/simple/acme-core/"
+    await virtual(site, "view", policy("python", 2), policy("other", 1))
+    address = "/my-project/view/simple/acme-core/"
     before = await site.get(address)
 
     other_way = {"upstreamPolicies": [policy("python", 1), policy("other", 2)]}
-    await change(site, "all", "virtualRepositoryConfig", other_way)
+    await change(site, "view", "virtualRepositoryConfig", other_way)
     after = await site.get(address)
-    hidden = await site.get("/my-project/all/acme-core/acme_core-1.0-py3-none-any.whl")
+    hidden = await site.get("/my-project/view/acme-core/acme_core-1.0-py3-none-any.whl")
 
     assert ("1.0-py3" in before.text, "9.0-py3" in before.text) == (True, False)
     assert ("1.0-py3" in after.text, "9.0-py3" in after.text) == (False, True)
     assert hidden.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/my-project/all/", "/my-project/all/legacy/"])
+@pytest.mark.parametrize("path", ["/my-project/view/", "/my-project/view/legacy/"])
 async def test_a_virtual_repository_takes_no_uploads_and_says_where_they_go(
     site: Site, path: str
 ) -> None:
-    await virtual(site, "all", policy("python", 1))
+    await virtual(site, "view", policy("python", 1))
 
     answer = await site.upload(make_wheel("acme-core", "1.0"), path=path)
 
     assert answer.status_code == 400
-    assert answer.text.startswith(f"{FULL}/all is a virtual repository, which takes no uploads.")
+    assert answer.text.startswith(f"{FULL}/view is a virtual repository, which takes no uploads.")
 
 
 async def test_a_deleted_repository_is_gone_and_another_of_its_name_begins_afresh(

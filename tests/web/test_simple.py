@@ -330,7 +330,7 @@ async def test_a_deleted_repository_is_gone_from_every_page(site: Site) -> None:
     paths = ("/simple/", "/simple/demo/", f"/demo/{wheel.filename}")
     before = [(await site.get(f"{site.repository}{path}")).status_code for path in paths]
 
-    await site.call("DELETE", site.rest)
+    await site.delete_repository()
     after = [(await site.get(f"{site.repository}{path}")).status_code for path in paths]
     upload = await site.upload(wheel)
 

@@ -37,16 +37,23 @@ class Target:
     key_file: KeyFile | None = None
     is_explicit: bool = False
     """Whether the settings are for the packages that name the repository, and for no others."""
+    published_to: str = ""
+    """The repository that takes the uploads, if it is another one."""
+
+    @property
+    def upload_repository(self) -> str:
+        """The repository that uploads go to."""
+        return self.published_to or self.repository
 
     @property
     def upload_url(self) -> str:
         """Where uploads go."""
-        return f"{self.server}/{self.project}/{self.repository}/"
+        return f"{self.server}/{self.project}/{self.upload_repository}/"
 
     @property
     def index_url(self) -> str:
         """Where installers read."""
-        return f"{self.upload_url}simple/"
+        return f"{self.server}/{self.project}/{self.repository}/simple/"
 
     @property
     def host(self) -> str:
@@ -119,9 +126,9 @@ def twine(target: Target) -> str:
         "\n"
         "[distutils]\n"
         "index-servers =\n"
-        f"    {target.repository}\n"
+        f"    {target.upload_repository}\n"
         "\n"
-        f"[{target.repository}]\n"
+        f"[{target.upload_repository}]\n"
         f"repository: {target.upload_url}\n"
         f"{password}"
     )

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ from bonded.server.operations.caching import Caching
 from bonded.server.operations.collecting import Collector
 from bonded.server.operations.defining import Roles
 from bonded.server.operations.federating import Federation
-from bonded.server.operations.founding import Founding
+from bonded.server.operations.founding import EVERYTHING, Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.grouping import Groups
 from bonded.server.operations.publishing import Publisher
@@ -126,6 +126,8 @@ class Registry:
     lock: int
     """Descriptor of the lock on the data directory."""
     is_first_start: bool
+    installs_from: str
+    """The first project's repository for installers: one that older servers may not have."""
 
     async def close(self) -> None:
         """Write down what happened last; let go of the database and of the data directory."""
@@ -235,12 +237,14 @@ async def _assemble(
         file_size_max_bytes=settings.file_size_max_bytes,
         archive_limits=Limits(unpacked_bytes_max=settings.unpacked_size_max_bytes),
     )
-    is_first_start = await Founding(metadata, accounts, clock).found(
-        RepositoryName.parse(
-            settings.first_project, settings.default_location, settings.first_repository
-        ),
-        partial(write_private, settings.data_dir / ADMIN_KEY),
+    first = RepositoryName.parse(
+        settings.first_project, settings.default_location, settings.first_repository
     )
+    is_first_start = await Founding(metadata, accounts, clock).found(
+        first, partial(write_private, settings.data_dir / ADMIN_KEY)
+    )
+    async with metadata.read() as tx:
+        everything = await tx.repositories.find(replace(first, repository=EVERYTHING))
 
     documents = Documents()
     people = wire_people(
@@ -332,6 +336,7 @@ async def _assemble(
         remotes,
         lock,
         is_first_start,
+        first.repository if everything is None else EVERYTHING,
     )
 
 

@@ -20,9 +20,10 @@ from granian.constants import Interfaces
 from granian.server.embed import Server as HttpServer
 
 from bonded.server import settings as configuration
-from bonded.server.app import ADMIN_KEY, build
+from bonded.server.app import ADMIN_KEY, Registry, build
 from bonded.server.core.errors import BondedError
 from bonded.server.identity.private_files import write_private
+from bonded.server.operations.founding import EVERYTHING, PUBLIC
 from bonded.server.settings import Settings, SettingsError
 
 CONNECTIONS_WAITING_MAX = 1024
@@ -84,7 +85,7 @@ async def _serve(settings: Settings) -> None:
         backpressure=REQUESTS_AT_ONCE_MAX,
         log_enabled=False,
     )
-    sys.stdout.write(welcome(settings, is_first_start=registry.is_first_start))
+    sys.stdout.write(welcome(settings, registry))
     sys.stdout.flush()
     every = timedelta(seconds=settings.collect_every_s)
     background = [
@@ -138,21 +139,24 @@ def _follow_public_url(settings: Settings) -> None:
     _log.info("%s now points at %s", path, token_uri)
 
 
-def welcome(settings: Settings, *, is_first_start: bool) -> str:
+def welcome(settings: Settings, registry: Registry) -> str:
     """Return what a person reads when the server has started: where it is, and what to paste."""
     data_dir = settings.data_dir.resolve()
-    url = f"{settings.url}/{settings.first_project}/{settings.first_repository}"
-    index = f"{url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
+    project = f"{settings.url}/{settings.first_project}"
+    url = f"{project}/{settings.first_repository}"
+    install_url = f"{project}/{registry.installs_from}"
+    index = f"{install_url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
     # In full, for the shell this is pasted into need not have the server's environment.
     bonded = Path(sys.executable).with_name("bonded")
     first = f"""
-This was the first start. It made the project {settings.first_project} with the repository
-{settings.first_repository}, and {data_dir / ADMIN_KEY},
-the key of the account that owns the server.
+This was the first start. It made the project {settings.first_project} with three repositories:
+{settings.first_repository} for your own packages, {PUBLIC} for the public ones, and {EVERYTHING},
+which shows both, and no public package in the place of one of yours. And it made
+{data_dir / ADMIN_KEY}, the key of the account that owns the server.
 """
     return f"""\
 Bonded is running at {settings.url}, data in {data_dir}.
-{first if is_first_start else ""}
+{first if registry.is_first_start else ""}
 Publish and install from another shell:
 
   {bonded} auth activate-service-account --key-file={data_dir / ADMIN_KEY}
@@ -169,5 +173,5 @@ Publish and install from another shell:
 
 Settings for each tool (pip, uv, poetry, pdm, twine):
 
-  {bonded} artifacts print-settings python --repository={settings.first_repository} --tool=uv
+  {bonded} artifacts print-settings python --repository={registry.installs_from} --tool=uv
 """

@@ -14,7 +14,7 @@ from bonded.cli.session import Session, missing, pass_session
 from bonded.client import properties, snippets
 from bonded.client.accounts import read_key_file
 from bonded.client.api import Message
-from bonded.client.errors import Misconfigured
+from bonded.client.errors import Misconfigured, Refused
 
 
 @click.group(cls=Group)
@@ -84,7 +84,28 @@ def find_target(
     if found.get("format") != "PYTHON":
         raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
     server = _server_of(session.server, place, found)
-    return snippets.Target(server, place.project, place.location, place.repository, key_file)
+    return snippets.Target(
+        *(server, place.project, place.location, place.repository, key_file),
+        published_to=_published_to(session, place, found),
+    )
+
+
+def _published_to(session: Session, place: RepositoryPlace, repository: Message) -> str:
+    """Return the standard repository that shows first in a virtual one, beside it; or nothing."""
+    policies = repository.get("virtualRepositoryConfig", {}).get("upstreamPolicies", [])
+    beside = f"{place.path.removeprefix('/v1/').rpartition('/')[0]}/"
+    for policy in sorted(policies, key=lambda one: -int(one.get("priority", 0))):
+        name = str(policy.get("repository", ""))
+        if not name.startswith(beside):
+            continue
+        try:
+            mode = session.api.get(f"/v1/{name}").get("mode")
+        except Refused:
+            # Who may only read the virtual repository publishes nowhere.
+            continue
+        if mode == "STANDARD_REPOSITORY":
+            return name.removeprefix(beside)
+    return ""
 
 
 def _server_of(server: str, place: RepositoryPlace, repository: Message) -> str:

@@ -9,6 +9,7 @@ from bonded.server.core.upstreams import (
     PublicIndex,
     RemoteConfig,
     ServerRepository,
+    UpstreamSource,
 )
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.client import Route, UpstreamClient
@@ -39,11 +40,16 @@ class Clients:
             credentials=config.credentials,
             ca_certificates=config.ca_certificates,
             proxy=config.proxy,
-            is_private_address_allowed=config.is_private_address_allowed,
+            is_private_address_allowed=config.is_private_address_allowed
+            or self._is_ours(config.source),
             private_hosts=self._private_hosts,
         )
         url = self._index_url(config)
         return UpstreamClient(url, route, self._secrets, self._clock, self._bounds)
+
+    def _is_ours(self, source: UpstreamSource) -> bool:
+        # The operator says where it is, not whoever set the repository up.
+        return isinstance(source, PublicIndex) and bool(self._public_index_url)
 
     def _index_url(self, config: RemoteConfig) -> str:
         match config.source:
