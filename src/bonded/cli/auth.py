@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bonded.cli.durations import parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
@@ -77,11 +78,45 @@ def activate_key(
 
 @auth.command("print-access-token")
 @click.argument("email", metavar="ACCOUNT", required=False)
+@click.option("--lifetime", metavar="DURATION", help="How long it is good, such as 15m.")
+@click.option(
+    "--repository",
+    "repositories",
+    metavar="REPOSITORY",
+    multiple=True,
+    help="Good for this repository only; a name, or projects/…/repositories/…. Again for more.",
+)
+@click.option("--location", help="Where repositories are that are given by name.")
+@click.option("--read-only", is_flag=True, help="Good for reading only.")
 @pass_session
-def print_access_token(session: Session, email: str | None) -> None:
-    """Print an access token: the password that goes with user oauth2accesstoken."""
+def print_access_token(
+    session: Session,
+    email: str | None,
+    *,
+    lifetime: str | None,
+    repositories: tuple[str, ...],
+    location: str | None,
+    read_only: bool,
+) -> None:
+    """Print an access token: the password that goes with user oauth2accesstoken.
+
+    A token that is limited to some repositories, to reading or to a time is for
+    builds that others see: what is not in it cannot be taken from it.
+    """
     session.flags.account = email or session.flags.account
-    token = session.tokens.get_token()
+    life_s = parse_duration(lifetime) if lifetime else None
+    acting = session.flags.impersonate_service_account
+    # Only an account that is acted as can be given a longer life than one's own token has.
+    tokens = session.impersonate(acting, life_s) if acting and life_s else session.tokens
+    if repositories or read_only or life_s:
+        from bonded.cli.artifacts.locating import locate  # noqa: PLC0415 - see list
+        from bonded.client.impersonation import narrow  # noqa: PLC0415 - see list
+
+        places = [locate(session, name, location) for name in repositories]
+        named = [place.path.removeprefix("/v1/") for place in places]
+        token = narrow(tokens, session.server, named, read_only=read_only, life_s=life_s)
+    else:
+        token = tokens.get_token()
     if session.flags.format:
         session.show({"token": token.secret})
     else:
@@ -119,19 +154,33 @@ def list_accounts(session: Session) -> None:
 
 @auth.command("print-identity-token")
 @click.argument("email", metavar="ACCOUNT", required=False)
+@click.option("--audiences", metavar="AUDIENCE", help="Who will read it; service accounts' only.")
+@click.option("--include-email", is_flag=True, help="With the service account's address in it.")
 @pass_session
-def print_identity_token(session: Session, email: str | None) -> None:
-    """Print a token that says who you are, for programs that ask; it opens no repository."""
-    from bonded.client.signing_in import fetch_identity_token  # noqa: PLC0415 - see list
+def print_identity_token(
+    session: Session, email: str | None, *, audiences: str | None, include_email: bool
+) -> None:
+    """Print a token that says who you are, for programs that ask; it opens no repository.
 
+    A service account needs roles/iam.serviceAccountOpenIdTokenCreator on itself,
+    and who acts as one with --impersonate-service-account needs it on that one.
+    """
     session.flags.account = email or session.flags.account
     credential = session.credential
-    if not isinstance(credential, SignIn):
+    acting = session.flags.impersonate_service_account
+    if isinstance(credential, SignIn) and not acting:
+        from bonded.client.signing_in import fetch_identity_token  # noqa: PLC0415 - see list
+
+        click.echo(fetch_identity_token(complete(credential)))
+        return
+    account = acting or credential.email
+    if not audiences:
         raise Misconfigured(
-            f"[{credential.email}] is a service account: the registry gives it no identity token.",
-            hint="Sign in as a person with `bonded auth login`, or show an access token.",
+            f"An identity token of the service account [{account}] is for somebody.",
+            hint="Say with --audiences who will read it.",
         )
-    click.echo(fetch_identity_token(complete(credential)))
+    tokens = session.impersonate(account)
+    click.echo(tokens.get_identity_token(audiences, has_email=include_email))
 
 
 @auth.command()

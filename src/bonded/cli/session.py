@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     # requests and the formats cost 100 ms, which a cached token does not need.
     from bonded.cli.output import Column
     from bonded.client.api import Api, Message
+    from bonded.client.impersonation import ImpersonatedTokens
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -183,6 +184,12 @@ class Session:
         )
         source = ImpersonatedTokens(self.server, own, email)
         return CachedTokens(source, self.directory, self.server)
+
+    def impersonate(self, email: str, life_s: int | None = None) -> ImpersonatedTokens:
+        """Return the tokens of a service account, for the active account to act as it."""
+        from bonded.client.impersonation import ImpersonatedTokens  # noqa: PLC0415 - see above
+
+        return ImpersonatedTokens(self.server, self.tokens_of(self.credential), email, life_s)
 
     def tokens_of(self, credential: Credential) -> CachedTokens:
         """Return the tokens of *credential*."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from bonded.client.api import Api, segment
+from bonded.client.api import Api, Message, segment
 from bonded.client.errors import Misconfigured
 from bonded.client.tokens import SCOPE, AccessToken, TokenSource
 
@@ -12,10 +13,13 @@ from bonded.client.tokens import SCOPE, AccessToken, TokenSource
 class ImpersonatedTokens:
     """Tokens of a service account that another account's tokens ask for (gar.md §5.6)."""
 
-    def __init__(self, server: str, tokens: TokenSource, email: str) -> None:
+    def __init__(
+        self, server: str, tokens: TokenSource, email: str, life_s: int | None = None
+    ) -> None:
         self._server = server
         self._tokens = tokens
         self._email = email
+        self._life_s = life_s
 
     @property
     def account(self) -> str:
@@ -28,18 +32,55 @@ class ImpersonatedTokens:
         Raises:
             ClientError: the account may not, or there is no such account, or nobody answers.
         """
-        api = Api(self._server, self._tokens)
+        body: Message = {"scope": [SCOPE]}
+        if self._life_s is not None:
+            body["lifetime"] = f"{self._life_s}s"
+        return _token(self._server, self._ask("generateAccessToken", body))
+
+    def get_identity_token(self, audience: str, *, has_email: bool) -> str:
+        """Ask for a token that says to *audience* which account this is. Raises ClientError."""
+        body = {"audience": audience, "includeEmail": has_email}
+        return str(self._ask("generateIdToken", body).get("token", ""))
+
+    def _ask(self, verb: str, body: Message) -> Message:
         # The server knows whose project an address is of: `-` stands for it, as at Google's.
-        path = f"/v1/projects/-/serviceAccounts/{segment(self._email)}:generateAccessToken"
+        path = f"/v1/projects/-/serviceAccounts/{segment(self._email)}:{verb}"
+        api = Api(self._server, self._tokens)
         try:
-            answer = api.post(path, {"scope": [SCOPE]})
+            return api.post(path, body)
         finally:
             api.close()
-        try:
-            expires_at = datetime.fromisoformat(answer["expireTime"]).timestamp()
-            return AccessToken(str(answer["accessToken"]), expires_at)
-        except (KeyError, ValueError, TypeError) as error:
-            raise Misconfigured(f"{self._server} answers without a token.") from error
 
     def forget(self) -> None:
         """Do nothing: nothing is kept."""
+
+
+def narrow(
+    own: TokenSource,
+    server: str,
+    repositories: Sequence[str],
+    *,
+    read_only: bool,
+    life_s: int | None,
+) -> AccessToken:
+    """Return a token that may do less than *own*'s: in fewer repositories, only read, or shorter.
+
+    Raises:
+        ClientError: the server refuses.
+    """
+    body: Message = {"repositories": list(repositories), "readOnly": read_only}
+    if life_s is not None:
+        body["lifetime"] = f"{life_s}s"
+    api = Api(server, own)
+    try:
+        return _token(server, api.post("/v1/tokens:limit", body))
+    finally:
+        api.close()
+
+
+def _token(server: str, answer: Message) -> AccessToken:
+    try:
+        expires_at = datetime.fromisoformat(answer["expireTime"]).timestamp()
+        return AccessToken(str(answer["accessToken"]), expires_at)
+    except (KeyError, ValueError, TypeError) as error:
+        raise Misconfigured(f"{server} answers without a token.") from error

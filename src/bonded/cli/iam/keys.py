@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from bonded.cli.durations import parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.iam.service_accounts import account_path
 from bonded.cli.output import Column, basename, field
@@ -21,7 +24,9 @@ COLUMNS = (
     Column("CREATED_AT", field("validAfterTime")),
     Column("EXPIRES_AT", field("validBeforeTime")),
     Column("DISABLED", lambda key: str(bool(key.get("disabled")))),
+    Column("LAST_USED", field("lastAuthenticatedTime")),
 )
+EXPIRES = "When it ends: after 90d or 12h, or at a moment such as 2030-01-31T00:00:00Z."
 IAM_ACCOUNT = click.option(
     "--iam-account", metavar="EMAIL", required=True, help="The service account."
 )
@@ -36,8 +41,23 @@ def keys() -> None:
 @click.argument("output_file", type=click.Path(path_type=Path, allow_dash=True))
 @IAM_ACCOUNT
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+@click.option("--expires", metavar="WHEN", help=EXPIRES)
+@click.option(
+    "--universe-domain",
+    metavar="DOMAIN",
+    help="Other than googleapis.com: Google's libraries then sign tokens with the key by "
+    "themselves and ask nobody. gcloud refuses such keys.",
+)
 @pass_session
-def create(session: Session, output_file: Path, iam_account: str, *, overwrite: bool) -> None:
+def create(
+    session: Session,
+    output_file: Path,
+    iam_account: str,
+    *,
+    overwrite: bool,
+    expires: str | None,
+    universe_domain: str | None,
+) -> None:
     """Create a key and write it to a file that only you may read; `-` prints it."""
     is_printed = str(output_file) == "-"
     if not is_printed:
@@ -51,7 +71,11 @@ def create(session: Session, output_file: Path, iam_account: str, *, overwrite: 
         check_writable(output_file)
     key = session.api.post(
         f"{account_path(session, iam_account)}/keys",
-        {"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"},
+        {
+            "privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE",
+            **_end(expires),
+            **({"universeDomain": universe_domain} if universe_domain else {}),
+        },
     )
     text = _contents(key)
     if is_printed:
@@ -72,6 +96,47 @@ def list_keys(session: Session, iam_account: str) -> None:
 
 
 @keys.command()
+@click.argument("public_key_file", type=click.Path(path_type=Path))
+@IAM_ACCOUNT
+@click.option("--expires", metavar="WHEN", help=EXPIRES)
+@pass_session
+def upload(session: Session, public_key_file: Path, iam_account: str, expires: str | None) -> None:
+    """Upload the public half of a key pair of your own: a certificate, or a bare key, in PEM."""
+    try:
+        text = public_key_file.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{public_key_file} cannot be read: {error.strerror}.") from error
+    key = session.api.post(
+        f"{account_path(session, iam_account)}/keys:upload",
+        {"publicKeyData": base64.b64encode(text).decode(), **_end(expires)},
+    )
+    session.say(f"Uploaded key [{basename('name')(key)}] for service account [{iam_account}].")
+    session.show(key)
+
+
+@keys.command()
+@click.argument("key_id")
+@IAM_ACCOUNT
+@pass_session
+def disable(session: Session, key_id: str, iam_account: str) -> None:
+    """Disable a key: whoever holds its file can no longer sign in, until it is enabled."""
+    path = f"{account_path(session, iam_account)}/keys/{segment(key_id)}"
+    session.api.post(f"{path}:disable", {})
+    session.say(f"Disabled key [{key_id}] for service account [{iam_account}].")
+
+
+@keys.command()
+@click.argument("key_id")
+@IAM_ACCOUNT
+@pass_session
+def enable(session: Session, key_id: str, iam_account: str) -> None:
+    """Enable a key again."""
+    path = f"{account_path(session, iam_account)}/keys/{segment(key_id)}"
+    session.api.post(f"{path}:enable", {})
+    session.say(f"Enabled key [{key_id}] for service account [{iam_account}].")
+
+
+@keys.command()
 @click.argument("key_id")
 @IAM_ACCOUNT
 @pass_session
@@ -80,6 +145,16 @@ def delete(session: Session, key_id: str, iam_account: str) -> None:
     session.confirm(f"You are about to delete key [{key_id}] for service account [{iam_account}].")
     session.api.delete(f"{account_path(session, iam_account)}/keys/{segment(key_id)}")
     session.say(f"deleted key [{key_id}] for service account [{iam_account}]")
+
+
+def _end(expires: str | None) -> Message:
+    """Return the field that says when a key ends: at a moment, or after a duration."""
+    if expires is None:
+        return {}
+    if "T" in expires or "-" in expires:
+        return {"validBeforeTime": expires}
+    end = datetime.fromtimestamp(time.time() + parse_duration(expires), tz=UTC)
+    return {"validBeforeTime": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def _contents(key: Message) -> str:

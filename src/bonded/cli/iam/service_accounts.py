@@ -6,14 +6,17 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
+from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
+from bonded.client.errors import Misconfigured
 
 ACCOUNT_DOMAIN = ".iam.gserviceaccount.com"
 COLUMNS = (
     Column("DISPLAY NAME", field("displayName")),
     Column("EMAIL", field("email")),
     Column("DISABLED", lambda account: str(bool(account.get("disabled")))),
+    Column("LAST_USED", field("lastAuthenticatedTime")),
 )
 
 
@@ -69,6 +72,57 @@ def delete(session: Session, email: str) -> None:
     session.confirm(f"You are about to delete service account [{email}]")
     session.api.delete(account_path(session, email))
     session.say(f"deleted service account [{email}]")
+
+
+@service_accounts.command()
+@click.argument("email", metavar="SERVICE_ACCOUNT")
+@pass_session
+def disable(session: Session, email: str) -> None:
+    """Disable a service account: its keys and tokens stop at once."""
+    session.api.post(f"{account_path(session, email)}:disable", {})
+    session.say(f"Disabled service account [{email}].")
+
+
+@service_accounts.command()
+@click.argument("email", metavar="SERVICE_ACCOUNT")
+@pass_session
+def enable(session: Session, email: str) -> None:
+    """Enable a service account again, with the keys that it has."""
+    session.api.post(f"{account_path(session, email)}:enable", {})
+    session.say(f"Enabled service account [{email}].")
+
+
+@service_accounts.command()
+@click.argument("email", metavar="SERVICE_ACCOUNT")
+@click.option("--display-name", help="Name for people.")
+@click.option("--description", help="What the account is for.")
+@pass_session
+def update(
+    session: Session, email: str, *, display_name: str | None, description: str | None
+) -> None:
+    """Change what people read about a service account."""
+    given = {"displayName": display_name, "description": description}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise Misconfigured("Nothing to change.", hint="Use --display-name or --description.")
+    account = session.api.patch(
+        account_path(session, email), {"serviceAccount": changes}, mask=tuple(changes)
+    )
+    session.say(f"Updated service account [{email}].")
+    session.show(account)
+
+
+def _locate(session: Session, given: Parameters) -> PolicyResource:
+    email = given["email"]
+    path = account_path(session, email)
+    return PolicyResource("serviceAccount", email, path, is_read_by_post=True)
+
+
+def _parameters() -> list[click.Parameter]:
+    return [click.Argument(["email"], metavar="SERVICE_ACCOUNT")]
+
+
+add_policy_commands(service_accounts, _parameters, _locate)
 
 
 def account_path(session: Session, email: str) -> str:

@@ -60,7 +60,8 @@ class AccountsApi:
         """Change the texts that `updateMask` names; those that are there, if it names none."""
         body = await call.json()
         described = wire.parse_object(body, "serviceAccount")
-        mask = wire.parse_text(body, "updateMask")
+        # Google's clients send it in the body here, and elsewhere in the query.
+        mask = wire.parse_text(body, "updateMask") or wire.one_parameter(call, "updateMask")
         named = [name.strip() for name in mask.split(",")] if mask else list(described)
         # gcloud names fields as protobuf does.
         fields = {_TEXTS.get(name, name) for name in named}

@@ -1,0 +1,21 @@
+"""Durations as gcloud writes them: 90s, 15m, 1h30m, 7d, or seconds alone."""
+
+from __future__ import annotations
+
+import re
+
+from bonded.client.errors import Misconfigured
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_duration(text: str) -> int:
+    """Return gcloud's way to write a time, `1h30m`, in seconds.
+
+    Raises:
+        Misconfigured: it is none.
+    """
+    if not re.fullmatch(r"(?:\d{1,9}[smhd]?)+", text):
+        raise Misconfigured(f"[{text}] is not a duration.", hint="Write it as 90s, 5m or 1h30m.")
+    parts = re.findall(r"(\d+)([smhd]?)", text)
+    return sum(int(number) * _UNITS_S[unit] for number, unit in parts)
