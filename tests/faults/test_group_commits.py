@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from bonded.server.core.errors import Conflict, NotFound
+from bonded.server.core.names import RepositoryName
 from bonded.server.metadata.sql.connections import LocalConnection
+from bonded.server.metadata.sql.store import READERS_MAX, open_sqlite
 from bonded.server.metadata.sql.writing import Writer
 
 
+@pytest.fixture(name="threads")
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    threads = ThreadPoolExecutor(1)
+    yield threads
+    threads.shutdown()
+
+
 @pytest.fixture(name="connection")
-async def _connection(tmp_path: Path) -> AsyncIterator[LocalConnection]:
-    connection = LocalConnection(tmp_path / "database", busy_timeout_ms=0)
+async def _connection(
+    tmp_path: Path, threads: ThreadPoolExecutor
+) -> AsyncIterator[LocalConnection]:
+    connection = LocalConnection(tmp_path / "database", threads, busy_timeout_ms=0)
     connection.driver.execute("CREATE TABLE owners (id INTEGER PRIMARY KEY)")
     connection.driver.execute(
         "CREATE TABLE things (id INTEGER PRIMARY KEY, text TEXT UNIQUE, owner REFERENCES owners)"
@@ -155,3 +172,90 @@ async def test_who_goes_away_in_the_middle_leaves_nothing(connection: LocalConne
 
     assert await staying == "staying"
     assert kept(connection) == {"staying"}
+
+
+async def test_what_one_is_refused_for_is_not_told_to_the_others_of_a_lost_group(
+    connection: LocalConnection,
+) -> None:
+    def misread(lost: LocalConnection) -> None:
+        try:
+            fill_the_disk(lost)
+        except sqlite3.Error as error:
+            raise Conflict("secret-1.0.whl is published") from error
+
+    writer = Writer(connection)
+
+    told = await asyncio.gather(
+        write(writer, "before", nothing), write(writer, "failing", misread), return_exceptions=True
+    )
+
+    assert all(isinstance(one, sqlite3.Error) for one in told), told
+
+
+async def test_nothing_is_written_outside_of_a_transaction(connection: LocalConnection) -> None:
+    writer = Writer(connection)
+
+    async def go_on() -> None:
+        async with writer.transaction():
+            with suppress(sqlite3.Error):
+                fill_the_disk(connection)
+            await connection.execute(text("INSERT INTO things (text) VALUES ('stray')"))
+
+    with pytest.raises(sqlite3.Error):
+        await go_on()
+
+    assert kept(connection) == set()
+
+
+async def test_a_commit_that_finds_no_thread_is_told_and_keeps_nobody_waiting(
+    connection: LocalConnection, threads: ThreadPoolExecutor
+) -> None:
+    writer = Writer(connection)
+    threads.shutdown()
+
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                await write(writer, "lost", nothing)
+
+    assert kept(connection) == set()
+
+
+async def test_nobody_leaves_a_connection_while_a_thread_works_with_it(
+    connection: LocalConnection,
+) -> None:
+    may_end = threading.Event()
+    working = asyncio.create_task(connection.in_thread(may_end.wait))
+    await asyncio.sleep(0.05)
+
+    for _ in range(3):
+        working.cancel()
+        await asyncio.sleep(0.05)
+        assert not working.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+
+async def test_a_crowd_of_readers_opens_a_bounded_number_of_connections(tmp_path: Path) -> None:
+    path = tmp_path / "bonded.sqlite3"
+    store = await open_sqlite(path)
+    team = RepositoryName("my-project", "local", "team")
+
+    async def look() -> None:
+        with suppress(NotFound):
+            async with store.read() as tx:
+                await tx.files.list_packages(team)
+        async with store.read() as tx:
+            await tx.caches.list_packages(team)
+
+    await asyncio.gather(*(look() for _ in range(500)))
+
+    assert descriptors_of(path) < 3 * READERS_MAX
+    await store.close()
+
+
+def descriptors_of(path: Path) -> int:
+    opened = (os.path.realpath(one) for one in Path("/proc/self/fd").iterdir())
+    return sum(one.startswith(str(path)) for one in opened)

@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from bonded.server.blobs.staging import StagedFile, clear, disk_errors
+from bonded.server.blobs.staging import ARRIVALS_AT_ONCE_MAX, StagedFile, clear, disk_errors
 from bonded.server.blobs.store import check_size
 from bonded.server.core.caches import ByteCache
 from bonded.server.core.digests import Sha256
@@ -30,7 +30,6 @@ IN_MEMORY_MAX_BYTES = 256 * 1024
 """Up to here, reading the file on the loop and sending it costs less than handing it over."""
 
 
-ARRIVALS_AT_ONCE_MAX = 4
 LISTED_AT_ONCE = 500
 
 
@@ -52,6 +51,7 @@ class DirectoryBlobStore:
             (self._blobs / f"{prefix:02x}").mkdir(exist_ok=True)
         _sync_directory(self._blobs)
         _sync_directory(root)
+        _sync_directory(root.parent)
         clear(self._staging)
 
     def stage(self, limit_bytes: int) -> AbstractAsyncContextManager[StagedFile]:

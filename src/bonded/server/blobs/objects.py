@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
@@ -13,7 +14,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
-from bonded.server.blobs.staging import StagedFile, clear
+from bonded.server.blobs.staging import ARRIVALS_AT_ONCE_MAX, StagedFile, clear
 from bonded.server.blobs.store import check_size
 from bonded.server.core.digests import Sha256, sha256_of
 from bonded.server.core.errors import Unavailable
@@ -32,6 +33,7 @@ class ObjectBlobStore:
         self._store = store
         self._staging = staging
         self._checked_at = -CHECK_EVERY_S
+        self._arrivals = ThreadPoolExecutor(ARRIVALS_AT_ONCE_MAX, "arrivals")
         staging.mkdir(parents=True, exist_ok=True)
         clear(staging)
 
@@ -93,7 +95,8 @@ class ObjectBlobStore:
 
     async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
         arrived = await asyncio.to_thread(staged.path)
-        await asyncio.to_thread(check, arrived)
+        # In threads of their own: inspecting a large sdist may take minutes.
+        await asyncio.get_running_loop().run_in_executor(self._arrivals, check, arrived)
         # A path, not bytes: obstore uploads a large file in parts, at constant memory.
         await self._put(_key(staged.sha256), arrived)
 

@@ -21,6 +21,9 @@ from bonded.server.core.errors import OutOfSpace, TooLarge, Unavailable
 WRITE_SIZE_BYTES = 1024 * 1024
 """How much gathers before a thread hashes and writes it; smaller files never leave the loop."""
 
+ARRIVALS_AT_ONCE_MAX = 4
+"""Files that are inspected at once."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

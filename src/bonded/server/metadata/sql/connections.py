@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -68,7 +69,8 @@ class LocalConnection:
 
     dialect: Dialect = sqlite.dialect()
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+    def __init__(self, path: Path, threads: Executor, *, busy_timeout_ms: int) -> None:
+        self._threads = threads
         # isolation_level=None: the driver's own implicit BEGIN would come too late.
         self.driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in (
@@ -90,17 +92,20 @@ class LocalConnection:
 
     async def run(self, prepared: Prepared, parameters: Parameters) -> Rows:
         """Run a statement on the event loop, below SQLAlchemy."""
+        self._check()
         return prepared.run_on(self.driver, parameters)
 
     async def execute(
         self, statement: Executable, parameters: Parameters | None = None
     ) -> CursorResult[Any]:
         """Run a statement on the event loop."""
+        self._check()
         return self.alchemy.execute(statement, parameters)
 
     async def execute_long(self, statement: Executable) -> CursorResult[Any]:
         """Run a statement in a thread."""
-        return await in_thread(lambda: self.alchemy.execute(statement))
+        self._check()
+        return await self.in_thread(lambda: self.alchemy.execute(statement))
 
     async def collect(
         self,
@@ -109,13 +114,41 @@ class LocalConnection:
         parameters: Parameters | None = None,
     ) -> tuple[_T, ...]:
         """Run a query in a thread."""
-        return await in_thread(
+        self._check()
+        return await self.in_thread(
             lambda: tuple(make(row) for row in self.alchemy.execute(statement, parameters))
         )
 
     async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
         """Run a statement for each row, in a thread."""
-        await in_thread(lambda: self.alchemy.execute(statement, rows))
+        self._check()
+        await self.in_thread(lambda: self.alchemy.execute(statement, rows))
+
+    def _check(self) -> None:
+        # SQLite ends a transaction by itself when the disk fails. Whoever went on would write
+        # outside of any, and would be told that nothing was written.
+        if not self.driver.in_transaction:
+            raise sqlite3.OperationalError("the transaction is over")
+
+    async def in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run *work* in a thread to its end, even if the caller is cancelled meanwhile.
+
+        A connection must not be used again while a thread still works with it.
+        """
+        working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        cancelled: asyncio.CancelledError | None = None
+        while not working.done():
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError as error:
+                if working.cancelled():
+                    raise
+                cancelled = error
+            except BaseException:  # noqa: BLE001 - raised below, by the result
+                break
+        if cancelled is not None:
+            raise cancelled
+        return working.result()
 
     def close(self) -> None:
         """Let go of the database; a transaction that is open is undone."""
@@ -156,16 +189,3 @@ class NetworkConnection:
     async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
         """Run a statement for each row."""
         await self._connection.execute(statement, rows)
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Run *work* in a thread to its end, even if the caller is cancelled meanwhile.
-
-    A connection must not be used again while a thread still works with it.
-    """
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait([working])
-        raise

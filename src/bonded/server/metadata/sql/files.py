@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.digests import Sha256
-from bonded.server.core.errors import Conflict, NotFound
+from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.files import File, Filename, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
@@ -134,12 +134,15 @@ class SqlFiles:
         Raises:
             NotFound: the repository does not exist.
             Conflict: the filename is taken.
+            Rejected: the package takes no files (PEP 792).
         """
         # Held first, and asked for the package after it: only then is a package seen that
         # somebody else has added while this transaction waited.
         key = await hold_repository(self._connection, repository)
         row = await self._package(repository, name)
         is_new = row is None
+        if row is not None and row.status in (Status.ARCHIVED, Status.QUARANTINED):
+            raise Rejected(f"Package {name} is {row.status} and takes no files")
         canonical = Filename.parse(file.filename).canonical
         at = file.upload_time
         package = await add_package(self._connection, key, name, at) if row is None else row.key

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,10 @@ from bonded.server.metadata.sql.writing import Writer
 
 POOL_SIZE = 8
 POOL_WAIT_S = 30
+READERS_MAX = 32
+"""Snapshots of SQLite that may be open at once; each takes two file descriptors."""
+QUERIES_AT_ONCE_MAX = 4
+"""Queries of many rows that run at once: more would only compete for the processor."""
 BUSY_TIMEOUT_MS = 5000
 """How long readers of SQLite wait while its log is being recovered."""
 
@@ -88,9 +94,14 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        writer = LocalConnection(path, busy_timeout_ms=0)
+        # Of its own, so that no commit waits for anybody's query. Threads that live already
+        # cannot fail to start in the middle of a commit.
+        self._committing = ThreadPoolExecutor(1, "commits")
+        self._committing.submit(int).result()
+        self._querying = ThreadPoolExecutor(QUERIES_AT_ONCE_MAX, "queries")
+        writer = LocalConnection(path, self._committing, busy_timeout_ms=0)
         self._writer = Writer(writer)
-        # Readers wait for nobody, and are never short of a connection: they are few and brief.
+        self._readers = asyncio.Semaphore(READERS_MAX)
         self._idle: list[tuple[LocalConnection, SqlTransaction]] = []
         self._open = [writer]
         self._writing = SqlTransaction.on(writer)
@@ -100,13 +111,24 @@ class SqliteStore:
     async def read(self) -> AsyncIterator[SqlTransaction]:
         """Open a snapshot to read from."""
         with translated():
-            connection, tables = self._idle.pop() if self._idle else self._connect()
-            connection.driver.execute("BEGIN")
+            await self._wait_to_read()
             try:
-                yield tables
+                connection, tables = self._idle.pop() if self._idle else self._connect()
+                connection.driver.execute("BEGIN")
+                try:
+                    yield tables
+                finally:
+                    connection.driver.rollback()
+                    self._idle.append((connection, tables))
             finally:
-                connection.driver.rollback()
-                self._idle.append((connection, tables))
+                self._readers.release()
+
+    async def _wait_to_read(self) -> None:
+        try:
+            async with asyncio.timeout(POOL_WAIT_S):
+                await self._readers.acquire()
+        except TimeoutError as error:
+            raise Unavailable("The database has been busy for too long") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
@@ -117,7 +139,7 @@ class SqliteStore:
                 await leave_entry(connection)
 
     def _connect(self) -> tuple[LocalConnection, SqlTransaction]:
-        connection = LocalConnection(self._path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        connection = LocalConnection(self._path, self._querying, busy_timeout_ms=BUSY_TIMEOUT_MS)
         self._open.append(connection)
         return connection, SqlTransaction.on(connection)
 
@@ -131,6 +153,8 @@ class SqliteStore:
         self.serials.close()
         for connection in self._open:
             connection.close()
+        for threads in (self._committing, self._querying):
+            threads.shutdown(wait=False)
 
 
 class PostgresqlStore:
@@ -180,8 +204,8 @@ async def open_sqlite(path: Path) -> SqliteStore:
     Raises:
         Unavailable: it cannot be opened, or a newer version has written it.
     """
-    with _opening():
-        opener = LocalConnection(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+    with _opening(), ThreadPoolExecutor(1) as threads:
+        opener = LocalConnection(path, threads, busy_timeout_ms=BUSY_TIMEOUT_MS)
         try:
             opener.driver.execute("BEGIN IMMEDIATE")
             upgrade(opener.alchemy)

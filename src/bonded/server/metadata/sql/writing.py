@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy.exc import DBAPIError
+
 from bonded.server.core.errors import Unavailable
-from bonded.server.metadata.sql.connections import LocalConnection, in_thread
+from bonded.server.metadata.sql.connections import LocalConnection
 
 TURN_WAIT_S = 30
 """How long a writer waits for those before it."""
 LOCKED_RETRY_S = 0.01
+
+_log = logging.getLogger("bonded.server")
 
 
 class Writer:
@@ -96,27 +101,33 @@ class Writer:
         except sqlite3.Error as error:
             # A full or broken disk. SQLite may have undone everything by itself
             # (sqlite.org/lang_transaction.html §3), so nobody of the group has written anything.
-            driver.rollback()
-            self._fail(group, cause if isinstance(cause, Exception) else error)
+            self._lose(group, cause if isinstance(cause, sqlite3.Error | DBAPIError) else error)
 
     async def _commit(self, group: asyncio.Future[None]) -> None:
         """Commit for everybody who is in the group when the turn comes."""
         async with self._turn:
             if self._group is not group:
                 return
-            driver = self._connection.driver
             try:
                 # In a thread, because it waits for the disk.
-                await in_thread(driver.commit)
-            except sqlite3.Error as error:
-                driver.rollback()
-                self._fail(group, error)
+                await self._connection.in_thread(self._connection.driver.commit)
+            except Exception as error:  # noqa: BLE001 - told to everybody of the group
+                self._lose(group, error)
+            except BaseException:
+                self._lose(group, Unavailable("The server was stopped"))
+                raise
             else:
                 self._group = None
                 group.set_result(None)
 
-    def _fail(self, group: asyncio.Future[None], cause: Exception) -> None:
+    def _lose(self, group: asyncio.Future[None], cause: Exception) -> None:
+        """Undo everything, and tell the whole group."""
         self._group = None
-        group.set_exception(cause)
-        # Perhaps nobody waits any more: then it is not worth a word in the log.
-        group.exception()
+        try:
+            self._connection.driver.rollback()
+        except sqlite3.Error as error:
+            _log.error("A transaction could not be rolled back: %s", error)
+        finally:
+            group.set_exception(cause)
+            # Perhaps nobody waits any more: then it is not worth a word in the log.
+            group.exception()
