@@ -6,13 +6,14 @@ import io
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bonded.server.archives import Inspection, Limits, inspect
-from bonded.server.core.errors import Rejected
+from bonded.server.core.errors import Rejected, TooLarge
 from bonded.server.core.files import Filename
 from support.wheels import Distribution, make_metadata, make_wheel, pack_zip, unpack_zip, zip_info
 
@@ -126,6 +127,69 @@ def nested() -> bytes:
     return data[: entry + 42] + offset + data[entry + 46 :]
 
 
+def with_local(
+    *,
+    flags: int = 0,
+    told: tuple[int, int, int] | None = None,
+    extra: bytes = b"",
+    central: tuple[int, ...] = (),
+    central_extra: bytes = b"",
+) -> bytes:
+    """Return the wheel, stored, after a member `demo/odd` with a local header of its own.
+
+    Args:
+        flags: in both headers; bit 3 adds a data descriptor.
+        told: crc and sizes in the local header, the true ones when None.
+        extra: of the local header.
+        central: crc and sizes in the central directory, the true ones when empty.
+        central_extra: of the central directory.
+    """
+    offset = 0
+    body, entries = b"", b""
+    members = [("demo/odd", ODD), *unpack_zip(WHEEL.data)]
+    for name, data in members:
+        odd = name == "demo/odd"
+        raw = name.encode()
+        true = (zlib.crc32(data), len(data), len(data))
+        local = told if odd and told else true
+        listed = central if odd and central else true
+        bits = flags if odd else 0
+        fields, added = (extra, central_extra) if odd else (b"", b"")
+        body += struct.pack(
+            "<4s5H3I2H", b"PK\3\4", 20, bits, 0, 0, 33, *local, len(raw), len(fields)
+        )
+        body += raw + fields + data
+        body += struct.pack("<4s3I", b"PK\7\x08", *true) if bits & 8 else b""
+        entry = (20, 20, bits, 0, 0, 33, *listed, len(raw), len(added), 0, 0, 0, 0, offset)
+        entries += struct.pack("<4s6H3I5H2I", b"PK\1\2", *entry) + raw + added
+        offset = len(body)
+    count = len(members)
+    return (
+        body
+        + entries
+        + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, len(entries), len(body), 0)
+    )
+
+
+ODD = b"odd\n" * 25
+CRC, SIZE = zlib.crc32(ODD), len(ODD)
+WIDE = 0xFFFFFFFF
+
+
+def zip64(*values: int) -> bytes:
+    return struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values)
+
+
+def unicode_path(name: bytes) -> bytes:
+    return struct.pack("<2HBI", 0x7075, 5 + len(name), 1, zlib.crc32(b"demo/odd")) + name
+
+
+# As Info-ZIP writes them into local headers: times of access and change, owner and group.
+INFO_ZIP_EXTRA = struct.pack("<2HB2I", 0x5455, 9, 3, 1, 2) + struct.pack(
+    "<2HBBIBI", 0x7875, 11, 1, 4, 0, 4, 0
+)
+
+
 @pytest.mark.parametrize(
     "variant", [lambda: rezipped(zipfile.ZIP_STORED), streamed, with_zip64_end, forced_zip64]
 )
@@ -217,6 +281,81 @@ def test_an_extra_field_that_readers_disagree_on_is_refused(
     assert data.count(placeholder) == 2
 
     assert refusal(tmp_path, data.replace(placeholder, extra)).message == message
+
+
+SECOND_NAME = f"'demo/odd' in {FILENAME} has a second, different name"
+BAD_EXTRA = f"'demo/odd' in {FILENAME} has a malformed extra field"
+TWO_HEADERS = f"{FILENAME} describes 'demo/odd' differently in its two headers"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_local(extra=INFO_ZIP_EXTRA),
+        with_local(extra=b"\0\0\0"),
+        with_local(extra=unicode_path(b"demo/odd")),
+        with_local(extra=zip64(SIZE, SIZE)),
+        with_local(told=(CRC, WIDE, WIDE), extra=zip64(SIZE, SIZE)),
+        with_local(told=(CRC, SIZE, WIDE), extra=zip64(SIZE)),
+        with_local(flags=8),
+        with_local(flags=8, told=(0, 0, 0), extra=INFO_ZIP_EXTRA),
+        with_local(flags=8, told=(0, 0, SIZE)),
+        with_local(flags=8, told=(0, 0, 0), extra=zip64(0, 0)),
+        with_local(flags=8, told=(0, WIDE, WIDE), extra=zip64(0, 0)),
+        with_local(flags=8, told=(0, WIDE, WIDE), extra=zip64(SIZE, 0)),
+        with_local(central=(CRC, WIDE, WIDE), central_extra=zip64(SIZE, SIZE, 0)),
+    ],
+)
+def test_a_local_header_may_say_less_than_the_directory(tmp_path: Path, data: bytes) -> None:
+    wheel = Distribution(FILENAME, data, WHEEL.core_metadata)
+
+    assert inspected(tmp_path, wheel).core_metadata == WHEEL.core_metadata
+
+
+@pytest.mark.parametrize("flags", [0, 8])
+@pytest.mark.parametrize(
+    ("told", "extra", "message"),
+    [
+        ((0xDEADBEEF, 3, 5), b"", TWO_HEADERS),
+        ((CRC ^ 1, SIZE, SIZE), b"", TWO_HEADERS),
+        ((CRC, SIZE + 1, SIZE), b"", TWO_HEADERS),
+        ((CRC, SIZE, 1), b"", TWO_HEADERS),
+        ((WIDE, SIZE, SIZE), b"", TWO_HEADERS),
+        ((CRC, WIDE, WIDE), zip64(99, 99), TWO_HEADERS),
+        ((CRC, WIDE, WIDE), zip64(SIZE, 99), TWO_HEADERS),
+        ((CRC, WIDE, WIDE), zip64(SIZE), BAD_EXTRA),
+        ((CRC, WIDE, WIDE), b"", BAD_EXTRA),
+        ((CRC, SIZE, SIZE), zip64(99, 99), BAD_EXTRA),
+        ((CRC, SIZE, SIZE), zip64(99), BAD_EXTRA),
+        ((CRC, WIDE, SIZE), zip64(SIZE, 99), BAD_EXTRA),
+        ((CRC, SIZE, SIZE), zip64(SIZE, SIZE) * 2, BAD_EXTRA),
+        ((CRC, SIZE, SIZE), b"\x01\x00\xff\xff\x00", BAD_EXTRA),
+        ((CRC, SIZE, SIZE), unicode_path(b"../../evil.pth"), SECOND_NAME),
+    ],
+)
+def test_a_local_header_that_contradicts_the_directory_is_refused(
+    tmp_path: Path, flags: int, told: tuple[int, int, int], extra: bytes, message: str
+) -> None:
+    data = with_local(flags=flags, told=told, extra=extra)
+
+    assert refusal(tmp_path, data).message == message
+
+
+def test_sizes_that_the_directory_gives_twice_must_be_the_same(tmp_path: Path) -> None:
+    data = with_local(central_extra=zip64(99, 99))
+
+    assert refusal(tmp_path, data).message == BAD_EXTRA
+
+
+def test_extra_fields_are_bounded_together(tmp_path: Path) -> None:
+    data = with_local(extra=bytes(2000))
+
+    error = refusal(tmp_path, data, Limits(directory_bytes_max=1000))
+
+    assert (type(error), error.message) == (
+        TooLarge,
+        f"{FILENAME} has extra fields of more than 1000 bytes together",
+    )
 
 
 def test_a_data_descriptor_that_contradicts_the_directory_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Limits:
     members_max: int = 100_000
     """Files, directories and links in one archive."""
     directory_bytes_max: int = 32 * MIB
-    """A zip's central directory, or the names of all members of a tar: what is held in memory."""
+    """A zip's central directory, all its extra fields, or the names of all members of a tar."""
     unpacked_bytes_max: int = 20 * GIB
     """All members together."""
     ratio_max: int = 50

@@ -65,6 +65,7 @@ class Zip:
         self._name = name
         self._limits = limits
         self._size = os.fstat(fd).st_size
+        self._extra_bytes = 0
         self.members: dict[str, Member] = {}
         start, stop, count = self._find_directory()
         for member in sorted(self._read_directory(start, stop, count)):
@@ -223,24 +224,33 @@ class Zip:
         return Member(offset, name, raw_name, flags, method, crc32, packed, unpacked)
 
     def _read_extra(
-        self, name: str, raw_name: bytes, extra: bytes, fields: tuple[int, int, int]
-    ) -> tuple[int, int, int]:
-        """Return unpacked size, packed size and offset, from the zip64 field where it has them."""
+        self, name: str, raw_name: bytes, extra: bytes, fields: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return *fields*, each from the zip64 field where that has it: APPNOTE 4.5.3.
+
+        They are the unpacked size, the packed size and, in the central directory, the offset.
+        """
+        self._extra_bytes += len(extra)
+        if self._extra_bytes > self._limits.directory_bytes_max:
+            raise TooLarge(
+                f"{self._name} has extra fields of more than"
+                f" {self._limits.directory_bytes_max} bytes together"
+            )
         blocks = self._extra_blocks(name, extra)
         path = blocks.get(_EXTRA_UNICODE_PATH)
         if path is not None and path[5:] != raw_name:
             raise Rejected(f"{shown(name)} in {self._name} has a second, different name")
-        unpacked, packed, offset = fields
-        wide = blocks.get(_EXTRA_ZIP64, b"")
+        block = blocks.get(_EXTRA_ZIP64, b"")
+        wide = struct.unpack_from(f"<{len(block) // 8}Q", block)
         needed = fields.count(_IN_EXTRA_32)
-        if len(wide) < 8 * needed:
-            raise Rejected(f"{shown(name)} in {self._name} has a malformed extra field")
-        values = iter(struct.unpack_from(f"<{needed}Q", wide))
-        return (
-            next(values) if unpacked == _IN_EXTRA_32 else unpacked,
-            next(values) if packed == _IN_EXTRA_32 else packed,
-            next(values) if offset == _IN_EXTRA_32 else offset,
-        )
+        values = iter(wide)
+        sound = needed <= len(wide)
+        if sound:
+            fields = tuple(next(values) if field == _IN_EXTRA_32 else field for field in fields)
+        # Some readers take values by position, needed or not: they must find the same.
+        if not sound or (len(wide) > needed and fields[: len(wide)] != wide[: len(fields)]):
+            raise self._bad_extra(name)
+        return fields
 
     def _extra_blocks(self, name: str, extra: bytes) -> dict[int, bytes]:
         """Return the extra field as blocks by type; each type at most once, so readers agree."""
@@ -253,10 +263,13 @@ class Zip:
             if len(block) != length or (
                 kind in blocks and kind in (_EXTRA_ZIP64, _EXTRA_UNICODE_PATH)
             ):
-                raise Rejected(f"{shown(name)} in {self._name} has a malformed extra field")
+                raise self._bad_extra(name)
             blocks[kind] = block
             position += 4 + length
         return blocks
+
+    def _bad_extra(self, name: str) -> Rejected:
+        return Rejected(f"{shown(name)} in {self._name} has a malformed extra field")
 
     def _check_tiling(self, directory_start: int) -> dict[int, int]:
         """Check every local header, and that members follow each other from 0 to the directory.
@@ -290,17 +303,18 @@ class Zip:
         descriptor_bytes = end - data_start - member.packed_bytes
         if descriptor_bytes < 0:
             raise self._stray_data()
+        extra = self._pread(data_start - extra_len, extra_len)
+        unpacked, packed = self._read_extra(member.name, member.raw_name, extra, (unpacked, packed))
+        told = (crc32, packed, unpacked)
+        true = (member.crc32, member.packed_bytes, member.unpacked_bytes)
         if flags & _DESCRIBED_LATER:
+            # Described later means zero here (APPNOTE 4.4.4), or what the writer knew already.
+            if any(value not in (0, truth) for value, truth in zip(told, true, strict=True)):
+                raise self._contradiction(member)
             self._check_descriptor(member, end - descriptor_bytes, descriptor_bytes)
-            return data_start
-        if descriptor_bytes:
+        elif descriptor_bytes:
             raise Rejected(f"{self._name} has data after member {shown(member.name)}")
-        if _IN_EXTRA_32 in (packed, unpacked):
-            extra = self._pread(data_start - extra_len, extra_len)
-            unpacked, packed, _ = self._read_extra(
-                member.name, member.raw_name, extra, (unpacked, packed, 0)
-            )
-        if (crc32, packed, unpacked) != (member.crc32, member.packed_bytes, member.unpacked_bytes):
+        elif told != true:
             raise self._contradiction(member)
         return data_start
 
