@@ -341,6 +341,19 @@ ZEROS = make_sdist(files={"zeros": bytes(2_000_000)}).data
             f"{FILENAME} has a tar header of more than 100 bytes",
         ),
         (
+            packed(*(tar_member(f"{LONG}{number}") for number in range(3))),
+            Limits(extended_headers_bytes_max=1000),
+            f"{FILENAME} has extended tar headers of more than 1000 bytes together",
+        ),
+        *(
+            (
+                packed(*(tar_member(f"{LONG}{number}") for number in range(3)), tar_format=kind),
+                Limits(extended_records_max=2),
+                f"{FILENAME} has more than 2 extended tar headers and records in them",
+            )
+            for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+        ),
+        (
             ZEROS,
             Limits(unpacked_bytes_max=1_500_000),
             f"{FILENAME} unpacks to more than 1500000 bytes",
@@ -358,6 +371,52 @@ def test_an_archive_over_a_limit_is_too_large(
     error = refusal(tmp_path, data, limits)
 
     assert (type(error), error.message) == (TooLarge, message)
+
+
+def pax_bomb(kind: bytes, record: bytes, size: int, headers: int) -> bytes:
+    """Return many headers full of one record, and nothing after them that a tar could go on with.
+
+    Whoever reads all of them says that the archive is damaged.
+    """
+    records = record * (size // len(record))
+    one = header("x", kind, len(records)) + records + bytes(-len(records) % 512)
+    return gzipped(pack_tar([PKG_INFO])[:1024] + one * headers + b"x" * 512)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        *(
+            (
+                pax_bomb(kind, b"6 a=b\n", 2**20, 4),
+                f"{FILENAME} has more than 200000 extended tar headers and records in them",
+            )
+            for kind in (tarfile.XGLTYPE, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+        ),
+        (
+            pax_bomb(tarfile.XGLTYPE, b"1000 a=".ljust(999, b"b") + b"\n", 2**20, 18),
+            f"{FILENAME} has extended tar headers of more than 16777216 bytes together",
+        ),
+    ],
+)
+def test_a_small_bomb_of_extended_headers_is_refused_before_its_end(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    assert len(data) < 50_000
+
+    error = refusal(tmp_path, data)
+
+    assert (type(error), error.message) == (TooLarge, message)
+
+
+def test_thousands_of_members_may_have_pax_headers_each(tmp_path: Path) -> None:
+    members = [
+        with_pax(f"{LONG}{number}", mtime="1700000000.1234567", SCHILY__xattr__user="x" * 100)
+        for number in range(2500)
+    ]
+    sdist = Distribution(FILENAME, packed(*members), SDIST.core_metadata)
+
+    assert inspected(tmp_path, sdist).core_metadata == SDIST.core_metadata
 
 
 @pytest.mark.parametrize(

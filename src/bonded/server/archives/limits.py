@@ -27,6 +27,10 @@ class Limits:
     """An archive that unpacks to less than this may be packed as tightly as it likes."""
     extended_header_bytes_max: int = 1 * MIB
     """One pax or GNU header of a tar, which carries a long name."""
+    extended_headers_bytes_max: int = 16 * MIB
+    """All pax and GNU headers of a tar together."""
+    extended_records_max: int = 200_000
+    """All pax and GNU headers of a tar and the records in them: two for each of `members_max`."""
     core_metadata_bytes_max: int = 8 * MIB
     """METADATA or PKG-INFO."""
 

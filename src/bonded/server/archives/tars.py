@@ -70,6 +70,8 @@ class Tar:
         self._limits = limits
         self._unread = 0
         self._count = 0
+        self._extended_bytes = 0
+        self._extended_records = 0
 
     def __iter__(self) -> Iterator[TarMember]:
         """Yield member after member, and end only at a well-formed end.
@@ -142,11 +144,27 @@ class Tar:
                 f"{self._name} has a tar header of more than"
                 f" {self._limits.extended_header_bytes_max} bytes"
             )
+        self._extended_bytes += size
+        if self._extended_bytes > self._limits.extended_headers_bytes_max:
+            raise TooLarge(
+                f"{self._name} has extended tar headers of more than"
+                f" {self._limits.extended_headers_bytes_max} bytes together"
+            )
+        self._count_record()
         padded = size + -size % BLOCK_BYTES
         data = self._stream.read(padded)
         if len(data) != padded:
             raise self._truncated()
         return data[:size]
+
+    def _count_record(self) -> None:
+        """Count a header or a record in it: the smallest packs into next to no bytes of upload."""
+        self._extended_records += 1
+        if self._extended_records > self._limits.extended_records_max:
+            raise TooLarge(
+                f"{self._name} has more than {self._limits.extended_records_max}"
+                " extended tar headers and records in them"
+            )
 
     def _extend(self, extended: _Extended, kind: bytes, data: bytes) -> None:
         """Take in one header that describes the member to come, or all members to come."""
@@ -178,6 +196,7 @@ class Tar:
         """Yield key and value of every `length key=value` record."""
         position = 0
         while position < len(data):
+            self._count_record()
             record = _PAX_RECORD.match(data, position)
             end = position + int(record[1]) if record else 0
             if (
