@@ -130,6 +130,26 @@ def test_a_large_upload_and_its_download_take_constant_memory(
     assert client.staging() == []
 
 
+def test_a_range_is_not_read_on_for_a_client_that_has_gone(server: Server, tmp_path: Path) -> None:
+    client = Loopback(server)
+    large = write_large_wheel(tmp_path, 120 * MIB)
+    assert upload_file(client, large) == 200
+    head = (
+        f"GET /my-project/python/large/{large.name} HTTP/1.1\r\nHost: x\r\n"
+        f"Range: bytes=5-\r\nAuthorization: {client.credential}\r\n\r\n"
+    )
+    before = client.read_bytes()
+
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+        received = 0
+        while received < 3 * MIB:
+            received += len(connection.recv(MIB))
+
+    time.sleep(2)
+    assert client.read_bytes() - before < 60 * MIB
+
+
 def test_sigterm_ends_an_idle_server_at_once_and_cleanly(server: Server) -> None:
     client = Loopback(server)
     wheel = make_wheel()

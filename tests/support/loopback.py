@@ -124,6 +124,13 @@ class Loopback:
         connection.sendall(head.encode() + body[:half])
         return connection, body[half:]
 
+    def read_bytes(self) -> int:
+        """Return how much the server's process has read in its life, from files and clients."""
+        assert self.server.process is not None
+        with open(f"/proc/{self.server.process.pid}/io", encoding="ascii") as counts:  # noqa: PTH123 - not a path of ours
+            (read,) = (line.split()[1] for line in counts if line.startswith("rchar:"))
+        return int(read)
+
     def memory_peak_bytes(self) -> int:
         """Return the most memory that the server's process has ever held."""
         assert self.server.process is not None

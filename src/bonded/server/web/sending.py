@@ -51,15 +51,21 @@ def _can_send_paths(scope: Scope) -> bool:
 
 async def _send_chunks(chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     # Nothing else says that the client has gone: what is sent to nobody is swallowed.
-    gone = asyncio.ensure_future(receive())
+    gone = asyncio.ensure_future(_leaving(receive))
     try:
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if gone.done() and gone.result()["type"] == "http.disconnect":
+            if gone.done():
                 raise ClientGone
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()
+
+
+async def _leaving(receive: Receive) -> None:
+    """Return when the client has gone; its request, though empty, is told of before that."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read_file(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
