@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bonded.server.web import application
 from bonded.server.web.messages import Message
-from support.site import Parts, Site, encode, form_of
+from support.site import Parts, Site, encode, form_of, open_site
 from support.wheels import make_sdist, make_wheel
 
 UV_ACCEPT = "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"
@@ -195,6 +198,44 @@ async def test_an_early_refusal_reads_the_rest_of_the_upload(site: Site) -> None
 
     assert response.status_code == 401
     assert read == len(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        ("/my-project/python/", "1000", 401),
+        ("/my-project/python/a/b/", "1000", 404),
+        ("/my-project/python/", "9" * 12, 413),
+    ],
+)
+async def test_a_refused_upload_that_falls_silent_is_answered_all_the_same(
+    tmp_path: Path, path: str, length: str, status: int
+) -> None:
+    async with open_site(tmp_path / "data", body_wait_s=0.1) as site:
+        headers = {"content-length": length}
+        headers |= {} if status == 401 else {"authorization": f"Bearer {site.admin}"}
+        async with asyncio.timeout(3):
+            answer = await site.http.post(path, content=drip(60), headers=headers)
+
+    assert answer.status_code == status
+
+
+async def test_a_refused_upload_that_trickles_is_answered_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "DRAIN_MAX_S", 0.3)
+
+    async with asyncio.timeout(3):
+        answer = await site.http.post(f"{site.repository}/", content=drip(0.05))
+
+    assert answer.status_code == 401
+
+
+async def drip(every_s: float) -> AsyncIterator[bytes]:
+    """Send a byte, and another, and never end."""
+    while True:
+        yield b"x"
+        await asyncio.sleep(every_s)
 
 
 async def test_another_spelling_of_a_published_filename_is_the_same_file(site: Site) -> None:

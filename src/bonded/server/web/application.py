@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
@@ -29,7 +30,9 @@ from bonded.server.web.sending import send_answer
 LOCATION_SUFFIX = "-python"
 """A host `LOCATION-python.ANYTHING` selects that location (gar.md §1.1)."""
 DRAIN_MAX_BYTES = 16 * 1024 * 1024
-"""How much of a refused upload is still read, so that the client sees why and not a reset."""
+"""How much of a refused upload is still read, so that the client sees why and not a reset,"""
+DRAIN_MAX_S = 5.0
+"""and for how long: it may be nobody's, and come a byte at a time."""
 HOST_LENGTH_MAX = 255
 """No name in the DNS is longer (RFC 1035 §2.3.4)."""
 _HOSTS_MAX = 1024
@@ -201,7 +204,10 @@ class _Incoming:
         return message
 
     async def drain(self) -> None:
-        """Read on, within bounds, and forget what comes."""
+        """Read on, within bounds, and forget what comes; whatever happens, the answer follows."""
         drained = 0
-        while not self._is_read and drained < DRAIN_MAX_BYTES:
-            drained += len((await self()).get("body", b""))
+        with suppress(TimedOut, TimeoutError):
+            async with asyncio.timeout(DRAIN_MAX_S):
+                while not self._is_read and drained < DRAIN_MAX_BYTES:
+                    drained += len((await self()).get("body", b""))
+        self._is_read = True
