@@ -16,6 +16,7 @@ AGED_FILES = 1_000
 YOUNG_PACKAGES = 40
 FILE_SIZE_BYTES = 20_000
 CLOSURE_PACKAGES = 50
+TREE_PACKAGES = 150
 EPOCH = (2026, 1, 1, 0, 0, 0)  # of every archive member, or the bytes would change with the clock
 BOUNDARY = b"bonded-benchmark-boundary"
 
@@ -110,9 +111,27 @@ def versions(name: str, amount: int, *, start: int = 0) -> tuple[Wheel, ...]:
 def _closure() -> Iterator[Wheel]:
     """Make packages that depend on the two after them, as a tree of dependencies does."""
     for number in range(CLOSURE_PACKAGES):
-        needs = [2 * number + 1, 2 * number + 2]
-        requires = tuple(f"closure-{need:02}>=1.0" for need in needs if need < CLOSURE_PACKAGES)
+        requires = _needs("closure-{:02}>=1.0", number, CLOSURE_PACKAGES)
         yield make_wheel(f"closure-{number:02}", "1.0", requires=requires)
+
+
+def _needs(requirement: str, number: int, packages: int) -> tuple[str, ...]:
+    needs = (2 * number + 1, 2 * number + 2)
+    return tuple(requirement.format(need) for need in needs if need < packages)
+
+
+def tree() -> dict[str, tuple[Wheel, ...]]:
+    """Make a tree of 150 packages of ten versions, of which the last is the one to install.
+
+    Only the last has a size worth speaking of: nobody fetches the others.
+    """
+    packages = {}
+    for number in range(TREE_PACKAGES):
+        name, last = f"tree-{number:03}", f"1.{PAGE_FILES - 1}"
+        requires = _needs("tree-{:03}>=1.0", number, TREE_PACKAGES)
+        newest = make_wheel(name, last, requires=requires, padding_bytes=FILE_SIZE_BYTES)
+        packages[name] = (*versions(name, PAGE_FILES - 1), newest)
+    return packages
 
 
 def make_wheel(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-PEER_NAMES = ("pypiserver", "devpi", "peryx")
+PEER_NAMES = ("pypiserver", "devpi", "peryx", "proxpi")
 Medians = Mapping[str, float]
 
 

@@ -1,13 +1,15 @@
 """The load: wrk for reads, a few threads with ready-made bodies for uploads, uv for installs."""
 
 import http.client
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 16
 REQUEST_TIMEOUT_S = 60
 INSTALL_TIMEOUT_S = 300
+
+Pins = AbstractSet[str]  # requirements such as "name==1.0"
 
 
 class LoadError(Exception):
@@ -64,8 +68,10 @@ def request(
         connection.close()
 
 
-def wrk(url: str, headers: Mapping[str, str], seconds: int) -> float:
+def wrk(url: str, headers: Mapping[str, str], seconds: int, *, paths: Path | None = None) -> float:
     """Return how many answers a second 16 connections get from *url*.
+
+    With *paths*, a script from `in_turns`, they ask for those instead of the URL's own.
 
     Raises:
         LoadError: An answer was an error, or none came.
@@ -73,6 +79,7 @@ def wrk(url: str, headers: Mapping[str, str], seconds: int) -> float:
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s"]
     for name, value in headers.items():
         argv += ["-H", f"{name}: {value}"]
+    argv += ["-s", str(paths)] if paths else []
     done = subprocess.run(
         [*argv, url], capture_output=True, text=True, check=True, timeout=seconds + 60
     )
@@ -82,6 +89,20 @@ def wrk(url: str, headers: Mapping[str, str], seconds: int) -> float:
     if "Non-2xx" in done.stdout:
         raise LoadError(f"answered with errors under load: {url}")
     return float(rate[1])
+
+
+def in_turns(urls: Iterable[str], script: Path) -> Path:
+    """Write the script with which wrk asks for *urls*, all of one server, one after the other."""
+    # A JSON string of plain ASCII is a Lua string too.
+    paths = ",".join(json.dumps(urlsplit(url).path) for url in urls)
+    script.write_text(
+        f"local paths, turn = {{{paths}}}, 0\n"
+        "request = function()\n"
+        "  turn = turn % #paths + 1\n"
+        '  return wrk.format("GET", paths[turn])\n'
+        "end\n"
+    )
+    return script
 
 
 def upload(
@@ -129,28 +150,65 @@ def _upload_until(
     return done
 
 
-def install(index_url: str, package: str, directory: Path) -> float:
+def install(index_url: str, package: str, directory: Path, *, pins: Pins | None = None) -> float:
     """Return the seconds `uv pip install` takes with nothing cached.
 
     Raises:
-        LoadError: uv could not install.
+        LoadError: uv could not install, or installed something other than *pins*.
     """
-    cache, target = directory / "uv-cache", directory / "uv-target"
-    uv = [sys.executable, "-m", "uv", "--no-config", "--cache-dir", str(cache), "--quiet"]
-    argv = [*uv, "pip", "install", "--index-url", index_url, "--target", str(target)]
+    target = directory / "uv-target"
+    argv = ["install", "--index-url", index_url, "--target", str(target)]
     argv += ["--python", sys.executable, "--no-build", "--link-mode", "copy", package]
+    try:
+        elapsed, _ = _uv_pip(argv, "", directory)
+        installed = (path.stem.replace("_", "-") for path in target.glob("*.dist-info"))
+        _compare(pins, {"==".join(name.rsplit("-", 1)) for name in installed}, index_url)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+    return elapsed
+
+
+def lock(index_url: str, package: str, directory: Path, *, pins: Pins) -> float:
+    """Return the seconds `uv pip compile` takes with nothing cached.
+
+    Raises:
+        LoadError: uv could not resolve, or resolved to something other than *pins*.
+    """
+    argv = ["compile", "--index-url", index_url, "--python", sys.executable, "--no-build"]
+    argv += ["--no-header", "--no-annotate", "--no-emit-index-url", "-"]
+    elapsed, output = _uv_pip(argv, package, directory)
+    _compare(pins, set(output.split()), index_url)
+    return elapsed
+
+
+def _uv_pip(argv: Sequence[str], text: str, directory: Path) -> tuple[float, str]:
+    """Run `uv pip` with an empty cache; return its seconds and what it printed."""
+    cache = directory / "uv-cache"
+    uv = [sys.executable, "-m", "uv", "--no-config", "--cache-dir", str(cache), "--quiet", "pip"]
     # A bare environment: the developer's own uv settings must not take part.
     bare = {"PATH": os.defpath, "HOME": str(directory)}
     start = time.perf_counter()
     done = subprocess.run(
-        argv, env=bare, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
+        [*uv, *argv],
+        input=text,
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_TIMEOUT_S,
+        check=False,
     )
     elapsed = time.perf_counter() - start
     shutil.rmtree(cache, ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)
     if done.returncode:
-        raise LoadError(f"uv pip install from {urlsplit(index_url).netloc}:\n{done.stderr}")
-    return elapsed
+        server = next(urlsplit(each).netloc for each in argv if "://" in each).rpartition("@")[2]
+        raise LoadError(f"uv pip {argv[0]} from {server}: {done.stderr.strip()}")
+    return elapsed, done.stdout
+
+
+def _compare(pins: Pins | None, found: AbstractSet[str], index_url: str) -> None:
+    if pins is not None and pins != found:
+        server = urlsplit(index_url).netloc.rpartition("@")[2]
+        raise LoadError(f"from {server} came {len(found - pins)} others, {len(pins - found)} less")
 
 
 def fsync_cost_us(directory: Path) -> float:

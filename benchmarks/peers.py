@@ -223,13 +223,22 @@ class Devpi(Server):
         The token of a login is cheap to check and goes in the password's place: with it, the rows
         measure devpi itself.
         """
-        self._ask("PUT", "/root/dev", {"type": "stage", "bases": [], "volatile": False})
-        login = self._ask("POST", "/+login", {"user": self.user, "password": self.password})
-        self.with_password = self.credentials
-        self.password = str(login["result"]["password"])
+        self.ask("PUT", "/root/dev", {"type": "stage", "bases": [], "volatile": False})
+        self.log_in()
         super().load(wheels)
 
-    def _ask(self, method: str, path: str, values: dict[str, Any]) -> Any:
+    def log_in(self) -> None:
+        """Trade the password for a token, and remember both."""
+        login = self.ask("POST", "/+login", {"user": self.user, "password": self.password})
+        self.with_password = self.credentials
+        self.password = str(login["result"]["password"])
+
+    def ask(self, method: str, path: str, values: dict[str, Any]) -> Any:
+        """Send a request of its own API and return the answer.
+
+        Raises:
+            LoadError: It was refused.
+        """
         headers = self.credentials | {"Content-Type": "application/json"}
         body = json.dumps(values).encode()
         answer = request(self.origin + path, headers, method=method, body=body)

@@ -234,9 +234,9 @@ class Server(ABC):
             urls = [str(file["url"]) for file in json.loads(text)["files"]]
         else:
             urls = re.findall(r'href="([^"]+)"', text)
-        for url in urls:
+        for url in (urljoin(self.page_url(wheel.name), each) for each in urls):
             if urlsplit(url).path.endswith(f"/{wheel.filename}"):
-                return urljoin(self.page_url(wheel.name), url.partition("#")[0])
+                return url.partition("#")[0]
         raise LoadError(f"{self.name} does not list {wheel.filename}")
 
 
