@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -19,12 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
+from pypi_simple import PyPISimple
 
 from clients.shelves import LOCATION, PROJECT, Shelf, sign_in
 from support.loopback import Loopback, wait_until
 from support.server import Server, free_port, running_server
-from support.tools import Desk, download, tool
+from support.tools import Desk, download, machine_index, tool
 from support.upstream import Response, running_index, say
 from support.wheels import make_wheel
 
@@ -168,33 +167,19 @@ def test_another_bonded_is_an_upstream(desk: Desk, shelf: Shelf, make_remote: Ma
     assert remote.list_files("top") == shelf.list_files("top")
 
 
-def _machine_index() -> str:
-    """Return where this machine's own pip looks, by pip's own configuration."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    pairs = (line.partition("=") for line in done.stdout.splitlines())
-    found = [value.strip("'\"") for key, _, value in pairs if key.rpartition(".")[2] == "index-url"]
-    return found[-1] if found else PYPI_SIMPLE_ENDPOINT
-
-
 def test_this_machines_index_is_cached_as_it_is(desk: Desk, tmp_path: Path) -> None:
     download("one", "--no-deps", "idna==3.10")  # skips where there is no index
-    with PyPISimple(_machine_index()) as index:
+    with PyPISimple(machine_index()) as index:
         theirs = {one.filename: one for one in index.get_project_page("idna").packages}
     # A machine's own mirror may be at addresses that are not public.
     hosts = {urlsplit(one.url).hostname or "" for one in theirs.values()}
     environment = {
-        "BONDED_PUBLIC_INDEX_URL": _machine_index(),
+        "BONDED_PUBLIC_INDEX_URL": machine_index(),
         "BONDED_UPSTREAM_PRIVATE_HOSTS": ",".join(hosts),
     }
     (desk.home / "roots.in").write_text("idna==3.10\n")
     with running_server(tmp_path / "data", environment=environment) as server:
-        shelf = make_remote_on(server, sign_in(server), _machine_index())
+        shelf = make_remote_on(server, sign_in(server), machine_index())
         desk.uv(
             *("pip", "compile", "roots.in", "--generate-hashes", "--no-emit-index-url", "-q"),
             *("--default-index", shelf.index_url, "--output-file", "lock.txt"),

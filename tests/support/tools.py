@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
@@ -158,6 +159,20 @@ def download(name: str, *arguments: str | Path) -> Path:
             _require_index()
             _machine_pip("download", "--dest", directory, *arguments, python=pip)
     return directory
+
+
+def machine_index() -> str:
+    """Return where this machine's own pip looks, by pip's own configuration."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    found = [value.strip("'\"") for key, _, value in pairs if key.rpartition(".")[2] == "index-url"]
+    return found[-1] if found else PYPI_SIMPLE_ENDPOINT
 
 
 def node_tool(name: str) -> Path:
