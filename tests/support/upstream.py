@@ -110,10 +110,7 @@ class Index:
                 if starts:
                     await self.faults[max(starts, key=len)](request, writer)
                     break
-                answer = bytes(self.answer(request))
-                if request.method == "HEAD":
-                    answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-                writer.write(answer)
+                writer.write(bytes(self.answer(request)))
                 await writer.drain()
             writer.close()
             await writer.wait_closed()

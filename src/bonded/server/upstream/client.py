@@ -210,19 +210,6 @@ class UpstreamClient:
             length = min(stop, size) if start is None else stop - start
             return await self._body(response, length), size
 
-    async def head_file(self, url: str) -> tuple[datetime | None, int | None]:
-        """Return when a file was last modified, and its size, as far as the upstream tells.
-
-        Raises:
-            NotFound: there is no such file.
-            UpstreamFailed: it does not answer.
-        """
-        async with (
-            self._bounded(),
-            self._response(url, _IDENTITY, is_page=False, method="HEAD") as response,
-        ):
-            return moment(header(response, "Last-Modified")), response.content_length
-
     @asynccontextmanager
     async def open_file(
         self, url: str, start: int = 0, etag: str = ""
@@ -276,10 +263,10 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _response(
-        self, url: str, headers: Mapping[str, str], *, is_page: bool, method: str = "GET"
+        self, url: str, headers: Mapping[str, str], *, is_page: bool
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, follow redirects within the rules, try again within bounds."""
-        response = await self._try(partial(self._follow, method, url, headers, is_page=is_page))
+        response = await self._try(partial(self._follow, url, headers, is_page=is_page))
         try:
             yield response
         finally:
@@ -299,11 +286,11 @@ class UpstreamClient:
         return await follow()
 
     async def _follow(
-        self, method: str, url: str, headers: Mapping[str, str], *, is_page: bool
+        self, url: str, headers: Mapping[str, str], *, is_page: bool
     ) -> aiohttp.ClientResponse:
         at = url
         for _ in range(self._bounds.redirects_max + 1):
-            response = await self._send(method, at, headers, is_page=is_page)
+            response = await self._send(at, headers, is_page=is_page)
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -311,7 +298,7 @@ class UpstreamClient:
         raise UpstreamFailed(f"{url} redirects more than {self._bounds.redirects_max} times")
 
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], *, is_page: bool
+        self, url: str, headers: Mapping[str, str], *, is_page: bool
     ) -> aiohttp.ClientResponse:
         reach = reach_of(url, self._origin, self._route.private_hosts, is_page=is_page)
         origin = Origin.of(url)
@@ -320,8 +307,7 @@ class UpstreamClient:
             sent |= await self._authorization()
         with self._breaker(origin).request(str(self)):
             with self._failures(url):
-                response = await self._sessions[reach, is_page].request(
-                    method,
+                response = await self._sessions[reach, is_page].get(
                     # Encoded already: a signature in it may depend on how.
                     URL(url, encoded=True),
                     headers=sent,
