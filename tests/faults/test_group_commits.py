@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from bonded.server.core.errors import Conflict, NotFound
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql.connections import LocalConnection
 from bonded.server.metadata.sql.store import READERS_MAX, open_sqlite
 from bonded.server.metadata.sql.writing import Writer
@@ -248,7 +248,7 @@ async def test_a_crowd_of_readers_opens_a_bounded_number_of_connections(tmp_path
             async with store.read() as tx:
                 await tx.files.list_packages(team)
         async with store.read() as tx:
-            await tx.caches.list_packages(team)
+            await tx.caches.list_files(team, PackageName.parse("demo"))
 
     await asyncio.gather(*(look() for _ in range(500)))
 

@@ -262,16 +262,31 @@ async def test_an_unknown_package_is_remembered_briefly(remote: Remote, index: I
     assert (await remote.page("new"))["files"]
 
 
-async def test_the_list_names_packages_that_have_been_asked_for(remote: Remote) -> None:
-    async def listed() -> list[str]:
-        answer = await remote.get("simple/", accept=JSON)
-        return [one["name"] for one in answer.json()["projects"]]
+async def test_both_lists_name_packages_of_which_a_file_is_here(shared: Site, index: Index) -> None:
+    index.publish(make_wheel("other", "1.0"))
+    async with open_remote(shared, index.url, cache_size_max_bytes=len(WHEEL.data)) as remote:
 
-    assert await listed() == []
-    await remote.page()
-    await remote.get("simple/unknown/")
+        async def listed() -> tuple[list[str], str]:
+            simple = await remote.get("simple/", accept=JSON)
+            rest = await shared.call("GET", f"/v1/{remote.name}/packages")
+            names = [one["name"] for one in simple.json()["projects"]]
+            found = [one["name"].rpartition("/")[2] for one in rest.json().get("packages", [])]
+            assert names == found
+            return names, simple.headers["etag"]
 
-    assert await listed() == ["demo"]
+        before = await listed()
+        await remote.page()
+        await remote.get("simple/unknown/")
+        assert await listed() == before == ([], before[1])
+
+        await remote.get(f"demo/{WHEEL.filename}")
+        assert (await listed())[0] == ["demo"]
+
+        remote.clock.now += timedelta(minutes=1)
+        other = await remote.get("other/other-1.0-py3-none-any.whl")
+        assert other.status_code == 200
+        await shared.registry.remotes.tidy()
+        assert (await listed())[0] == ["other"]
 
 
 async def test_a_quarantined_package_offers_nothing_not_even_from_the_cache(

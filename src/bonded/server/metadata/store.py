@@ -249,7 +249,6 @@ class FileTable(Protocol):
 class CacheTable(Protocol):
     """What remote repositories have cached."""
 
-    async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]: ...
     async def find_page(
         self, repository: RepositoryName, name: PackageName
     ) -> CachedPage | None: ...

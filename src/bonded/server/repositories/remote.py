@@ -115,9 +115,9 @@ class RemoteRepository:
         return await self._pages.version(name)
 
     async def list_packages(self) -> tuple[PackageName, ...]:
-        """Return every package that anybody has asked for and the upstream has, in order."""
+        """Return every package of which a file is here, in order (gar.md §2.2)."""
         async with self._metadata.read() as tx:
-            return await tx.caches.list_packages(self.name)
+            return await tx.files.list_packages(self.name)
 
     async def get_package(self, name: PackageName) -> Package:
         """Return the upstream's page, and what is known besides of files that are here."""

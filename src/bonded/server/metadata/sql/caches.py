@@ -41,12 +41,6 @@ _core = schema.cached_core_metadata
 _HOLD_SHARED = select(_repositories.c.key).where(*NAMED).with_for_update(read=True, key_share=True)
 _ONE_PAGE = (*NAMED, _pages.c.normalized == bindparam("in_package"))
 _FIND_PAGE = select(_pages).join(_repositories).where(*_ONE_PAGE)
-_LIST_PACKAGES = (
-    select(_pages.c.normalized, _pages.c.spelled)
-    .join(_repositories)
-    .where(*NAMED, _pages.c.is_absent.is_(False))
-    .order_by(_pages.c.normalized)
-)
 _PAGE_KEY = ("repository", "normalized")
 _PAGE_REST = [one.name for one in _pages.c if one.name not in _PAGE_KEY]
 _KEEP_PAGE = {
@@ -83,14 +77,6 @@ class SqlCaches:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]:
-        """Return every package whose page is here, in order."""
-        return await self._connection.collect(
-            _LIST_PACKAGES,
-            lambda row: PackageName(row.normalized, row.spelled),
-            parts_of(repository),
-        )
-
     async def find_page(self, repository: RepositoryName, name: PackageName) -> CachedPage | None:
         """Return what is known of a page, or None."""
         wanted = parts_of(repository) | {"in_package": name.normalized}
@@ -118,9 +104,6 @@ class SqlCaches:
             "is_expired": page.is_expired,
         }
         await self._connection.execute(_KEEP_PAGE[self._connection.dialect.name], values)
-        was_listed = before is not None and not before.is_absent
-        if was_listed == page.is_absent:
-            await advance(self._connection, listing_scope(repository))
         if before is None or (before.digest, before.is_absent) != (page.digest, page.is_absent):
             await advance(self._connection, package_scope(repository, page.name))
 
@@ -215,6 +198,7 @@ class SqlCaches:
         package = (await self._connection.execute(find)).scalar_one_or_none()
         if package is None:
             package = await add_package(self._connection, key, name, cached.used_at)
+            await advance(self._connection, listing_scope(repository))
         # An upstream may have two spellings of one filename, and both must be had.
         row = row_of(cached.file, canonical=cached.file.filename)
         added = insert(_files).values(package=package, **row).returning(_files.c.key)
@@ -351,9 +335,11 @@ class SqlCaches:
         keys = [row.key for row in going]
         await self._connection.execute_long(delete(_files).where(_files.c.key.in_(keys)))
         is_empty = ~exists().where(_files.c.package == _packages.c.key)
-        await self._connection.execute_long(
+        emptied = await self._connection.execute_long(
             delete(_packages).where(_packages.c.repository == key, is_empty)
         )
+        if emptied.rowcount:
+            await advance(self._connection, listing_scope(repository))
         await grow(self._connection, key, -sum(row.size_bytes for row in going), at)
         # In order, so that two transactions never wait for each other.
         for normalized in sorted({row.normalized for row in going}):
