@@ -185,7 +185,7 @@ class CachedFile:
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """A file that was let go."""
+    """A file that was let go, or whose core metadata was."""
 
     name: PackageName
     filename: str

@@ -65,7 +65,7 @@ class RemoteLimits:
     freshness_s: int
     stale_max_s: int
     cache_size_max_bytes: int | None
-    """Of all files; None: as many as come."""
+    """Of all files and core metadata; None: as many as come."""
     file_size_max_bytes: int
     archives: Limits
 
@@ -216,7 +216,7 @@ class RemoteRepository:
     ) -> Sha256:
         try:
             async with self._metadata.transaction() as tx:
-                return await tx.caches.keep_core_metadata(
+                digest = await tx.caches.keep_core_metadata(
                     self.name,
                     name,
                     file.filename,
@@ -228,6 +228,8 @@ class RemoteRepository:
             # It is right, and small: whoever asked for it gets it all the same.
             _log.warning("Core metadata of %s is not kept: %s", file.filename, error)
             return sha256_of(data)
+        self._has_grown = True
+        return digest
 
     async def _find_cached(self, name: PackageName, filename: str) -> CachedFile | None:
         """Return the row of a file that is here and still what the upstream lists."""
@@ -321,9 +323,10 @@ class RemoteRepository:
         await self._pages.flush()
 
     async def evict(self) -> int:
-        """Let go of files used longest ago, until the rest is as small as it must be.
+        """Let go of what was used longest ago, until the rest is as small as it must be.
 
-        Returns how many went. Their blobs go with the next collection of orphans.
+        Returns how many files and core metadata went. Their blobs go with the next collection
+        of orphans.
 
         Raises:
             NotFound: the repository is gone.

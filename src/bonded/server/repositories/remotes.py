@@ -96,7 +96,7 @@ class Remotes:
             try:
                 await repository.flush()
                 if evicted := await repository.evict():
-                    _log.info("Evicted %d files of %s", evicted, repository.name)
+                    _log.info("Evicted %d files and core metadata of %s", evicted, repository.name)
             except NotFound:
                 # Deleted; nobody asks for it again.
                 _, client = self._open.pop(repository.name)

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Row, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import (
+    Row,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bonded.server.core.digests import Sha256, sha256_of
@@ -36,6 +50,7 @@ _files = schema.files
 _pages = schema.cached_pages
 _cached = schema.cached_files
 _core = schema.cached_core_metadata
+_contents = schema.core_metadata
 
 # Statements that installs send are built once: building costs more than running.
 _HOLD_SHARED = select(_repositories.c.key).where(*NAMED).with_for_update(read=True, key_share=True)
@@ -69,6 +84,35 @@ _KEEP_CORE = {
     )
     for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
+_CORE_SIZE = func.length(_contents.c.content)
+_CORE_CONTENTS = _core.join(_contents, _contents.c.sha256 == _core.c.sha256)
+_SIZE = select(
+    _repositories.c.size_bytes
+    + select(func.coalesce(func.sum(_CORE_SIZE), 0))
+    .select_from(_CORE_CONTENTS)
+    .where(_core.c.repository == bindparam("in_key"))
+    .scalar_subquery()
+).where(_repositories.c.key == bindparam("in_key"))
+_OLDEST_FILES = (
+    select(_files.c.key, _packages.c.normalized, _packages.c.spelled)
+    .add_columns(_files.c.filename, _files.c.sha256, _files.c.size_bytes, _cached.c.used_at)
+    .select_from(_cached.join(_files, _cached.c.file == _files.c.key).join(_packages))
+    .where(_cached.c.repository == bindparam("in_key"))
+    .order_by(_cached.c.used_at)
+    .limit(bindparam("at_once"))
+)
+_OLDEST_CORE = (
+    select(cast(null(), _files.c.key.type), _core.c.normalized, _core.c.normalized)
+    .add_columns(_core.c.filename, _core.c.sha256, _CORE_SIZE, _core.c.kept_at)
+    .select_from(_CORE_CONTENTS)
+    .where(_core.c.repository == bindparam("in_key"))
+    .order_by(_core.c.kept_at)
+    .limit(bindparam("at_once"))
+)
+_EACH_OLDEST = union_all(
+    select(_OLDEST_FILES.subquery()), select(_OLDEST_CORE.subquery())
+).subquery()
+_OLDEST = select(_EACH_OLDEST).order_by(_EACH_OLDEST.c.used_at).limit(bindparam("at_once"))
 
 
 class SqlCaches:
@@ -295,26 +339,21 @@ class SqlCaches:
     async def evict(
         self, repository: RepositoryName, size_max_bytes: int, at_once: int, at: datetime
     ) -> tuple[Evicted, ...]:
-        """Let go of files used longest ago, at most *at_once*, until the rest fits.
+        """Let go of what was used longest ago, at most *at_once*, until the rest fits.
+
+        Files, and core metadata kept by itself: of that, only when it was fetched is known.
 
         Raises:
             NotFound: the repository does not exist.
         """
         key = await hold_repository(self._connection, repository)
-        size = select(_repositories.c.size_bytes).where(_repositories.c.key == key)
-        excess = (await self._connection.execute(size)).scalar_one() - size_max_bytes
+        held = {"in_key": key}
+        excess = (await self._connection.execute(_SIZE, held)).scalar_one() - size_max_bytes
         if excess <= 0:
             return ()
-        oldest = (
-            select(_files.c.key, _files.c.filename, _files.c.sha256, _files.c.size_bytes)
-            .add_columns(_packages.c.normalized, _packages.c.spelled)
-            .select_from(_cached.join(_files, _cached.c.file == _files.c.key).join(_packages))
-            .where(_cached.c.repository == key)
-            .order_by(_cached.c.used_at)
-            .limit(at_once)
-        )
         going = []
-        for row in (await self._connection.execute(oldest)).all():
+        oldest = await self._connection.execute(_OLDEST, held | {"at_once": at_once})
+        for row in oldest.all():
             if excess <= 0:
                 break
             excess -= row.size_bytes
@@ -332,15 +371,24 @@ class SqlCaches:
         going: list[Row[tuple[object, ...]]],
         at: datetime,
     ) -> None:
-        keys = [row.key for row in going]
-        await self._connection.execute_long(delete(_files).where(_files.c.key.in_(keys)))
+        files = [row for row in going if row.key is not None]
+        await self._connection.execute_long(
+            delete(_files).where(_files.c.key.in_([row.key for row in files]))
+        )
+        by_itself = [(row.normalized, row.filename) for row in going if row.key is None]
+        await self._connection.execute_long(
+            delete(_core).where(
+                _core.c.repository == key,
+                tuple_(_core.c.normalized, _core.c.filename).in_(by_itself),
+            )
+        )
         is_empty = ~exists().where(_files.c.package == _packages.c.key)
         emptied = await self._connection.execute_long(
             delete(_packages).where(_packages.c.repository == key, is_empty)
         )
         if emptied.rowcount:
             await advance(self._connection, listing_scope(repository))
-        await grow(self._connection, key, -sum(row.size_bytes for row in going), at)
+        await grow(self._connection, key, -sum(row.size_bytes for row in files), at)
         # In order, so that two transactions never wait for each other.
         for normalized in sorted({row.normalized for row in going}):
             name = PackageName(normalized, normalized)
