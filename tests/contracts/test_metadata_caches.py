@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from bonded.server.metadata.store import (
     CachedPage,
     Project,
     RepositoryRecord,
+    Transaction,
     listing_scope,
     package_scope,
 )
@@ -260,7 +262,7 @@ async def test_core_metadata_that_is_listed_is_not_an_orphan(store: SqlMetadataS
 async def test_a_repository_that_is_gone_caches_nothing_and_leaves_nothing(
     store: SqlMetadataStore,
 ) -> None:
-    for attempt in (
+    attempts: tuple[Callable[[Transaction], Awaitable[object]], ...] = (
         lambda tx: tx.caches.keep_page(MISSING, PAGE),
         lambda tx: tx.caches.confirm_pages(MISSING, (PAGE,)),
         lambda tx: tx.caches.expire_pages(MISSING, None),
@@ -268,7 +270,8 @@ async def test_a_repository_that_is_gone_caches_nothing_and_leaves_nothing(
         lambda tx: tx.caches.use_files(MISSING, [(DEMO, "a.whl")], NOW),
         lambda tx: tx.caches.keep_core_metadata(MISSING, DEMO, "a", CORE, NOW, is_news=True),
         lambda tx: tx.caches.evict(MISSING, 0, 10, NOW),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(NotFound, match="repositories/missing does not exist"):
             async with store.transaction() as tx:
                 await attempt(tx)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import assert_never
 
@@ -17,6 +18,8 @@ from bonded.server.core.errors import NotFound, Unavailable
 from bonded.server.core.files import Content, InMemory, OnDisk, Streamed
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import (
+    FRESHNESS_DEFAULT_S,
+    CustomIndex,
     NamePattern,
     RemoteConfig,
     RepositoryConfig,
@@ -28,12 +31,14 @@ from bonded.server.core.upstreams import (
 from bonded.server.metadata.store import RepositoryRecord
 from bonded.server.repositories.protocol import Repository
 from support.site import Site, open_site
+from support.upstream import Index, Response, open_index, say
 from support.wheels import Distribution, make_sdist, make_wheel
 
 DEMO = PackageName.parse("demo")
 WHEEL = make_wheel("Demo", "1.0", requires_python=">=3.9")
 SDIST = make_sdist("Demo", "1.0")
 BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
+FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -61,13 +66,44 @@ CONFIGS: dict[str, RepositoryConfig] = {
     ),
 }
 """Every mode that looks at what is published to the standard repository PYTHON."""
+OVER_INDEX = ("remote", "virtual over a remote")
+"""Every mode that looks at what another index has."""
 
 
-@pytest.fixture(name="world", params=CONFIGS)
+@pytest.fixture(name="world", params=[*CONFIGS, *OVER_INDEX])
 async def _world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """An empty repository of each mode."""
-    async with open_site(tmp_path / "data") as site:
-        yield await _over_standard(site, CONFIGS[request.param])
+    async with open_site(tmp_path / "data") as site, open_index() as index:
+        if request.param in OVER_INDEX:
+            yield await _over_index(site, index, request.param)
+        else:
+            yield await _over_standard(site, CONFIGS[request.param])
+
+
+async def _over_index(site: Site, index: Index, mode: str) -> World:
+    pypi, view = replace(PYTHON, repository="pypi"), replace(PYTHON, repository="view")
+    remote = RemoteConfig(source=CustomIndex(index.url), is_private_address_allowed=True)
+    virtual = VirtualConfig((UpstreamPolicy("a", EMPTY, 2), UpstreamPolicy("b", pypi, 1)))
+    now = site.clock()
+    async with site.registry.metadata.transaction() as tx:
+        for name, config in ((EMPTY, None), (pypi, remote), (view, virtual)):
+            await tx.repositories.add(RepositoryRecord(name, "", {}, now, now, config=config))
+    repository = await site.registry.catalog.open(pypi if mode == "remote" else view)
+    index.changes[WHEEL.filename] = {"requires-python": ">=3.9"}
+
+    async def publish(distribution: Distribution) -> None:
+        index.publish(distribution)
+        site.clock.now += timedelta(seconds=FRESHNESS_DEFAULT_S + 1)
+        # A remote repository lists what somebody has had from it.
+        name = PackageName.parse(distribution.filename.partition("-")[0])
+        await read((await repository.open_file(name, distribution.filename)).content)
+
+    async def lose(digest: str) -> None:
+        index.faults["/files/"] = say(Response(500))
+        # Out of memory too: small ones are kept there once they were read.
+        assert await site.registry.blobs.remove_older(Sha256(digest), FAR_FUTURE)
+
+    return World(repository, publish, lose)
 
 
 async def _over_standard(site: Site, config: RepositoryConfig) -> World:
@@ -222,3 +258,22 @@ async def test_bytes_that_are_out_of_reach_are_an_outage_not_an_absence(
         await world.repository.open_file(DEMO, distribution.filename)
     package = await world.repository.get_package(DEMO)
     assert [file.sha256 for file in package.files] == [Sha256(distribution.sha256)]
+
+
+@pytest.mark.parametrize("mode", OVER_INDEX)
+async def test_what_an_upstream_that_is_down_might_have_is_an_outage_not_an_absence(
+    tmp_path: Path, mode: str
+) -> None:
+    async with open_site(tmp_path / "data") as site, open_index() as index:
+        repository = (await _over_index(site, index, mode)).repository
+        index.publish(WHEEL)
+        index.faults["/"] = say(Response(500))
+
+        for answer in (
+            repository.version(DEMO),
+            repository.get_package(DEMO),
+            repository.open_file(DEMO, WHEEL.filename),
+            repository.open_core_metadata(DEMO, WHEEL.filename),
+        ):
+            with pytest.raises(Unavailable, match=f"The upstream {index.url}"):
+                await answer
