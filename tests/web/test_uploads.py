@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from bonded.server.blobs.directory import DirectoryBlobStore
+from bonded.server.core.errors import TooLarge
 from bonded.server.web import application
-from bonded.server.web.messages import Message
+from bonded.server.web.forms import read_form
+from bonded.server.web.messages import Call, Message
+from bonded.server.web.uploads import FIELDS
 from support.site import Parts, Site, encode, form_of, open_site
 from support.wheels import make_sdist, make_wheel
 
@@ -66,6 +71,32 @@ async def test_fields_that_nobody_needs_are_ignored(site: Site) -> None:
     )
 
     assert response.status_code == 200
+
+
+async def test_fields_take_little_memory_however_long_they_are(tmp_path: Path) -> None:
+    fields: Parts = [("description", "x€" * 3_000_000), ("version", "é" * 1_000_000)]
+    body, content_type = encode([*fields, *form_of(WHEEL, version=None)])
+    starts = iter(range(0, len(body), 65_536))
+
+    async def receive() -> Message:
+        start = next(starts)
+        more = start + 65_536 < len(body)
+        return {"type": "http.request", "body": body[start : start + 65_536], "more_body": more}
+
+    call = Call({}, receive, "POST", {b"content-type": content_type.encode()}, {})
+    blobs = DirectoryBlobStore(tmp_path, cache_bytes=0)
+    async with blobs.stage(len(WHEEL.data)) as stage:
+        tracemalloc.start()
+        try:
+            form = await read_form(call, stage, FIELDS)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert peak_bytes < 1_000_000
+    assert form.one("name") == "demo"
+    with pytest.raises(TooLarge, match="The field version is longer than 1024 characters"):
+        form.one("version")
 
 
 async def test_digests_may_be_in_upper_case_and_may_be_left_out(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Reads an upload's multipart form as a stream: fields into memory, the file into the stage.
+"""Reads an upload's multipart form as a stream: few fields into memory, the file into the stage.
 
 The order of parts is the client's business: Poetry sends the digests first,
 uv `attestations` after the file (standards.md §2.1).
@@ -6,8 +6,8 @@ uv `attestations` after the file (standards.md §2.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -26,6 +26,8 @@ FIELDS_SIZE_MAX_BYTES = 16 * 1024 * 1024
 FIELDS_MAX = 4096
 VALUE_LENGTH_MAX = 1024
 """Of the fields that are read: names, versions and digests."""
+_VALUE_KEPT_BYTES = 4 * (VALUE_LENGTH_MAX + 1)
+"""Enough to see that a value is too long: no character takes more than four (RFC 3629 §3)."""
 PART_HEADERS_MAX_BYTES = 16 * 1024
 BOUNDARY_LENGTH_MAX = 70
 """RFC 2046 §5.1.1."""
@@ -34,9 +36,10 @@ FILE_FIELD = "content"
 
 @dataclass(slots=True)
 class Form:
-    """The fields of a form, in order, and the filename that came with the file."""
+    """The fields of a form that are read, and the filename that came with the file."""
 
-    fields: dict[str, list[str]] = field(default_factory=dict)
+    fields: dict[str, list[str]]
+    """Each that is read, with its values. One that is not read is not kept, and is a KeyError."""
     filename: str | None = None
 
     def one(self, name: str) -> str:
@@ -57,7 +60,7 @@ class Form:
             Rejected: it is given more than once.
             TooLarge: it is longer than anything that belongs there.
         """
-        values = self.fields.get(name, [])
+        values = self.fields[name]
         if len(values) > 1:
             raise Rejected(f"The field {name} is given {len(values)} times")
         value = values[0] if values else ""
@@ -66,15 +69,17 @@ class Form:
         return value
 
 
-async def read_form(call: Call, staged: Staged) -> Form:
+async def read_form(call: Call, staged: Staged, names: Collection[str]) -> Form:
     """Read the whole body of *call*; its file goes to *staged*, at constant memory.
+
+    Of the fields, only those of *names* are kept: descriptions are long.
 
     Raises:
         Rejected: not a form, malformed, or truncated.
         TooLarge: the fields, or the file, are over their limits.
         ClientGone: the client went away.
     """
-    reader = _Reader(_boundary(call.headers))
+    reader = _Reader(_boundary(call.headers), names)
     while True:
         message = await call.receive()
         if message["type"] == "http.disconnect":
@@ -102,8 +107,8 @@ def _boundary(headers: Mapping[bytes, bytes]) -> str:
 class _Reader:
     """Collects what the push parser says. `feed` returns the file's bytes as they come."""
 
-    def __init__(self, boundary: str) -> None:
-        self._form = Form()
+    def __init__(self, boundary: str, names: Collection[str]) -> None:
+        self._form = Form({name: [] for name in names})
         self._name = ""
         self._value: bytearray | None = bytearray()
         """Of the field that is being read; None while it is the file."""
@@ -153,7 +158,7 @@ class _Reader:
             raise TooLarge(f"The form has more than {FIELDS_MAX} fields")
         self._name = part.name
         # A detached GPG signature comes as a file; PyPI ignores it too (standards.md §2.1).
-        self._is_kept = part.filename is None
+        self._is_kept = part.filename is None and part.name in self._form.fields
         if part.name != FILE_FIELD:
             self._value = bytearray()
             return
@@ -168,9 +173,11 @@ class _Reader:
         self._size_bytes += len(data)
         if self._size_bytes > FIELDS_SIZE_MAX_BYTES:
             raise TooLarge(f"The form's fields are larger than {FIELDS_SIZE_MAX_BYTES} bytes")
-        value += data
+        if self._is_kept:
+            value += data[: _VALUE_KEPT_BYTES - len(value)]
 
     def _end(self) -> None:
         if self._value is not None and self._is_kept:
-            value = self._value.decode("utf-8", "replace")
-            self._form.fields.setdefault(self._name, []).append(value)
+            values = self._form.fields[self._name]
+            # That there is a second is enough to know of it.
+            values.append("" if values else self._value.decode("utf-8", "replace"))

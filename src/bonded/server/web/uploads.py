@@ -12,6 +12,11 @@ from bonded.server.web.access import Access
 from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, read_form
 from bonded.server.web.messages import Answer, Call, text_reply
 
+FIELDS = (
+    *(":action", "protocol_version", "attestations"),
+    *("name", "version", "filetype", "sha256_digest", *OTHER_DIGESTS),
+)
+"""All that is read of an upload's form; its metadata come from the file."""
 _PAST_ACTIONS = ("submit", "submit_pkg_info", "doc_upload", "verify")
 
 
@@ -35,7 +40,7 @@ class UploadApi:
                 "that are its upstreams.",
             )
         async with self._publisher.stage() as staged:
-            form = await read_form(call, staged)
+            form = await read_form(call, staged, FIELDS)
             offer = _offer(form, call)
             _check_limits(offer, call)
             # Once more, for now it is known what is published: some may publish some packages.
@@ -72,7 +77,7 @@ def _offer(form: Form, call: Call) -> Offer:
         raise Rejected("The field :action is missing or unknown; it must be file_upload")
     if form.optional("protocol_version") not in ("", "1"):
         raise Rejected("Unknown protocol version; it must be 1")
-    if form.fields.get("attestations", [""]) not in ([""], ["[]"]):
+    if form.fields["attestations"] not in ([], [""], ["[]"]):
         # PEP 740: an index that cannot verify an attestation must not accept it.
         raise Rejected(
             "This repository does not verify attestations",
