@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from bonded.server.blobs.directory import IN_MEMORY_MAX_BYTES
+from bonded.server.core.errors import BondedError, Unavailable
 from bonded.server.core.files import OnDisk
 from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.web.messages import ContentReply, Message
+from bonded.server.web.sending import send_answer
 from support.site import Site, open_site
 from support.wheels import Distribution, make_sdist, make_wheel
 
@@ -217,3 +222,61 @@ async def test_a_package_may_be_spelled_otherwise_in_a_file_s_address(stocked: S
     response = await stocked.get(f"/my-project/python/Small/{SMALL.filename}")
 
     assert response.content == SMALL.data
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ("short", "The blob blob is damaged: it ends at 10 bytes"),
+        ("absent", "The disk failed at a download: No such file or directory"),
+        ("a directory", "The disk failed at a download: Is a directory"),
+    ],
+)
+async def test_a_blob_that_fails_under_its_download_breaks_it_off(
+    tmp_path: Path, made: str, says: str
+) -> None:
+    blob = tmp_path / "blob"
+    if made == "short":
+        blob.write_bytes(b"0123456789")
+    elif made == "a directory":
+        blob.mkdir()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    reply = ContentReply(206, OnDisk(blob, 100), (), 5, 100)
+    with pytest.raises(Unavailable) as raised:
+        await send_answer(reply, {"method": "GET"}, stays, send)
+
+    assert str(raised.value) == says
+    assert {"type": "http.response.body", "body": b""} not in sent
+
+
+@pytest.mark.parametrize("error", [BondedError("The blob broke"), OSError(5, "The blob broke")])
+async def test_what_breaks_an_answer_off_is_logged(
+    stocked: Site, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise error
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path_of(SMALL),
+        "raw_path": path_of(SMALL).encode(),
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {stocked.admin}".encode())],
+    }
+    with pytest.raises(type(error), match="The blob broke"):
+        await stocked.registry.application(scope, stays, send)
+
+    assert f"GET {path_of(SMALL)} broke off" in caplog.text
+    assert "The blob broke" in caplog.text
+
+
+async def stays() -> Message:
+    """Be a client that has said all and stays."""
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -81,15 +81,20 @@ class Application:
         started_at = 0.0 if self._access_log is None else time.perf_counter()
         try:
             answer = await self._answer(scope, _Incoming(scope, receive, self._patience), headers)
-            await send_answer(answer, scope, receive, send)
-            if self._access_log is not None:
-                self._access_log.write(scope, headers, answer, started_at)
         except ClientGone:
             return
-        except BondedError as error:
+        try:
+            await send_answer(answer, scope, receive, send)
+        except ClientGone:
+            return
+        except Exception as error:
             # The head has gone out: all that is left is to break off, and to say so here.
-            _log.error("%s %s broke off: %s", scope["method"], scope["path"], error)
+            is_ours = isinstance(error, BondedError)
+            told = (scope["method"], scope["path"], error)
+            _log.error("%s %s broke off: %s", *told, exc_info=not is_ours)
             raise
+        if self._access_log is not None:
+            self._access_log.write(scope, headers, answer, started_at)
 
     async def _answer(
         self, scope: Scope, incoming: _Incoming, headers: dict[bytes, bytes]

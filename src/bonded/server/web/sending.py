@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bonded.server.blobs.staging import disk_errors
+from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import InMemory, OnDisk, Streamed
 from bonded.server.web.messages import Answer, ClientGone, ContentReply, Receive, Reply, Scope, Send
 
@@ -69,13 +71,15 @@ async def _leaving(receive: Receive) -> None:
 
 
 async def _read_file(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
-    descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    with disk_errors("a download"):
+        descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while start < stop:
             wanted = min(CHUNK_SIZE_BYTES, stop - start)
-            chunk = await asyncio.to_thread(os.pread, descriptor, wanted, start)
+            with disk_errors("a download"):
+                chunk = await asyncio.to_thread(os.pread, descriptor, wanted, start)
             if not chunk:
-                return
+                raise Unavailable(f"The blob {path.name} is damaged: it ends at {start} bytes")
             start += len(chunk)
             yield chunk
     finally:
