@@ -10,6 +10,9 @@ import pytest
 from inline_snapshot import snapshot
 from pypi_simple import IndexPage, ProjectPage
 
+from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.pages.negotiation import Coding, Media
+from bonded.server.pages.store import Page, Pages
 from support.site import HTML, JSON, URL, Site
 from support.wheels import Distribution, make_sdist, make_wheel
 
@@ -350,3 +353,22 @@ async def test_a_host_may_name_the_location(site: Site) -> None:
 
     assert there.json()["projects"] == []
     assert here.json()["projects"] == [{"name": "demo"}]
+
+
+async def test_a_page_larger_than_all_the_room_pushes_no_other_out(site: Site) -> None:
+    for version in ("1.0", "2.0", "3.0", "4.0"):
+        await site.upload(make_wheel("large", version))
+    await site.upload(make_wheel("small"))
+    name = RepositoryName("my-project", "local", "python")
+    repository = await site.registry.catalog.open(name)
+    pages = Pages(limit_bytes=1000)
+
+    async def get(package: str) -> Page:
+        package_name = PackageName.parse(package)
+        return await pages.get(repository, name, package_name, Media.JSON, Coding.IDENTITY)
+
+    small, large = await get("small"), await get("large")
+
+    assert len(small.body) < 1000 < len(large.body)
+    assert await get("small") is small
+    assert (await get("large")).body == large.body

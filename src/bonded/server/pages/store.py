@@ -103,6 +103,9 @@ class Pages:
         replaced = self._pages.pop(key, None)
         if replaced is not None:
             self._size_bytes -= len(replaced[1].body)
+        if len(page.body) > self._limit_bytes:
+            # It would push out all others, and then itself.
+            return
         self._pages[key] = (serial, page)
         self._size_bytes += len(page.body)
         while self._size_bytes > self._limit_bytes and self._pages:
