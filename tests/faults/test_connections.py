@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 import socket
+import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 from support.loopback import Loopback, wait_until
 from support.server import Server, running_server
 from support.site import encode, form_of
-from support.wheels import Distribution, make_wheel
+from support.wheels import Distribution, make_sdist, make_wheel
 
 MIB = 1024 * 1024
 LARGE_BYTES = 300 * MIB
@@ -194,6 +196,33 @@ def test_sigterm_ends_a_server_during_a_download(server: Server) -> None:
         status = server.stop()
 
     assert (status, time.monotonic() - started < STOP_MAX_S) == (0, True)
+
+
+def test_sigterm_ends_a_server_during_an_inspection(server: Server) -> None:
+    client = Loopback(server)
+    connection, rest = client.open_upload(make_slow_sdist(), 0.5)
+    connection.sendall(rest)
+    wait_until(lambda: client.staging() != [], "the upload is being inspected")
+
+    started = time.monotonic()
+    with connection:
+        status = server.stop()
+
+    assert (status, time.monotonic() - started < STOP_MAX_S) == (0, True)
+    server.start()
+    assert client.staging() == []
+    assert client.listed() == {}
+
+
+def make_slow_sdist() -> Distribution:
+    """Return a small sdist that takes a long time to inspect: millions of pax records."""
+    records = b"6 a=b\n" * (MIB // 6)
+    padded = records + bytes(-len(records) % 512)
+    info = tarfile.TarInfo("records")
+    info.type, info.size = tarfile.XGLTYPE, len(records)
+    part = info.tobuf(tarfile.USTAR_FORMAT) + padded
+    end = gzip.decompress(make_sdist("demo", "1.0").data)
+    return Distribution("demo-1.0.tar.gz", gzip.compress(part * 60 + end, 6), b"")
 
 
 def write_large_wheel(directory: Path, size_bytes: int) -> Path:

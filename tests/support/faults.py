@@ -143,3 +143,7 @@ class FusedBlobs:
     async def check(self) -> None:
         """Pass the question on."""
         await self._blobs.check()
+
+    def close(self) -> None:
+        """Pass it on."""
+        self._blobs.close()

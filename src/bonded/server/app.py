@@ -140,6 +140,7 @@ class Registry:
             await self.issuers.close()
             await self.documents.close()
             await self.metadata.close()
+            self.blobs.close()
             os.close(self.lock)
 
 

@@ -105,6 +105,19 @@ async def _serve(settings: Settings) -> None:
         with suppress(BondedError):
             await registry.uses.write()
         await registry.close()
+    _leave()
+
+
+def _leave() -> None:
+    """End the process now, all being written.
+
+    The interpreter would wait for every thread, and one may inspect a large sdist for
+    minutes yet; what it finds nobody is there to be told.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _run(server: HttpServer) -> None:

@@ -108,6 +108,10 @@ class DirectoryBlobStore:
         if not os.access(self._staging, os.W_OK) or not os.access(self._blobs, os.W_OK):
             raise Unavailable("The blob directory cannot be written")
 
+    def close(self) -> None:
+        """Begin no inspection any more; do not wait for those under way, which may take minutes."""
+        self._arrivals.shutdown(wait=False, cancel_futures=True)
+
     async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
         work = partial(self._check_and_move, staged, check)
         await asyncio.get_running_loop().run_in_executor(self._arrivals, work)

@@ -93,6 +93,9 @@ class ObjectBlobStore:
             await self._put(PROBE, b"")
             self._checked_at = now
 
+    def close(self) -> None:
+        """Nothing is open between two requests."""
+
     async def _keep(self, staged: StagedFile, check: Callable[[Path], None]) -> None:
         arrived = await asyncio.to_thread(staged.path)
         # In threads of their own: inspecting a large sdist may take minutes.

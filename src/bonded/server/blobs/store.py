@@ -98,6 +98,10 @@ class BlobStore(Protocol):
         """Raise Unavailable unless blobs can be written."""
         ...
 
+    def close(self) -> None:
+        """Begin nothing more; do not wait for what a thread is still doing."""
+        ...
+
 
 def check_size(digest: Sha256, found_bytes: int, size_bytes: int) -> None:
     """Raise Unavailable if a blob is not as long as its row says: no part passes for the whole."""
