@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import re
+import ssl
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -58,6 +59,7 @@ class Index:
     """An index: what is published, how it answers, and what it was asked."""
 
     port: int = 0
+    tls: ssl.SSLContext | None = None
     form: str = JSON
     has_core_metadata: bool = True
     has_ranges: bool = True
@@ -76,7 +78,7 @@ class Index:
     @property
     def url(self) -> str:
         """Where its pages are."""
-        return f"http://127.0.0.1:{self.port}/simple/"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/simple/"
 
     def publish(self, *distributions: Distribution) -> None:
         """List distributions."""
@@ -212,7 +214,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 async def open_index(**settings: Any) -> AsyncIterator[Index]:
     """Serve an index on this loop."""
     index = Index(**settings)
-    server = await asyncio.start_server(index.connected, "127.0.0.1", index.port)
+    server = await asyncio.start_server(index.connected, "127.0.0.1", index.port, ssl=index.tls)
     index.port = server.sockets[0].getsockname()[1]
     try:
         yield index

@@ -375,6 +375,16 @@ class UpstreamClient:
             raise UpstreamTimedOut(
                 f"The upstream {self} does not answer: {url} takes too long", is_outage=True
             ) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            raise UpstreamFailed(
+                f"The proxy {self._route.proxy} of the upstream {self} cannot be reached: {error}",
+                is_outage=True,
+            ) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise UpstreamFailed(
+                f"The proxy {self._route.proxy} of the upstream {self} answers with {error.status}",
+                is_outage=True,
+            ) from error
         except aiohttp.ClientConnectorError as error:
             # Of several addresses, the errors come as one text.
             why = str(getattr(error, "os_error", error)) or str(error)
@@ -395,6 +405,10 @@ class UpstreamClient:
 
 
 def _tls(ca_certificates: str) -> ssl.SSLContext:
-    if ca_certificates:
-        return ssl.create_default_context(cadata=ca_certificates)
-    return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cadata=ca_certificates or None)
+    except ssl.SSLError as error:
+        raise UpstreamFailed(
+            f"The CA certificates of the upstream are no certificates that can be read: {error}",
+            hint="Update the repository with certificates in PEM.",
+        ) from error
