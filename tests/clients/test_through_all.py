@@ -27,10 +27,10 @@ pytestmark = pytest.mark.clients
 ROOTS = ("requests==2.32.3",)
 FRESHNESS_S = 1
 CLIENTS = 100
-LARGE = make_wheel("large", "1.0", payload_bytes=100_000_000)
+LARGE_BYTES = 100_000_000
 CLIENT_MAX_S = 60
 MEMORY_MAX_BYTES = CLIENTS * 3_000_000
-"""Buffers of each connection; nothing grows with the file, of which there would be 10 GB."""
+"""For the buffers of each connection. Of the file itself there would be 10 GB."""
 HASHING = 3
 """How many of the clients look at what they get; the others only count it."""
 
@@ -103,10 +103,10 @@ def test_a_closure_is_the_same_cold_warm_and_with_its_index_unreachable(
     assert never_seen.status == 502, never_seen.text
 
 
-def _receive(server: Server, token: str, *, is_hashing: bool) -> str:
+def _receive(server: Server, token: str, filename: str, *, is_hashing: bool) -> str:
     """Fetch the large wheel through `all`; return its digest, or from one that counts its size."""
     request = (
-        f"GET /{PROJECT}/all/large/{LARGE.filename} HTTP/1.1\r\nHost: localhost\r\n"
+        f"GET /{PROJECT}/all/large/{filename} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {token}\r\nConnection: close\r\n\r\n"
     )
     digest, size, buffer = hashlib.sha256(), 0, bytearray(1 << 20)
@@ -128,20 +128,21 @@ def _receive(server: Server, token: str, *, is_hashing: bool) -> str:
 def test_a_hundred_clients_of_a_cold_wheel_of_100_mb_cost_one_fetch_and_flat_memory(
     tmp_path: Path,
 ) -> None:
+    large = make_wheel("large", "1.0", payload_bytes=LARGE_BYTES)
     with running_index() as index:
-        index.publish(LARGE)
+        index.publish(large)
         environment = {"BONDED_PUBLIC_INDEX_URL": index.url}
         with running_server(tmp_path / "data", environment=environment) as server:
             door, token = Loopback(server), sign_in(server)
             before = door.memory_peak_bytes()
             with ThreadPoolExecutor(CLIENTS) as clients:
                 hashing = [number < HASHING for number in range(CLIENTS)]
-                ask = partial(_receive, server, token)
+                ask = partial(_receive, server, token, large.filename)
                 asked = [clients.submit(ask, is_hashing=each) for each in hashing]
                 received = [each.result() for each in asked]
             grown = door.memory_peak_bytes() - before
 
-    counted = [str(len(LARGE.data))] * (CLIENTS - HASHING)
-    assert received == [LARGE.sha256] * HASHING + counted
+    counted = [str(len(large.data))] * (CLIENTS - HASHING)
+    assert received == [large.sha256] * HASHING + counted
     assert len(index.paths("/files/")) == 1
     assert grown < MEMORY_MAX_BYTES, grown
