@@ -372,3 +372,25 @@ async def test_a_page_larger_than_all_the_room_pushes_no_other_out(site: Site) -
     assert len(small.body) < 1000 < len(large.body)
     assert await get("small") is small
     assert (await get("large")).body == large.body
+
+
+@pytest.mark.parametrize(
+    ("repository", "status", "says"),
+    [
+        ("python", 200, "upload to this address as it is."),
+        ("all", 200, "it is a virtual repository, which takes no uploads."),
+        ("pypi", 200, "it is a remote repository, which takes no uploads."),
+        (
+            "missing",
+            404,
+            "Repository projects/my-project/locations/local/repositories/missing does",
+        ),
+    ],
+)
+async def test_a_repositorys_root_says_what_to_do_there(
+    site: Site, repository: str, status: int, says: str
+) -> None:
+    response = await site.get(f"/my-project/{repository}/")
+
+    assert response.status_code == status
+    assert says in response.text

@@ -1,4 +1,4 @@
-"""Whether the server is alive, and whether it can work; and what to do at a repository's root."""
+"""Whether the server is alive, and whether it can work."""
 
 from __future__ import annotations
 
@@ -23,11 +23,3 @@ class Health:
         await self._metadata.check()
         await self._blobs.check()
         return text_reply("ready")
-
-
-async def show_repository(call: Call) -> Answer:
-    """Tell somebody who opened a repository's root where to point which tool."""
-    return text_reply(
-        f"{call.target}\n\n"
-        "Install from this address with simple/ at its end; upload to this address as it is."
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
 from bonded.server.web.files import FilesApi
-from bonded.server.web.health import Health, show_repository
+from bonded.server.web.health import Health
 from bonded.server.web.oauth.authorize import Authorize
 from bonded.server.web.oauth.devices import Devices
 from bonded.server.web.oauth.discovery import Discovery
@@ -136,7 +136,7 @@ def route_table(
             Endpoint("GET", "/{project}/{repository}/simple", simple.add_slash, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ListPackages"),
             Endpoint("GET", "/{project}/{repository}/simple/{package}/", simple.show_package, P.REPOSITORY_DOWNLOAD, K.READ, "Python-PackageVersions"),
             Endpoint("GET", "/{project}/{repository}/{package}/{filename}", files.download, P.REPOSITORY_DOWNLOAD, K.DOWNLOAD, "Python-InstallPackage"),
-            Endpoint("GET", "/{project}/{repository}/", show_repository, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ShowRepository"),
+            Endpoint("GET", "/{project}/{repository}/", simple.show_repository, P.REPOSITORY_DOWNLOAD, K.READ, "Python-ShowRepository"),
             Endpoint("POST", "/{project}/{repository}/", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage", is_package_in_body=True),
             Endpoint("POST", "/{project}/{repository}", uploads.publish, P.REPOSITORY_UPLOAD, K.WRITE, "Python-UploadPackage", is_package_in_body=True),
             # The two addresses that people upload to by mistake (gar.md §1.1).

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bonded.server.core.names import PackageName
+from bonded.server.core.upstreams import Mode
 from bonded.server.pages.negotiation import Media, choose_coding, choose_media
 from bonded.server.pages.store import Page, Pages
 from bonded.server.repositories.catalog import Catalog
-from bonded.server.web.messages import Answer, Call, Reply, moved, package_named
+from bonded.server.web.messages import Answer, Call, Reply, moved, package_named, text_reply
 
 _FORMATS = {media.value: media for media in Media}
 
@@ -17,6 +18,16 @@ class SimpleApi:
     def __init__(self, catalog: Catalog, pages: Pages) -> None:
         self._catalog = catalog
         self._pages = pages
+
+    async def show_repository(self, call: Call) -> Answer:
+        """Tell somebody who opened a repository's root where to point which tool."""
+        mode = (await self._catalog.find_record(call.target)).mode
+        upload = "upload to this address as it is."
+        if mode is not Mode.STANDARD:
+            upload = f"it is a {mode.noun} repository, which takes no uploads."
+        return text_reply(
+            f"{call.target}\n\nInstall from this address with simple/ at its end; {upload}"
+        )
 
     async def list_packages(self, call: Call) -> Answer:
         """Answer with every package of the repository."""
