@@ -81,14 +81,14 @@ async def _world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def _over_index(site: Site, index: Index, mode: str) -> World:
-    pypi, view = replace(PYTHON, repository="pypi"), replace(PYTHON, repository="view")
+    cache, view = replace(PYTHON, repository="cache"), replace(PYTHON, repository="view")
     remote = RemoteConfig(source=CustomIndex(index.url), is_private_address_allowed=True)
-    virtual = VirtualConfig((UpstreamPolicy("a", EMPTY, 2), UpstreamPolicy("b", pypi, 1)))
+    virtual = VirtualConfig((UpstreamPolicy("a", EMPTY, 2), UpstreamPolicy("b", cache, 1)))
     now = site.clock()
     async with site.registry.metadata.transaction() as tx:
-        for name, config in ((EMPTY, None), (pypi, remote), (view, virtual)):
+        for name, config in ((EMPTY, None), (cache, remote), (view, virtual)):
             await tx.repositories.add(RepositoryRecord(name, "", {}, now, now, config=config))
-    repository = await site.registry.catalog.open(pypi if mode == "remote" else view)
+    repository = await site.registry.catalog.open(cache if mode == "remote" else view)
     index.changes[WHEEL.filename] = {"requires-python": ">=3.9"}
 
     async def publish(distribution: Distribution) -> None:
