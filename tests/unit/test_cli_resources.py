@@ -548,7 +548,7 @@ Service account email: ci-bot@my-project.iam.gserviceaccount.com
     assert bonded("iam", "service-accounts", "list") == snapshot(
         Said(
             out="""\
-DISPLAY NAME  EMAIL                                      DISABLED
+DISPLAY NAME  EMAIL                                      DISABLED  LAST_USED
 CI bot        ci-bot@my-project.iam.gserviceaccount.com  False
 """,
             err="",
@@ -590,7 +590,7 @@ name: projects/my-project/serviceAccounts/ci-bot@my-project.iam.gserviceaccount.
     ) == snapshot(
         Said(
             out="""\
-KEY_ID  CREATED_AT            EXPIRES_AT            DISABLED
+KEY_ID  CREATED_AT            EXPIRES_AT            DISABLED  LAST_USED
 k1      2026-01-02T03:04:05Z  9999-12-31T23:59:59Z  False
 """,
             err="",
