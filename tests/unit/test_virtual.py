@@ -143,15 +143,23 @@ async def test_a_reserved_name_is_asked_of_nobody_else_even_before_its_first_rel
     assert public.asked == set()
 
 
-async def test_a_reservation_holds_through_a_virtual_repository_over_this_one() -> None:
+@pytest.mark.parametrize("levels", [1, 2, 3])
+async def test_a_reservation_holds_through_virtual_repositories_over_this_one(levels: int) -> None:
     own, public = Shelf("own"), Shelf("public")
     public.put("acme-core", "99.0")
-    team = virtual({"own": own}, reserved={"acme-*": "own"})
-    repository = virtual({"team": team, "public": public})
+    public.put("requests", "2.0")
+    repository = virtual({"own": own}, reserved={"acme-*": "own"})
+    for level in range(levels):
+        repository = virtual({"inner": repository, f"public-{level}": public})
 
-    with pytest.raises(NotFound):
+    with pytest.raises(Reserved, match="upstream inner reserves the name"):
         await repository.get_package(ACME)
+    assert [str(name) for name in await repository.list_packages()] == ["requests"]
     assert public.asked == set()
+
+    own.put("acme-core", "1.0")
+    assert (await repository.get_package(ACME)).versions == ("1.0",)
+    assert [str(name) for name in await repository.list_packages()] == ["acme-core", "requests"]
 
 
 async def test_a_merged_package_has_each_version_from_the_first_upstream_that_has_it() -> None:

@@ -223,7 +223,7 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "taken repository": (rest("POST", f"{REPOSITORIES}?repositoryId=python", {"format": "PYTHON"}), 409, "Repository projects/my-project/locations/local/repositories/python already exists."),
     "taken project": (rest("POST", "/v1/projects", {"projectId": "my-project"}), 409, "Project my-project already exists."),
     "repository of no project": (rest("POST", "/v1/projects/other-project/locations/local/repositories?repositoryId=more", {"format": "PYTHON"}), 404, "Project other-project does not exist."),
-    "full project": (rest("DELETE", "~"), 409, "Project my-project is not empty. Delete its repositories first."),
+    "full project": (rest("DELETE", "~"), 400, "Project my-project is not empty. Delete its repositories first."),
     "too long a description": (rest("PATCH", PYTHON, {"description": "x" * 1025}), 400, "description must be a text of at most 1024 characters."),
     "bad label": (rest("PATCH", PYTHON, {"labels": {"Team": "core"}}), 400, "'Team' is not a valid label key. Use up to 63 lower-case letters, digits, '_' and '-', a letter first."),
     "bad label value": (rest("PATCH", PYTHON, {"labels": {"team": "Core"}}), 400, "'Core' is not a valid label value. Use up to 63 lower-case letters, digits, '_' and '-'."),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsPartialDict
 
-from support.site import Site, open_site
+from support.site import JSON, Site, open_site
 from support.upstream import open_index
 from support.wheels import make_sdist, make_wheel
 
@@ -243,6 +243,35 @@ async def test_an_explanation_says_who_owns_a_package_and_what_is_hidden(site: S
     )
     summary, _ = await standings(site, "view/packages/unknown")
     assert summary == "No upstream has unknown."
+
+
+async def test_an_explanation_asks_nobody_behind_an_upstream_that_reserves_the_name(
+    site: Site,
+) -> None:
+    reserved = "acme-web is reserved for its upstream python, which has none of this name"
+
+    assert await standings(site, "outer/packages/acme-web") == (
+        "acme-web is reserved behind view, where nobody has it.",
+        {
+            "view": (
+                "RESERVING",
+                f"No package acme-web in {FULL}/view: {reserved}.",
+            ),
+            "other": ("RESERVED", "Not asked: view comes first and reserves the name."),
+        },
+    )
+
+
+async def test_a_list_names_no_package_that_an_upstream_keeps_from_those_behind_it(
+    site: Site,
+) -> None:
+    pages = [
+        await site.get(f"/my-project/{name}/simple/", accept=JSON) for name in ("view", "outer")
+    ]
+
+    assert [[one["name"] for one in page.json()["projects"]] for page in pages] == [
+        ["acme-core", "lib"]
+    ] * 2
 
 
 async def test_an_explanation_shows_the_versions_of_each(site: Site) -> None:

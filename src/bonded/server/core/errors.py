@@ -12,7 +12,8 @@
     ├── NotFound            known to be absent, to somebody allowed to know
     │   └── Reserved        and nobody else may answer in its place
     ├── Conflict            what is there already says otherwise
-    │   └── Aborted         somebody else changed it first: read again and retry
+    │   ├── Aborted         somebody else changed it first: read again and retry
+    │   └── Needed          something else stands on it, and would have to go first
     └── Unavailable         not now; the same request may succeed later
         ├── OutOfSpace      the disk or the database is full
         └── UpstreamFailed  another index failed, or said what cannot be true
@@ -93,6 +94,10 @@ class Conflict(BondedError):
 
 class Aborted(Conflict):
     """Somebody else changed it first: read again and retry (etag mismatch)."""
+
+
+class Needed(Conflict):
+    """Something else stands on it, and would have to go first."""
 
 
 class Unavailable(BondedError):

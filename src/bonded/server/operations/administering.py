@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Conflict, NotFound, Rejected
+from bonded.server.core.errors import Needed, NotFound, Rejected
 from bonded.server.core.names import ACCOUNT_DOMAIN, RepositoryName, parse_project_id
 from bonded.server.core.upstreams import (
     CustomIndex,
@@ -81,7 +81,8 @@ class Administration:
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it still holds repositories, or the account of the server's last owner.
+            Needed: it still holds repositories.
+            Conflict: it holds the account of the server's last owner.
         """
         async with self._metadata.transaction() as tx:
             # Takes the lock on access: what is asked after it stays true until the commit.
@@ -89,7 +90,7 @@ class Administration:
             await tx.policies.remove_below(f"projects/{project_id}")
             await tx.projects.hold(project_id)
             if not await tx.projects.is_empty(project_id):
-                raise Conflict(
+                raise Needed(
                     f"Project {project_id} is not empty", hint="Delete its repositories first."
                 )
             # Or accounts made later, in a project of this name, would inherit the grants.
@@ -187,7 +188,12 @@ class Administration:
         return await self.get_repository(name)
 
     async def delete_repository(self, name: RepositoryName) -> None:
-        """Delete a repository with everything in it, and its policy. Raises NotFound."""
+        """Delete a repository with everything in it, and its policy.
+
+        Raises:
+            NotFound: it does not exist.
+            Needed: it is an upstream of another.
+        """
         async with self._metadata.transaction() as tx:
             await tx.policies.remove(str(name))
             await tx.repositories.remove(name)

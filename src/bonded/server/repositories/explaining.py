@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from bonded.server.core.errors import NotFound, Unavailable
+from bonded.server.core.errors import NotFound, Reserved, Unavailable
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
 from bonded.server.repositories.catalog import Catalog
@@ -23,6 +23,8 @@ class Standing(enum.StrEnum):
     """It has the package, which comes from elsewhere."""
     ABSENT = "ABSENT"
     """It has no such package."""
+    RESERVING = "RESERVING"
+    """It has no such package, and by its own reservations nobody behind it may answer either."""
     RESERVED = "RESERVED"
     """It is not asked: the name is another's."""
     UNAVAILABLE = "UNAVAILABLE"
@@ -74,12 +76,18 @@ async def _explain(repository: VirtualRepository, package: PackageName) -> Expla
         if policy not in may_answer:
             findings.append(_reserved(config, policy, package))
             continue
+        if reserving := _first(findings, Standing.RESERVING):
+            reason = f"Not asked: {reserving.upstream.id} comes first and reserves the name."
+            findings.append(Finding(policy, Standing.RESERVED, reason))
+            continue
         versions: tuple[str, ...] | None = None
         try:
             upstream = await repository.open_upstream(policy)
             versions = (await upstream.get_package(package)).versions
         except Unavailable as error:
             findings.append(Finding(policy, Standing.UNAVAILABLE, f"{error.message}."))
+        except Reserved as error:
+            findings.append(Finding(policy, Standing.RESERVING, f"{error.message}."))
         except NotFound as error:
             findings.append(Finding(policy, Standing.ABSENT, f"{error.message}."))
         else:
@@ -120,6 +128,8 @@ def _summary(config: VirtualConfig, findings: list[Finding], package: PackageNam
     down = _first(findings, Standing.UNAVAILABLE)
     if down is not None and (owner is None or config.is_merged(package)):
         return f"{package} cannot be served: {down.upstream.id} does not answer."
+    if owner is None and (reserving := _first(findings, Standing.RESERVING)):
+        return f"{package} is reserved behind {reserving.upstream.id}, where nobody has it."
     if owner is None:
         reservation = config.find_reservation(package)
         if reservation is None:

@@ -92,6 +92,8 @@ class Decision:
     """The id and serial of each upstream that was asked: the same, as long as nothing changes."""
     holders: tuple[Upstream, ...]
     """The owner; or, of a package that is merged, everybody who has it, in order."""
+    is_final: bool = False
+    """Whether an upstream that has no such package keeps everybody behind it from answering."""
 
 
 class VirtualRepository:
@@ -120,11 +122,33 @@ class VirtualRepository:
     async def list_packages(self) -> tuple[PackageName, ...]:
         """Return every package that an upstream lists and may answer for, in order."""
         lists = []
+        reserving: list[VirtualConfig] = []
         for policy in self.config.ordered:
-            listed = await (await self.open_upstream(policy)).list_packages()
-            lists.append([name for name in listed if policy in self.config.candidates(name)])
+            upstream = await self.open_upstream(policy)
+            lists.append(
+                [
+                    name
+                    for name in await upstream.list_packages()
+                    if policy in self.config.candidates(name)
+                    and not any(before.find_reservation(name) for before in reserving)
+                ]
+            )
+            if isinstance(upstream.repository, VirtualRepository):
+                reserving += await upstream.repository.list_configs()
         # Stable: of several spellings, the first upstream's comes first.
         return tuple(next(same) for _, same in groupby(heapq.merge(*lists)))
+
+    async def list_configs(self) -> list[VirtualConfig]:
+        """Return how this repository is set up, and every virtual one behind it.
+
+        A name that one of them reserves is nobody's who is asked after this repository.
+        """
+        configs = [self.config]
+        for policy in self.config.policies:
+            upstream = (await self.open_upstream(policy)).repository
+            if isinstance(upstream, VirtualRepository):
+                configs += await upstream.list_configs()
+        return configs
 
     async def get_package(self, name: PackageName) -> Package:
         """Return the owner's package."""
@@ -188,7 +212,9 @@ class VirtualRepository:
             asked.append((policy.id, serial))
             if presence is Presence.PRESENT:
                 holders.append(upstream)
-            if presence is Presence.RESERVED or (holders and not is_merged):
+            if presence is Presence.RESERVED:
+                return Decision(tuple(asked), tuple(holders), is_final=True)
+            if holders and not is_merged:
                 break
         return Decision(tuple(asked), tuple(holders))
 
@@ -200,6 +226,11 @@ class VirtualRepository:
             raise Reserved(
                 f"No package {name} in {self.name}: {reservation.pattern} is reserved for its "
                 f"upstream {reservation.upstream}, which has none of this name"
+            )
+        if decision.is_final:
+            last, _ = decision.asked[-1]
+            raise Reserved(
+                f"No package {name} in {self.name}: its upstream {last} reserves the name"
             )
         raise NotFound(f"No package {name} in {self.name}")
 

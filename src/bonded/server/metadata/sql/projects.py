@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Row, bindparam, delete, exists, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
-from bonded.server.core.errors import Conflict, NotFound
+from bonded.server.core.errors import Conflict, Needed, NotFound
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.upstreams import RepositoryConfig, upstreams_of
 from bonded.server.metadata.sql import configurations, schema
@@ -83,14 +83,14 @@ class SqlProjects:
         return tuple(_project(row) for row in await self._connection.execute(query.limit(limit)))
 
     async def remove(self, project: str) -> None:
-        """Remove the project with its service accounts. Raises Conflict if it is not empty."""
+        """Remove the project with its service accounts. Raises Needed if it is not empty."""
         await advance(self._connection, ACCESS)
         owned = delete(schema.accounts).where(schema.accounts.c.project == project)
         await self._connection.execute(owned)
         try:
             await self._connection.execute(delete(_projects).where(_projects.c.id == project))
         except IntegrityError as error:
-            raise Conflict(f"Project {project} is not empty") from error
+            raise Needed(f"Project {project} is not empty") from error
 
     async def is_empty(self, project: str) -> bool:
         """Say whether no repository belongs to the project."""
@@ -220,7 +220,7 @@ class SqlRepositories:
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it is an upstream of another.
+            Needed: it is an upstream of another.
         """
         await advance(self._connection, ACCESS)
         await self.hold_all()
@@ -228,7 +228,7 @@ class SqlRepositories:
         # without its serial moving.
         key = await hold_repository(self._connection, name)
         if dependents := await self.list_dependents(name):
-            raise Conflict(
+            raise Needed(
                 f"Repository {name} is an upstream of {', '.join(map(str, dependents))}",
                 hint="Take it out of there first.",
             )
