@@ -34,6 +34,8 @@ class Decision:
     resource: str = ""
     role: str = ""
     member: str = ""
+    is_conditional: bool = False
+    """Whether it holds only in the circumstances in which it was asked."""
 
 
 DENIED = Decision(is_allowed=False)
@@ -122,7 +124,13 @@ class Grants:
 
 
 def _allowed_by(grant: Grant) -> Decision:
-    return Decision(is_allowed=True, resource=grant.resource, role=grant.role, member=grant.member)
+    return Decision(
+        is_allowed=True,
+        resource=grant.resource,
+        role=grant.role,
+        member=grant.member,
+        is_conditional=bool(grant.conditions),
+    )
 
 
 def _arranged(policies: tuple[Policy, ...], custom: Roles) -> Iterator[Grant]:

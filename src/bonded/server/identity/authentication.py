@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
-from bonded.server.core.iam import Principal
+from bonded.server.core.iam import Permission, Principal
+from bonded.server.core.names import RepositoryName
 from bonded.server.identity.assertions import AssertionVerifier, is_assertion
 from bonded.server.identity.credentials import (
     PresentedKeyFile,
@@ -41,6 +42,8 @@ class Identified:
     expires_at: float
     access_serial: int
     noted_at: float
+    passes: set[tuple[Permission, str | RepositoryName]] = field(default_factory=set)
+    """What was found to be granted to it outright, as of that serial."""
 
 
 class Authenticator:
@@ -72,16 +75,12 @@ class Authenticator:
         self._known: OrderedDict[bytes, Identified] = OrderedDict()
         self._key_files = asyncio.Semaphore(KEY_FILES_AT_ONCE_MAX)
 
-    async def authenticate(self, header: bytes, access_serial: int) -> Principal:
-        """Return whom the header proves, as of *access_serial*.
+    async def identify(self, header: bytes, access_serial: int) -> Identified:
+        """Return whom the header proves, and until when, as of *access_serial*.
 
         Raises:
             Unauthenticated: nobody.
         """
-        return (await self.identify(header, access_serial)).principal
-
-    async def identify(self, header: bytes, access_serial: int) -> Identified:
-        """Return whom the header proves, and until when. Raises as authenticate."""
         fingerprint = hashlib.sha256(header).digest()
         known = self._known.get(fingerprint)
         now = self._clock().timestamp()

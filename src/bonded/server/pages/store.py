@@ -37,6 +37,8 @@ class Page:
 
     body: bytes
     etag: bytes
+    validators: tuple[tuple[bytes, bytes], ...]
+    """What a client is told that has it already (RFC 9110 §15.4.5)."""
     headers: tuple[tuple[bytes, bytes], ...]
 
 
@@ -121,17 +123,19 @@ def _page(body: bytes, media: Media, coding: Coding) -> Page:
     encoded, used = _encode(body, coding)
     # Of what is sent, so that each representation has a validator of its own (RFC 9110 §8.8.3).
     etag = f'"{sha256_of(encoded)[:32]}"'.encode()
-    headers = [
-        (b"content-type", _CONTENT_TYPES[media]),
-        (b"content-length", str(len(encoded)).encode()),
+    validators = (
         (b"etag", etag),
         # A fresh upload shows at once; an unchanged page costs a 304 (standards.md K-4).
         (b"cache-control", b"private, no-cache"),
         (b"vary", b"Accept, Accept-Encoding"),
+    )
+    described = [
+        (b"content-type", _CONTENT_TYPES[media]),
+        (b"content-length", str(len(encoded)).encode()),
     ]
     if used is not Coding.IDENTITY:
-        headers.append((b"content-encoding", used.value.encode()))
-    return Page(encoded, etag, tuple(headers))
+        described.append((b"content-encoding", used.value.encode()))
+    return Page(encoded, etag, validators, (*described, *validators))
 
 
 def _encode(body: bytes, coding: Coding) -> tuple[bytes, Coding]:

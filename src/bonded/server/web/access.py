@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -10,6 +11,7 @@ from packaging.utils import canonicalize_name
 from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition, Judge
 from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
+from bonded.server.core.grants import Decision
 from bonded.server.core.iam import (
     ANONYMOUS,
     GROUPS,
@@ -35,6 +37,8 @@ NOWHERE = "-"
 """Stands for every name that no project can have."""
 NO_REPOSITORY = RepositoryName(NOWHERE, NOWHERE, NOWHERE)
 """Stands for every name that no repository can have."""
+PASSES_MAX = 64
+"""Of one credential: what it was allowed outright, and need not be decided again."""
 
 
 class Access:
@@ -53,26 +57,20 @@ class Access:
         self._policies = policies
         self._addresses = addresses
         self._clock = clock
+        self._nobody = Identified(ANONYMOUS, math.inf, -1, math.inf)
 
-    async def identify(self, authorization: bytes | None) -> tuple[Principal, int]:
-        """Return who is calling, and the access serial as of which that holds.
-
-        Raises:
-            Unauthenticated: the credential proves nobody.
-        """
-        (serial,) = await self._serials.read(ACCESS)
-        if authorization is None:
-            return ANONYMOUS, serial
-        return await self._authenticator.authenticate(authorization, serial), serial
-
-    async def examine(self, authorization: bytes) -> Identified:
-        """Return whom a credential proves, and until when.
+    async def identify(self, authorization: bytes | None) -> Identified:
+        """Return who is calling, until when, and the access serial as of which that holds.
 
         Raises:
             Unauthenticated: the credential proves nobody.
         """
         (serial,) = await self._serials.read(ACCESS)
-        return await self._authenticator.identify(authorization, serial)
+        if authorization is not None:
+            return await self._authenticator.identify(authorization, serial)
+        if self._nobody.access_serial != serial:
+            self._nobody = Identified(ANONYMOUS, math.inf, serial, math.inf)
+        return self._nobody
 
     async def check(
         self,
@@ -103,17 +101,23 @@ class Access:
         Raises:
             Unauthenticated: the credential proves nobody.
         """
-        call.principal, serial = await self.identify(call.headers.get(b"authorization"))
-        grants = await self._policies.grants_on(call.resource, serial)
+        identified = await self.identify(call.headers.get(b"authorization"))
+        call.principal = identified.principal
+        grants = await self._policies.grants_on(call.resource, identified.access_serial)
         judge = self._judge(call, is_package_in_body=False)
         return tuple(
             one for one in permissions if grants.decide(call.principal, one, judge).is_allowed
         )
 
     async def require(
-        self, call: Call, permission: Permission, serial: int, *, is_package_in_body: bool = False
+        self,
+        call: Call,
+        permission: Permission,
+        identified: Identified,
+        *,
+        is_package_in_body: bool = False,
     ) -> None:
-        """Let a call pass, if its principal may use *permission* on its resource.
+        """Let a call of *identified* pass, if they may use *permission* on its resource.
 
         Where the package is in the body, what depends on it passes too; the handler
         then asks again with `check`.
@@ -122,8 +126,16 @@ class Access:
             Unauthenticated: there is no credential and one is needed.
             Forbidden: the principal may not.
         """
+        asked = (permission, call.resource)
+        if asked in identified.passes:
+            return
         judge = self._judge(call, is_package_in_body=is_package_in_body)
-        await self._require(call.principal, permission, call.resource, serial, judge)
+        serial = identified.access_serial
+        decision = await self._require(call.principal, permission, call.resource, serial, judge)
+        if not decision.is_conditional:
+            if len(identified.passes) >= PASSES_MAX:
+                identified.passes.clear()
+            identified.passes.add(asked)
 
     def _judge(self, call: Call, *, is_package_in_body: bool) -> Judge:
         # Looked at only if some condition decides; until then it costs one object.
@@ -152,7 +164,7 @@ class Access:
         resource: str | RepositoryName,
         serial: int,
         judge: Judge,
-    ) -> None:
+    ) -> Decision:
         """Let *principal* pass, if they may use *permission* on *resource*.
 
         Raises:
@@ -160,8 +172,9 @@ class Access:
             Forbidden: the principal may not.
         """
         grants = await self._policies.grants_on(resource, serial)
-        if grants.decide(principal, permission, judge).is_allowed:
-            return
+        decision = grants.decide(principal, permission, judge)
+        if decision.is_allowed:
+            return decision
         if principal.is_anonymous:
             raise Unauthenticated(
                 "The request has no valid authentication credentials",

@@ -137,14 +137,16 @@ class Application:
     async def _admit(self, match: Match, call: Call) -> None:
         permission = match.endpoint.permission
         if permission is Open.SELF:
-            call.principal, _ = await self._access.identify(call.headers.get(b"authorization"))
+            identified = await self._access.identify(call.headers.get(b"authorization"))
+            call.principal = identified.principal
             self._access.require_self(call.principal)
         elif not isinstance(permission, Open):
-            call.principal, serial = await self._access.identify(call.headers.get(b"authorization"))
+            identified = await self._access.identify(call.headers.get(b"authorization"))
+            call.principal = identified.principal
             await self._access.require(
                 call,
                 permission,
-                serial,
+                identified,
                 is_package_in_body=match.endpoint.is_package_in_body,
             )
         if call.repository is NO_REPOSITORY:
@@ -186,11 +188,13 @@ class _Incoming:
         self._patience = patience
         self._is_read = scope["method"] in ("GET", "HEAD")
         self._size_bytes = 0
-        self._started_at = asyncio.get_running_loop().time()
+        self._started_at = 0.0
 
     async def __call__(self) -> Message:
         """Return the next part. Raises TimedOut if it comes too slowly."""
         patience = self._patience
+        clock = asyncio.get_running_loop().time
+        self._started_at = self._started_at or clock()
         try:
             async with asyncio.timeout(patience.wait_s):
                 message = await self._receive()
@@ -199,7 +203,7 @@ class _Incoming:
             raise TimedOut(f"Nothing has come for {patience.wait_s} s") from error
         self._is_read = message["type"] != "http.request" or not message.get("more_body")
         self._size_bytes += len(message.get("body", b""))
-        elapsed_s = asyncio.get_running_loop().time() - self._started_at
+        elapsed_s = clock() - self._started_at
         least_bytes = (elapsed_s - patience.grace_s) * patience.rate_min_bytes_s
         if not self._is_read and self._size_bytes < least_bytes:
             self._is_read = True

@@ -66,6 +66,11 @@ class _Pattern:
     params: tuple[tuple[int, str, bytes], ...]
     """Position, name, and the `:verb` that must follow."""
 
+    @property
+    def start(self) -> bytes:
+        """The first segment, if it is spelled out."""
+        return dict(self.literals).get(1, b"")
+
     def match(self, segments: list[bytes]) -> dict[str, str] | None:
         for position, literal in self.literals:
             if segments[position] != literal:
@@ -91,23 +96,29 @@ class RouteTable:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.endpoints = tuple(endpoints)
-        self._by_shape: dict[tuple[str, int], list[_Pattern]] = {}
-        self._methods: dict[str, None] = {}
+        self._methods = dict.fromkeys(endpoint.method for endpoint in self.endpoints)
+        by_shape: dict[tuple[str, int], list[_Pattern]] = {}
         for endpoint in self.endpoints:
             pattern, length = _compile(endpoint)
-            self._by_shape.setdefault((endpoint.method, length), []).append(pattern)
-            self._methods[endpoint.method] = None
-        for patterns in self._by_shape.values():
+            by_shape.setdefault((endpoint.method, length), []).append(pattern)
+        # Of a method and length, those that fit a first segment; b"" stands for any other.
+        self._by_start: dict[tuple[str, int, bytes], tuple[_Pattern, ...]] = {}
+        for shape, patterns in by_shape.items():
             # What is spelled out wins over what is a parameter; a verb counts as spelled out.
             patterns.sort(
                 key=lambda one: (-len(one.literals), -sum(bool(verb) for *_, verb in one.params))
             )
+            for start in {b"", *(one.start for one in patterns)}:
+                fit = tuple(one for one in patterns if one.start in (b"", start))
+                self._by_start[(*shape, start)] = fit
 
     def match(self, method: str, raw_path: bytes) -> Match | None:
         """Return the row that fits, or None. HEAD is answered by the rows of GET."""
         segments = raw_path.split(b"/")
-        shape = ("GET" if method == "HEAD" else method, len(segments))
-        for pattern in self._by_shape.get(shape, ()):
+        method = "GET" if method == "HEAD" else method
+        start = segments[1] if len(segments) > 1 else b""
+        fit = self._by_start.get((method, len(segments), start))
+        for pattern in fit or self._by_start.get((method, len(segments), b""), ()):
             params = pattern.match(segments)
             if params is not None:
                 return Match(pattern.endpoint, params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import Mode
 from bonded.server.pages.negotiation import Media, choose_coding, choose_media
-from bonded.server.pages.store import Page, Pages
+from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.web.messages import Answer, Call, Reply, moved, package_named, text_reply
 
@@ -52,7 +52,7 @@ class SimpleApi:
         coding = choose_coding(headers.get(b"accept-encoding", b""))
         page = await self._pages.get(repository, call.target, name, media, coding)
         if call.has_already(page.etag):
-            return Reply(304, b"", _validators(page))
+            return Reply(304, b"", page.validators)
         return Reply(200, page.body, page.headers)
 
 
@@ -61,8 +61,3 @@ def _asked_format(call: Call) -> Media | None:
     if b"format=" not in call.scope["query_string"]:
         return None
     return _FORMATS.get(call.query().get("format", [""])[0].replace(" ", "+"))
-
-
-def _validators(page: Page) -> list[tuple[bytes, bytes]]:
-    described = (b"content-type", b"content-length", b"content-encoding")
-    return [header for header in page.headers if header[0] not in described]

@@ -69,7 +69,7 @@ class TokenStatus:
                 "The request has no valid authentication credentials",
                 hint="Send the access token that is to be narrowed.",
             )
-        known = await self._access.examine(authorization)
+        known = await self._access.identify(authorization)
         body = await call.json()
         read_only = body.get("readOnly", False)
         if not isinstance(read_only, bool):
