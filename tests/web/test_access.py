@@ -47,6 +47,7 @@ NAMED: dict[str, str | None] = {
     "writer": "roles/artifactregistry.writer",
     "repoAdmin": "roles/artifactregistry.repoAdmin",
     "admin": "roles/artifactregistry.admin",
+    "curator": "roles/bonded.curator",
     "uploader": "roles/bonded.uploader",
     "pool viewer": "roles/iam.workloadIdentityPoolViewer",
     "pool admin": "roles/iam.workloadIdentityPoolAdmin",
@@ -175,10 +176,11 @@ def _table(endpoints: tuple[Endpoint, ...]) -> Iterator[Row]:
         yield endpoint.method, endpoint.path, ", ".join(allowed)
 
 
-ALL = "reader, writer, repoAdmin, admin, owner"
-SEES_PROJECTS = "reader, writer, repoAdmin, admin, pool viewer, pool admin, owner"
+ALL = "reader, writer, repoAdmin, admin, curator, owner"
+SEES_PROJECTS = "reader, writer, repoAdmin, admin, curator, pool viewer, pool admin, owner"
 UPLOADERS = "writer, repoAdmin, admin, uploader, owner"
-EVERYBODY = "reader, writer, repoAdmin, admin, uploader, pool viewer, pool admin, owner"
+CURATORS = "repoAdmin, admin, curator, owner"
+EVERYBODY = "reader, writer, repoAdmin, admin, curator, uploader, pool viewer, pool admin, owner"
 ANYBODY = f"{EVERYBODY}, log viewer, other repository's reader, nobody's friend"
 PUBLIC = f"{ANYBODY}, anonymous"
 U = "/v1/users/{user}"
@@ -302,6 +304,11 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("GET", f"{R}/packages/{{package}}/versions/{{version}}", ALL),
         ("GET", f"{R}/files", ALL),
         ("GET", f"{R}/files/{{file}}", ALL),
+        *(
+            ("POST", f"{R}/{what}:{verb}", CURATORS)
+            for what in ("packages/{package}/versions/{version}", "files/{file}")
+            for verb in ("yank", "unyank")
+        ),
         ("GET", f"{R}/pythonPackages", ALL),
         ("GET", f"{R}/pythonPackages/{{release}}", ALL),
         ("GET", f"{R}:getIamPolicy", "admin, owner"),

@@ -53,6 +53,7 @@ from bonded.server.operations.auditing import AuditLog, Retention
 from bonded.server.operations.browsing import Browsing
 from bonded.server.operations.caching import Caching
 from bonded.server.operations.collecting import Collector
+from bonded.server.operations.curating import Curating
 from bonded.server.operations.defining import Roles
 from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import EVERYTHING, Founding
@@ -88,6 +89,7 @@ from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
+from bonded.server.web.v1.curation import CurationApi
 from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.groups import GroupsApi
 from bonded.server.web.v1.packages import PackagesApi
@@ -283,6 +285,7 @@ async def _assemble(
         projects=ProjectsApi(administration),
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
+        curation=CurationApi(Curating(metadata)),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
             Granting(metadata, check_condition), access, Explaining(policy_book, group_book, clock)

@@ -42,7 +42,7 @@ class Kind(enum.Enum):
     """What a route does, as far as the audit log is concerned, and when that is logged."""
 
     ACT = "in the transaction of the act, and when refused"
-    WRITE = "in the transaction that adds or removes files, and when refused"
+    WRITE = "in the transaction that adds, changes or removes files, and when refused"
     DOWNLOAD = "with `audit_downloads`, and when refused"
     SIGN_IN = "always"
     READ = "when refused"

@@ -25,6 +25,8 @@ from bonded.server.core.names import PackageName
 
 FILENAME_LENGTH_MAX = 255
 VERSION_LENGTH_MAX = 128
+YANK_REASON_LENGTH_MAX = 500
+"""Installers print it whole, on a line of its own."""
 
 # What names, versions (PEP 440), build numbers and tags (PEP 425) are made of. `packaging`
 # leaves the build number's end and the tags unchecked.
@@ -119,6 +121,18 @@ class File:
         return self.yanked is not None
 
 
+def check_yank_reason(reason: str) -> None:
+    """Refuse a reason that would not do as one line of text.
+
+    Raises:
+        Rejected: it is too long, or holds what is no text: it goes into people's terminals.
+    """
+    if len(reason) > YANK_REASON_LENGTH_MAX:
+        raise Rejected(f"reason is longer than {YANK_REASON_LENGTH_MAX} characters")
+    if not reason.isprintable():
+        raise Rejected("reason must be one line of text, without control characters")
+
+
 class TimeSource(enum.StrEnum):
     """How it is known when a file was uploaded."""
 
@@ -184,6 +198,23 @@ class Package:
     """Every version with a file, in order of upload."""
     status: Status = Status.ACTIVE
     status_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of a package are meant: all, those of one version, or one."""
+
+    name: PackageName
+    version: str = ""
+    """As the files of it have it; empty for every version."""
+    filename: str = ""
+    """Empty for every file."""
+
+    def __str__(self) -> str:
+        """What is meant, within a sentence."""
+        if self.filename:
+            return f"file {self.filename} of {self.name}"
+        return f"version {self.version} of {self.name}" if self.version else f"package {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

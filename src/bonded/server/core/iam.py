@@ -111,6 +111,8 @@ class Permission(enum.StrEnum):
     PACKAGE_LIST = "artifactregistry.packages.list"
     PYTHON_PACKAGE_GET = "artifactregistry.pythonpackages.get"
     PYTHON_PACKAGE_LIST = "artifactregistry.pythonpackages.list"
+    FILE_YANK = "bonded.files.yank"
+    VERSION_YANK = "bonded.versions.yank"
     VERSION_GET = "artifactregistry.versions.get"
     VERSION_LIST = "artifactregistry.versions.list"
     REPOSITORY_CREATE = "artifactregistry.repositories.create"

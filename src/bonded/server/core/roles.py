@@ -53,10 +53,16 @@ _WRITER = _READER | _named(
     "aptartifacts.create attachments.{create,delete} files.{update,upload} kfpartifacts.create "
     "packages.update repositories.uploadArtifacts tags.{create,update} yumartifacts.create",
 )
-_REPO_ADMIN = _WRITER | _named(
-    "artifactregistry",
-    "files.delete packages.delete repositories.deleteArtifacts rules.{create,delete,update} "
-    "tags.delete versions.{delete,update}",
+# Ours: to yank takes nothing away that cannot be given back.
+_CURATING = _named("bonded", "files.yank versions.yank")
+_REPO_ADMIN = (
+    _WRITER
+    | _CURATING
+    | _named(
+        "artifactregistry",
+        "files.delete packages.delete repositories.deleteArtifacts rules.{create,delete,update} "
+        "tags.delete versions.{delete,update}",
+    )
 )
 _CREATE_ON_PUSH = frozenset({"artifactregistry.repositories.createOnPush"})
 _ADMIN = (
@@ -149,6 +155,7 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "roles/logging.viewer": _named("logging", "logEntries.list"),
         # Bonded's own, where Google's are too coarse or have no such thing.
         UPLOADER: _named("artifactregistry", "repositories.uploadArtifacts"),
+        "roles/bonded.curator": _READER | _CURATING,
         "roles/bonded.groupViewer": _GROUP_VIEWER,
         "roles/bonded.groupAdmin": _GROUP_ADMIN,
         GROUP_OWNER: _GROUP_OWNER,

@@ -21,6 +21,7 @@ from bonded.server.core.iam import Policy
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import Mode, RepositoryConfig, mode_of
 from bonded.server.metadata.groups import GroupsAndRoles
+from bonded.server.metadata.lifecycle import LifecycleTable
 from bonded.server.metadata.people import SessionTable, SignInTable, UserTable
 
 ACCESS = "access"
@@ -395,6 +396,8 @@ class Transaction(GroupsAndRoles, Protocol):
     def repositories(self) -> RepositoryTable: ...
     @property
     def files(self) -> FileTable: ...
+    @property
+    def lifecycle(self) -> LifecycleTable: ...
     @property
     def caches(self) -> CacheTable: ...
     @property

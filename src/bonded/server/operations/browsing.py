@@ -55,6 +55,12 @@ class VersionSummary:
         """When its last file was uploaded."""
         return max(file.upload_time for file in self.files)
 
+    @property
+    def yanked(self) -> str | None:
+        """Why all of its files are yanked, possibly empty; None if one is not (PEP 592)."""
+        reasons = [file.yanked for file in self.files if file.yanked is not None]
+        return max(reasons) if len(reasons) == len(self.files) else None
+
 
 @dataclass(frozen=True, slots=True)
 class _View:
@@ -97,7 +103,7 @@ class Browsing:
     async def get_package(self, repository: RepositoryName, name: PackageName) -> PackageSummary:
         """Return one package. Raises NotFound."""
         async with self._metadata.read() as tx:
-            for holder in await _list_holders(tx, repository, name):
+            for holder in await list_holders(tx, repository, name):
                 for summary in await tx.listings.describe_packages(holder, [name]):
                     return summary
         raise NotFound(f"No package {name} in {repository}")
@@ -180,7 +186,7 @@ def _stored(package: Package) -> tuple[File, ...]:
 async def _get_contents(tx: Transaction, repository: RepositoryName, name: PackageName) -> Package:
     found = [
         package
-        for holder in await _list_holders(tx, repository, name)
+        for holder in await list_holders(tx, repository, name)
         if (package := await tx.files.find_package(holder, name)) is not None
     ]
     if not found:
@@ -201,9 +207,14 @@ async def _list_names(
     return [(stock[holders[0]][name], holders[0]) for name, holders in owned if holders]
 
 
-async def _list_holders(
+async def list_holders(
     tx: Transaction, repository: RepositoryName, name: PackageName
 ) -> tuple[RepositoryName, ...]:
+    """Return the repositories whose files of a package *repository* shows, in order.
+
+    Raises:
+        NotFound: there is no such repository.
+    """
     tree = await _grow(tx, await _get_record(tx, repository))
     stock = {
         leaf: {one.name: one.name for one in await tx.listings.describe_packages(leaf, [name])}

@@ -139,7 +139,7 @@ class Access:
 
     def _judge(self, call: Call, *, is_package_in_body: bool) -> Judge:
         # Looked at only if some condition decides; until then it costs one object.
-        package = None if is_package_in_body else call.params.get("package", "")
+        package = None if is_package_in_body else _package_in(call.params)
         return partial(self._holds, call, call.resource, package)
 
     def _holds(
@@ -215,6 +215,15 @@ def _service(resource: str | RepositoryName) -> str:
     if "/serviceAccounts/" in resource:
         return "iam.googleapis.com"
     return "cloudresourcemanager.googleapis.com"
+
+
+def _package_in(params: Mapping[str, str]) -> str:
+    """Return the package that a path names, also as the first part of a file's or release's."""
+    if "file" in params:
+        return params["file"].partition("/")[0]
+    if "release" in params:
+        return params["release"].partition(":")[0]
+    return params.get("package", "")
 
 
 def group_resource(address: str) -> str:

@@ -23,6 +23,7 @@ from bonded.server.web.uploads import UploadApi
 from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
+from bonded.server.web.v1.curation import CurationApi
 from bonded.server.web.v1.entries import EntriesApi
 from bonded.server.web.v1.groups import GroupsApi
 from bonded.server.web.v1.packages import PackagesApi
@@ -74,6 +75,7 @@ def route_table(
     projects: ProjectsApi,
     repositories: RepositoriesApi,
     packages: PackagesApi,
+    curation: CurationApi,
     caches: CachesApi,
     policies: PoliciesApi,
     roles: RolesApi,
@@ -222,6 +224,10 @@ def route_table(
             Endpoint("GET", f"{PACKAGE}/versions/{{version}}", packages.get_version, P.VERSION_GET, K.READ, f"{AR}.GetVersion"),
             Endpoint("GET", f"{REPOSITORY}/files", packages.list_files, P.FILE_LIST, K.READ, f"{AR}.ListFiles"),
             Endpoint("GET", f"{REPOSITORY}/files/{{file}}", packages.get_file, P.FILE_GET, K.READ, f"{AR}.GetFile"),
+            Endpoint("POST", f"{PACKAGE}/versions/{{version}}:yank", curation.yank, P.VERSION_YANK, K.WRITE, "Bonded.YankVersion"),
+            Endpoint("POST", f"{PACKAGE}/versions/{{version}}:unyank", curation.unyank, P.VERSION_YANK, K.WRITE, "Bonded.UnyankVersion"),
+            Endpoint("POST", f"{REPOSITORY}/files/{{file}}:yank", curation.yank, P.FILE_YANK, K.WRITE, "Bonded.YankFile"),
+            Endpoint("POST", f"{REPOSITORY}/files/{{file}}:unyank", curation.unyank, P.FILE_YANK, K.WRITE, "Bonded.UnyankFile"),
             Endpoint("GET", f"{REPOSITORY}/pythonPackages", packages.list_python_packages, P.PYTHON_PACKAGE_LIST, K.READ, f"{AR}.ListPythonPackages"),
             Endpoint("GET", f"{REPOSITORY}/pythonPackages/{{release}}", packages.get_python_package, P.PYTHON_PACKAGE_GET, K.READ, f"{AR}.GetPythonPackage"),
             # IAM: service accounts and keys.

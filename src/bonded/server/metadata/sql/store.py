@@ -27,6 +27,7 @@ from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.federation import SqlPools, SqlPublishers
 from bonded.server.metadata.sql.files import SqlFiles
 from bonded.server.metadata.sql.groups import SqlGroups, SqlRoles
+from bonded.server.metadata.sql.lifecycle import SqlLifecycle
 from bonded.server.metadata.sql.listings import SqlListings
 from bonded.server.metadata.sql.migrate import upgrade
 from bonded.server.metadata.sql.people import SqlSessions, SqlSignIns, SqlUsers
@@ -52,6 +53,7 @@ class SqlTransaction:
     projects: SqlProjects
     repositories: SqlRepositories
     files: SqlFiles
+    lifecycle: SqlLifecycle
     caches: SqlCaches
     listings: SqlListings
     policies: SqlPolicies
@@ -73,6 +75,7 @@ class SqlTransaction:
             SqlProjects(connection),
             SqlRepositories(connection),
             SqlFiles(connection),
+            SqlLifecycle(connection),
             SqlCaches(connection),
             SqlListings(connection),
             SqlPolicies(connection),

@@ -78,7 +78,7 @@ class PackagesApi:
             found = [one for one in found if _key(one) > after][: limit + 1]
         else:
             found = [*await self._browsing.list_files(call.target, _place(after), limit + 1)]
-        view = lambda one: _file(call.target, one)  # noqa: E731
+        view = lambda one: file_view(call.target, one)  # noqa: E731
         return json_reply(wire.page_of("files", found, limit, view, _key))
 
     async def get_file(self, call: Call) -> Answer:
@@ -88,7 +88,7 @@ class PackagesApi:
             raise NotFound(f"No file {package[:80]!r} in {call.target}")
         name = package_named(package)
         found = await self._browsing.get_file(call.target, name, filename)
-        return json_reply(_file(call.target, found))
+        return json_reply(file_view(call.target, found))
 
     async def list_python_packages(self, call: Call) -> Answer:
         """Answer with every version of every package, a page at a time."""
@@ -170,10 +170,12 @@ def _version(repository: RepositoryName, found: VersionSummary) -> dict[str, Any
     return {
         "name": f"{repository}/packages/{found.package}/versions/{found.version}",
         **_times(found.created_at, found.updated_at),
+        **_annotations(found.yanked),
     }
 
 
-def _file(repository: RepositoryName, found: ListedFile) -> dict[str, Any]:
+def file_view(repository: RepositoryName, found: ListedFile) -> dict[str, Any]:
+    """Return a file as Artifact Registry's REST shows it."""
     file = found.file
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     owner = f"{repository}/packages/{found.package}/versions/{file.version}"
@@ -183,7 +185,13 @@ def _file(repository: RepositoryName, found: ListedFile) -> dict[str, Any]:
         "hashes": [{"type": "SHA256", "value": digest}],
         **_times(file.upload_time, file.upload_time),
         "owner": owner,
+        **_annotations(file.yanked),
     }
+
+
+def _annotations(yanked: str | None) -> dict[str, dict[str, str]]:
+    # Artifact Registry knows no yank; annotations are what gcloud shows of any resource.
+    return {} if yanked is None else {"annotations": {"yanked": yanked}}
 
 
 def _explanation(repository: RepositoryName, found: Explanation) -> dict[str, Any]:
