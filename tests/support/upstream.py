@@ -121,12 +121,24 @@ class Index:
         """Answer as a healthy index does."""
         parts = unquote(request.path).strip("/").split("/")
         match parts:
+            case ["simple"]:
+                return self.listing()
             case ["simple", name] if name in self.published:
                 return self._page(name, request)
             case ["files", filename]:
                 return self._file(filename, request)
             case _:
                 return Response(404, b"there is no such thing")
+
+    def listing(self) -> Response:
+        """Return the list of packages."""
+        if self.form == JSON:
+            projects = [{"name": name} for name in self.published]
+            body = json.dumps({"meta": {"api-version": "1.4"}, "projects": projects})
+        else:
+            links = "".join(f'<a href="{name}/">{name}</a><br>' for name in self.published)
+            body = f"<!DOCTYPE html><html><body>{links}</body></html>"
+        return Response(200, body.encode(), {"Content-Type": self.form})
 
     def _page(self, name: str, request: Request) -> Response:
         files = [self.entry(one) for one in self.published[name].values()]

@@ -11,7 +11,7 @@ import pytest
 from dirty_equals import IsPartialDict
 
 from support.site import JSON, Site, open_site
-from support.upstream import open_index
+from support.upstream import Response, open_index, say
 from support.wheels import make_sdist, make_wheel
 
 PARENT = "/v1/projects/my-project/locations/local/repositories"
@@ -144,6 +144,54 @@ async def test_a_remote_repository_lists_what_it_has_cached(tmp_path: Path) -> N
             assert said["version"] == "1.0"
         summary, _ = await standings(site, "view/packages/lib")
         assert summary == "lib comes from far."
+
+
+async def test_an_explanation_says_what_comes_out_of_a_cache_during_an_outage(
+    tmp_path: Path,
+) -> None:
+    async with open_index() as index, open_site(tmp_path / "data") as site:
+        index.publish(CORE)
+        config = {
+            "commonRepository": {"uri": index.url},
+            "bonded": {"allowPrivateAddresses": True, "pageFreshness": "60s"},
+        }
+        await create(site, "far", {"mode": 3, "remoteRepositoryConfig": config})
+        await create(site, "view", virtual("python", "far"))
+        await site.get("/my-project/view/simple/acme-core/")
+        fresh = await standings(site, "view/packages/acme-core")
+        index.faults["/"] = say(Response(500))
+        site.clock.forward(minutes=2)
+        since = f"{site.clock():%Y-%m-%dT%H:%M:%SZ}"
+        await standings(site, "view/packages/acme-core")
+        site.clock.forward(minutes=5)
+
+        old = await standings(site, "view/packages/acme-core")
+        faults = dict(index.faults)
+        index.faults.clear()
+        site.clock.forward(minutes=5)
+        again = await standings(site, "view/packages/acme-core")
+        index.faults |= faults
+        unknown, _ = await standings(site, "view/packages/never-seen")
+
+    assert fresh[0] == again[0] == "acme-core comes from far."
+    assert old[0] == "acme-core comes from far, out of its cache: its upstream fails."
+    assert old[1]["far"][1].startswith(
+        "The first upstream that has the package. Served from the cache, upstream failing since "
+        f"{since}: The upstream {index.url} "
+    )
+    assert unknown == "never-seen cannot be served: far does not answer."
+
+
+async def test_an_explanation_says_how_to_allow_a_private_address(tmp_path: Path) -> None:
+    async with open_index() as index, open_site(tmp_path / "data") as site:
+        config = {"commonRepository": {"uri": index.url}, "disableUpstreamValidation": True}
+        await create(site, "far", {"mode": 3, "remoteRepositoryConfig": config})
+
+        _, found = await standings(site, "far/packages/lib")
+
+    assert found["far"][0] == "UNAVAILABLE"
+    assert "127.0.0.1 is not a public address (loopback)" in found["far"][1]
+    assert "the flag --remote-allow-private-addresses" in found["far"][1]
 
 
 async def test_resources_are_google_s(site: Site) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dirty_equals import IsStr
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from bonded.server.core.iam import Permission
 from support.site import JSON, Site, open_site
@@ -95,8 +97,14 @@ async def test_a_remote_repository_says_what_it_was_made_with(
     made = await create(site, "far", mode="REMOTE_REPOSITORY", remoteRepositoryConfig=config)
     got = (await site.call("GET", f"{PARENT}/far")).json()
 
+    if "publicRepository" in config.get("pythonRepository", {}):
+        # What the name means on this server; sent back, it changes nothing.
+        config["bonded"] = {"indexUrl": PYPI_SIMPLE_ENDPOINT}
     assert (made["mode"], made["remoteRepositoryConfig"]) == ("REMOTE_REPOSITORY", config)
     assert got == made
+    assert await change(site, "far", "remoteRepositoryConfig", config, field="remote") == got | {
+        "updateTime": IsStr()
+    }
 
 
 async def test_a_virtual_repository_says_what_it_was_made_with(site: Site) -> None:
@@ -131,6 +139,7 @@ async def test_numbers_snake_case_and_gcloud_s_empty_extras_are_understood(site:
     assert made["remoteRepositoryConfig"] == {
         "pythonRepository": {"publicRepository": "PYPI"},
         "disableUpstreamValidation": True,
+        "bonded": {"indexUrl": PYPI_SIMPLE_ENDPOINT},
     }
 
 
@@ -437,7 +446,10 @@ async def test_a_virtual_repository_takes_no_uploads_and_says_where_they_go(
     answer = await site.upload(make_wheel("acme-core", "1.0"), path=path)
 
     assert answer.status_code == 400
-    assert answer.text.startswith(f"{FULL}/view is a virtual repository, which takes no uploads.")
+    assert answer.text == (
+        f"{FULL}/view is a virtual repository, which takes no uploads. "
+        f"Publish to one that it shows: /my-project/python/ ({PYTHON}).\n"
+    )
 
 
 async def test_a_deleted_repository_is_gone_and_another_of_its_name_begins_afresh(

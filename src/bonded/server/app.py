@@ -267,7 +267,11 @@ async def _assemble(
         remotes.make,
     )
     repositories = RepositoriesApi(
-        administration, access, settings.default_location, urlsplit(settings.url).netloc
+        administration,
+        access,
+        settings.default_location,
+        urlsplit(settings.url).netloc,
+        remotes.index_url,
     )
     routes = route_table(
         health=Health(metadata, blobs),

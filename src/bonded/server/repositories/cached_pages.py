@@ -31,6 +31,16 @@ _log = logging.getLogger("bonded.server.upstream")
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a page is served although it is no longer fresh."""
+
+    since: datetime
+    """When the upstream was first seen to fail."""
+    why: str
+    """How it failed last: a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """What a request needs to know of a page: no database is asked."""
 
@@ -38,6 +48,7 @@ class _Known:
     fresh_until: datetime
     stale_until: datetime
     is_absent: bool
+    outage: Outage | None = None
 
 
 class CachedPages:
@@ -120,7 +131,9 @@ class CachedPages:
                 raise
             _log.warning("The page of %s is served as it was: %s", name, error)
             again = now + timedelta(seconds=STALE_AGAIN_S)
-            return self._remember(serial, page, again)
+            before = self.find_outage(name)
+            outage = Outage(now if before is None else before.since, str(error))
+            return self._remember(serial, page, again, outage)
         return self._remember(await self._serial(name), page, self._fresh_until(page))
 
     async def _serial(self, name: PackageName) -> int:
@@ -192,9 +205,12 @@ class CachedPages:
             await tx.caches.keep_page(self._repository, page)
         return page
 
-    def _remember(self, serial: int, page: CachedPage, fresh_until: datetime) -> int:
+    def _remember(
+        self, serial: int, page: CachedPage, fresh_until: datetime, outage: Outage | None = None
+    ) -> int:
         key = page.name.normalized
-        self._known[key] = _Known(serial, fresh_until, self._stale_until(page), page.is_absent)
+        stale_until = self._stale_until(page)
+        self._known[key] = _Known(serial, fresh_until, stale_until, page.is_absent, outage)
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED_PAGES_MAX:
             self._known.popitem(last=False)
@@ -212,6 +228,11 @@ class CachedPages:
         if package is None:
             raise NotFound(f"No package {name} at {self._client}")
         return package
+
+    def find_outage(self, name: PackageName) -> Outage | None:
+        """Return why the page that was answered with last was an old one; None if it was not."""
+        known = self._known.get(name.normalized)
+        return None if known is None else known.outage
 
     async def find_known(self, name: PackageName) -> Package | None:
         """Return a package as it is known here, without asking; None if it is absent or unknown."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bonded.server.core.errors import NotFound, Reserved, Unavailable
+from bonded.server.core.errors import BondedError, NotFound, Reserved, Unavailable
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
+from bonded.server.repositories.cached_pages import Outage
 from bonded.server.repositories.catalog import Catalog
-from bonded.server.repositories.virtual import VirtualRepository
+from bonded.server.repositories.remote import RemoteRepository
+from bonded.server.repositories.virtual import Upstream, VirtualRepository
 
 
 class Standing(enum.StrEnum):
@@ -43,6 +45,8 @@ class Finding:
     """A sentence."""
     versions: tuple[str, ...] = ()
     """What it has, in order of upload; that of a remote one is its upstream's."""
+    outage: Outage | None = None
+    """Why what a remote repository says may be old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,14 @@ async def _explain(repository: VirtualRepository, package: PackageName) -> Expla
             upstream = await repository.open_upstream(policy)
             versions = (await upstream.get_package(package)).versions
         except Unavailable as error:
-            findings.append(Finding(policy, Standing.UNAVAILABLE, f"{error.message}."))
+            findings.append(Finding(policy, Standing.UNAVAILABLE, _sentence(error)))
         except Reserved as error:
-            findings.append(Finding(policy, Standing.RESERVING, f"{error.message}."))
+            findings.append(Finding(policy, Standing.RESERVING, _sentence(error)))
         except NotFound as error:
-            findings.append(Finding(policy, Standing.ABSENT, f"{error.message}."))
+            findings.append(Finding(policy, Standing.ABSENT, _sentence(error)))
         else:
-            findings.append(_present(config, policy, versions, findings, package))
+            found = _present(config, policy, versions, findings, package)
+            findings.append(_dated(found, upstream, package))
     return Explanation(package, _summary(config, findings, package), tuple(findings))
 
 
@@ -100,6 +105,22 @@ def _reserved(config: VirtualConfig, policy: UpstreamPolicy, package: PackageNam
     assert reservation is not None
     reason = f"Not asked: {reservation.pattern} is reserved for {reservation.upstream}."
     return Finding(policy, Standing.RESERVED, reason)
+
+
+def _sentence(error: BondedError) -> str:
+    return f"{error}".rstrip(".") + "."
+
+
+def _dated(found: Finding, upstream: Upstream, package: PackageName) -> Finding:
+    """Return *found* with what is to be known if it comes from a cache during an outage."""
+    if not isinstance(upstream.repository, RemoteRepository):
+        return found
+    outage = upstream.repository.find_outage(package)
+    if outage is None:
+        return found
+    since = f"{outage.since:%Y-%m-%dT%H:%M:%SZ}"
+    reason = f"{found.reason} Served from the cache, upstream failing since {since}: {outage.why}"
+    return replace(found, reason=reason.rstrip(".") + ".", outage=outage)
 
 
 def _present(
@@ -141,7 +162,8 @@ def _summary(config: VirtualConfig, findings: list[Finding], package: PackageNam
     sharers = [one.upstream.id for one in findings if one.standing is Standing.SHARER]
     if sharers:
         return f"{package} comes from {owner.upstream.id}, and from {', '.join(sharers)}."
-    return f"{package} comes from {owner.upstream.id}."
+    cache = ", out of its cache: its upstream fails" if owner.outage else ""
+    return f"{package} comes from {owner.upstream.id}{cache}."
 
 
 def _first(findings: list[Finding], standing: Standing) -> Finding | None:

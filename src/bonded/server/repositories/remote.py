@@ -39,7 +39,7 @@ from bonded.server.core.files import (
 )
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.store import CachedFile, MetadataStore, listing_scope, package_scope
-from bonded.server.repositories.cached_pages import CachedPages
+from bonded.server.repositories.cached_pages import CachedPages, Outage
 from bonded.server.repositories.core_metadata import fetch_core_metadata
 from bonded.server.repositories.downloads import Arrived, Download, Downloads
 from bonded.server.repositories.protocol import StoredFile
@@ -132,6 +132,10 @@ class RemoteRepository:
             if isinstance(file, UpstreamFile)
         )
         return replace(package, files=files)
+
+    def find_outage(self, name: PackageName) -> Outage | None:
+        """Return why the page of a package is served as it was; None if it is fresh."""
+        return self._pages.find_outage(name)
 
     async def open_file(self, name: PackageName, filename: str) -> StoredFile:
         """Open one file; fetch it if it is not here."""

@@ -17,6 +17,7 @@ from bonded.server.metadata.store import MetadataStore
 from bonded.server.repositories.remote import RemoteLimits, RemoteRepository
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.clients import Clients
+from bonded.server.upstream.probing import probe
 
 TIDY_EVERY_S = 30
 """How long the database may not know which files were used and which pages confirmed."""
@@ -74,6 +75,10 @@ class Remotes:
         self._open[name] = (repository, client)
         return repository
 
+    def index_url(self, config: RemoteConfig) -> str:
+        """Return where the index of a remote repository is; the preset says it by a name only."""
+        return self._clients.index_url(config)
+
     async def probe(self, _name: RepositoryName, config: RemoteConfig) -> None:
         """Ask an upstream whether it is there, before anybody relies on it.
 
@@ -82,7 +87,7 @@ class Remotes:
         """
         client = self._clients.make(config)
         try:
-            await client.probe()
+            await probe(client)
         finally:
             await client.close()
 

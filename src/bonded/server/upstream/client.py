@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,9 +24,10 @@ from bonded.server.core.errors import NotFound, UpstreamFailed, UpstreamTimedOut
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import UpstreamCredentials
-from bonded.server.upstream.addresses import NOT_PUBLIC, any_socket, public_socket
+from bonded.server.upstream.addresses import any_socket, public_socket
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.breaker import Breaker
+from bonded.server.upstream.failures import told_as_ours
 from bonded.server.upstream.headers import (
     Validators,
     conditions,
@@ -36,7 +37,7 @@ from bonded.server.upstream.headers import (
     moment,
     with_path_suffix,
 )
-from bonded.server.upstream.parsing import ACCEPT, check_media, parse_page
+from bonded.server.upstream.parsing import ACCEPT, parse_page
 from bonded.server.upstream.rules import Origin, Reach, reach_of
 from bonded.server.upstream.secrets import Secrets
 
@@ -140,23 +141,21 @@ class UpstreamClient:
         for session in self._sessions.values():
             await session.close()
 
-    async def probe(self) -> None:
-        """Ask for the list of packages, and read no further than its head.
+    async def read_head(self, url: str, limit_bytes: int) -> tuple[str, bytes]:
+        """Return the content type of a page of this index, and how it begins.
 
         Raises:
-            UpstreamFailed: the index does not answer, refuses us, or is none.
+            NotFound: there is no such page.
+            UpstreamFailed: it does not come.
         """
-        try:
-            async with (
-                self._bounded(),
-                self._response(self.index_url, {"Accept": ACCEPT}, is_page=True) as response,
-            ):
-                check_media(header(response, "Content-Type"), self.index_url)
-        except NotFound as error:
-            raise UpstreamFailed(
-                f"{self} has no list of packages",
-                hint="Check that it is the URL of an index, such as …/simple/.",
-            ) from error
+        async with self._bounded(), self._response(url, {"Accept": ACCEPT}, is_page=True) as page:
+            head = bytearray()
+            with self._failures(url):
+                async for chunk in page.content.iter_any():
+                    head += chunk
+                    if len(head) >= limit_bytes:
+                        break
+            return header(page, "Content-Type"), bytes(head[:limit_bytes])
 
     async def fetch_page(
         self, name: PackageName, validators: Validators | None = None
@@ -366,42 +365,9 @@ class UpstreamClient:
             self._breaker(self._origin).fail(why)
             raise UpstreamTimedOut(why, is_outage=True) from error
 
-    @contextmanager
-    def _failures(self, url: str) -> Iterator[None]:
-        """Turn the client's errors into ours, which name the upstream."""
-        try:
-            yield
-        except TimeoutError as error:
-            raise UpstreamTimedOut(
-                f"The upstream {self} does not answer: {url} takes too long", is_outage=True
-            ) from error
-        except aiohttp.ClientProxyConnectionError as error:
-            raise UpstreamFailed(
-                f"The proxy {self._route.proxy} of the upstream {self} cannot be reached: {error}",
-                is_outage=True,
-            ) from error
-        except aiohttp.ClientHttpProxyError as error:
-            raise UpstreamFailed(
-                f"The proxy {self._route.proxy} of the upstream {self} answers with {error.status}",
-                is_outage=True,
-            ) from error
-        except aiohttp.ClientConnectorError as error:
-            # Of several addresses, the errors come as one text.
-            why = str(getattr(error, "os_error", error)) or str(error)
-            if NOT_PUBLIC in why:
-                raise UpstreamFailed(
-                    f"The upstream {self} leads to {Origin.of(url)}, which is not contacted: {why}",
-                    hint="Only the index itself may be there, if the repository's configuration "
-                    "allows private addresses, and hosts of the setting upstream_private_hosts.",
-                ) from error
-            raise UpstreamFailed(
-                f"The upstream {self} cannot be reached at {Origin.of(url)}: {why}",
-                is_outage=True,
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamFailed(
-                f"The upstream {self} broke off: {type(error).__name__} at {url}", is_outage=True
-            ) from error
+    def _failures(self, url: str) -> AbstractContextManager[None]:
+        is_own = Origin.of(url) == self._origin
+        return told_as_ours(self.index_url, url, self._route.proxy, is_own=is_own)
 
 
 def _tls(ca_certificates: str) -> ssl.SSLContext:

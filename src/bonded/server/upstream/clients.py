@@ -44,14 +44,19 @@ class Clients:
             or self._is_ours(config.source),
             private_hosts=self._private_hosts,
         )
-        url = self._index_url(config)
+        url = self.index_url(config)
         return UpstreamClient(url, route, self._secrets, self._clock, self._bounds)
 
     def _is_ours(self, source: UpstreamSource) -> bool:
         # The operator says where it is, not whoever set the repository up.
         return isinstance(source, PublicIndex) and bool(self._public_index_url)
 
-    def _index_url(self, config: RemoteConfig) -> str:
+    def index_url(self, config: RemoteConfig) -> str:
+        """Return where the index of a remote repository is.
+
+        Raises:
+            UpstreamFailed: it is a repository of this server, which is not asked over HTTP.
+        """
         match config.source:
             case CustomIndex(uri):
                 return uri

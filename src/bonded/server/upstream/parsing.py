@@ -19,7 +19,7 @@ ACCEPT = (
     "text/html;q=0.01"
 )
 """JSON if there is any: HTML cannot say everything (PEP 691)."""
-_JSON = "application/vnd.pypi.simple.v1+json"
+JSON_MEDIA = "application/vnd.pypi.simple.v1+json"
 _HTML = ("application/vnd.pypi.simple.v1+html", "text/html")
 
 
@@ -34,7 +34,7 @@ def parse_page(
     Raises:
         UpstreamFailed: it is not a page of the simple repository API.
     """
-    if check_media(content_type, url) == _JSON:
+    if check_media(content_type, url) == JSON_MEDIA:
         return _parse_json(body, name, url, seen_at)
     return _parse_html(body, name, url, seen_at)
 
@@ -46,7 +46,7 @@ def check_media(content_type: str, url: str) -> str:
         UpstreamFailed: it is not one of the simple repository API's.
     """
     media = content_type.partition(";")[0].strip().lower()
-    if media in (_JSON, *_HTML):
+    if media in (JSON_MEDIA, *_HTML):
         return media
     raise UpstreamFailed(
         f"{url} answers with the content type {media[:80]!r}, which is not the simple API's",

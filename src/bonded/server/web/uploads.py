@@ -5,7 +5,7 @@ from __future__ import annotations
 from bonded.server.core.errors import Forbidden, Gone, Rejected, TooLarge
 from bonded.server.core.iam import Permission
 from bonded.server.core.names import PackageName
-from bonded.server.core.upstreams import Mode
+from bonded.server.core.upstreams import Mode, RepositoryConfig, VirtualConfig, upstreams_of
 from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.web.access import Access
@@ -36,8 +36,7 @@ class UploadApi:
         if record.mode is not Mode.STANDARD:
             raise Rejected(
                 f"{call.target} is a {record.mode.noun} repository, which takes no uploads",
-                hint="Publish to a standard repository; a virtual one shows what is in those "
-                "that are its upstreams.",
+                hint=await self._elsewhere(record.config),
             )
         async with self._publisher.stage() as staged:
             form = await read_form(call, staged, FIELDS)
@@ -48,6 +47,18 @@ class UploadApi:
             published = await self._publisher.publish(call.target, offer, staged)
         verb = "Published" if published.is_new else "Already published, unchanged:"
         return text_reply(f"{verb} {published.file.filename}")
+
+    async def _elsewhere(self, config: RepositoryConfig) -> str:
+        """Say where to publish instead: the virtual repository shows what is there."""
+        shown = [
+            name
+            for name in upstreams_of(config)
+            if (await self._catalog.find_record(name)).mode is Mode.STANDARD
+        ]
+        if not isinstance(config, VirtualConfig) or not shown:
+            return "Publish to a standard repository."
+        places = " or ".join(f"/{name.project}/{name.repository}/ ({name})" for name in shown)
+        return f"Publish to one that it shows: {places}."
 
     def _check_length(self, call: Call) -> None:
         length = call.headers.get(b"content-length", b"")

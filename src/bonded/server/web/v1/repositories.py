@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
 from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.iam import Permission
 from bonded.server.core.names import RepositoryName
-from bonded.server.core.upstreams import Mode, RepositoryConfig, upstreams_of
+from bonded.server.core.upstreams import (
+    Mode,
+    PublicIndex,
+    RemoteConfig,
+    RepositoryConfig,
+    upstreams_of,
+)
 from bonded.server.metadata.store import RepositoryRecord
 from bonded.server.operations.administering import Administration
 from bonded.server.web.access import Access
@@ -58,11 +64,13 @@ class RepositoriesApi:
         access: Access,
         default_location: str,
         server_host: str,
+        index_url_of: Callable[[RemoteConfig], str],
     ) -> None:
         self._administration = administration
         self._access = access
         self._default_location = default_location
         self._server_host = server_host
+        self._index_url_of = index_url_of
 
     async def list_locations(self, call: Call) -> Answer:
         """Answer with the default location, and those where the project has repositories."""
@@ -155,7 +163,7 @@ class RepositoriesApi:
 
     def _view(self, record: RepositoryRecord) -> dict[str, Any]:
         name = record.name
-        view = {
+        view: dict[str, Any] = {
             "name": str(name),
             "format": "PYTHON",
             "mode": record.mode,
@@ -167,6 +175,9 @@ class RepositoriesApi:
             "registryUri": f"{self.host_of(name)}/{name.project}/{name.repository}",
             **upstreams.view(record.config),
         }
+        if isinstance(record.config, RemoteConfig) and record.config.source == PublicIndex():
+            own = view[upstreams.REMOTE].setdefault(upstreams.OWN, {})
+            own[upstreams.INDEX_URL] = self._index_url_of(record.config)
         # proto3 JSON leaves out what is empty.
         return {key: value for key, value in view.items() if value not in ("", {})}
 

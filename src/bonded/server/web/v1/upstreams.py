@@ -40,6 +40,8 @@ from bonded.server.web.v1 import wire
 REMOTE = "remoteRepositoryConfig"
 VIRTUAL = "virtualRepositoryConfig"
 OWN = "bonded"
+INDEX_URL = "indexUrl"
+"""Output only: the address behind the preset, which the operator may have set."""
 SECONDS_MAX = 3650 * 86_400
 _PUBLIC = {"PUBLIC_REPOSITORY_UNSPECIFIED": 0, "PYPI": 1}
 _DURATION = re.compile(r"(\d{1,12})(\.0{1,9})?s")
@@ -51,7 +53,8 @@ _REMOTE_FIELDS = (
 _OF_GCLOUD = ("enableIngestionAttestation", "deleteNotFoundCacheFiles", "noCache")
 _OWN_REMOTE = (
     *("caCertificates", "proxy", "allowPrivateAddresses", "pageFreshness", "staleLimit"),
-    "cacheSizeLimitBytes",
+    # Which index the preset means here; clients that send all of it back send this too.
+    *("cacheSizeLimitBytes", INDEX_URL),
 )
 
 

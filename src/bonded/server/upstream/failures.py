@@ -1,0 +1,68 @@
+"""What the HTTP client raises, as errors of ours: they name the upstream, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from bonded.server.core.errors import UpstreamFailed, UpstreamTimedOut
+from bonded.server.upstream.addresses import NOT_PUBLIC
+from bonded.server.upstream.rules import Origin
+
+_ALLOW_INDEX = (
+    "If that is where it is meant to be, allow it: `bonded artifacts repositories create` and "
+    "`update` have the flag --remote-allow-private-addresses (in REST, "
+    "remoteRepositoryConfig.bonded.allowPrivateAddresses)."
+)
+_ALLOW_FILES = (
+    "If the index keeps its files there, the server's operator names the host in the setting "
+    "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS)."
+)
+
+
+@contextmanager
+def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterator[None]:
+    """Turn what a request for *url* raises into our errors; *is_own*: it is to the index itself.
+
+    Raises:
+        UpstreamFailed: the request failed.
+    """
+    try:
+        yield
+    except TimeoutError as error:
+        raise UpstreamTimedOut(
+            f"The upstream {upstream} does not answer: {url} takes too long", is_outage=True
+        ) from error
+    except aiohttp.ClientProxyConnectionError as error:
+        raise UpstreamFailed(
+            f"The proxy {proxy} of the upstream {upstream} cannot be reached: {error}",
+            is_outage=True,
+        ) from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise UpstreamFailed(
+            f"The proxy {proxy} of the upstream {upstream} answers with {error.status}",
+            is_outage=True,
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        raise _unconnected(error, upstream, url, is_own=is_own) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise UpstreamFailed(
+            f"The upstream {upstream} broke off: {type(error).__name__} at {url}", is_outage=True
+        ) from error
+
+
+def _unconnected(
+    error: aiohttp.ClientConnectorError, upstream: str, url: str, *, is_own: bool
+) -> UpstreamFailed:
+    # Of several addresses, the errors come as one text.
+    why = str(getattr(error, "os_error", error)) or str(error)
+    if NOT_PUBLIC in why:
+        return UpstreamFailed(
+            f"The upstream {upstream} leads to {Origin.of(url)}, which is not contacted: {why}",
+            hint=_ALLOW_INDEX if is_own else _ALLOW_FILES,
+        )
+    return UpstreamFailed(
+        f"The upstream {upstream} cannot be reached at {Origin.of(url)}: {why}", is_outage=True
+    )
