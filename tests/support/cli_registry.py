@@ -26,6 +26,11 @@ from support.cli_people import OAuthAnswer, People
 Body = dict[str, Any]
 CREATED = "2026-01-02T03:04:05.123456789Z"
 OPERATION = "projects/my-project/locations/local/operations/op-1"
+# Variables that would have tools here do as they do for whoever runs the tests.
+_OF_TOOLS = (
+    *("APPDATA", "BONDED_", "BROWSER", "CLOUDSDK_", "DISPLAY", "GCE_", "GOOGLE_", "NETRC"),
+    *("PIP_", "PYTHON_KEYRING_", "WAYLAND_DISPLAY", "XDG_CONFIG_HOME"),
+)
 EMAIL = "admin@my-project.iam.gserviceaccount.com"
 
 _PEM = (
@@ -49,6 +54,7 @@ class Registry:
     def __init__(self) -> None:
         self.url = ""
         self.people = People()
+        self.workload = "principal://iam.googleapis.com/the-pool/subject/job-7"
         self.requests: list[str] = []
         self.token_requests = 0
         self.token_life_s = 3600
@@ -202,12 +208,14 @@ class Registry:
     def answer_oauth(self, path: str, form: dict[str, str]) -> Body | None:
         """Answer a request of OAuth; None if it is none."""
         match path:
-            case "/token" | "/v1/oauthtoken":
+            case "/token" | "/v1/oauthtoken" | "/v1/token":
                 return self.token(form)
             case "/authorize":
                 self.people.authorize(form)
             case "/device_authorization":
                 return self.people.start(self.url)
+            case "/v1/introspect":
+                return {"active": True, "username": self.workload}
             case "/revoke":
                 return self.people.revoke(form)
             case "/.well-known/oauth-authorization-server":
@@ -307,10 +315,12 @@ class Terminal:
         self._registry = registry
         self._directory = directory
         self._capsys = capsys
-        prefixes = ("BONDED_", "CLOUDSDK_", "PYTHON_KEYRING_")
-        for name in [name for name in os.environ if name.startswith(prefixes)]:  # noqa: TID251
+        for name in [name for name in os.environ if name.startswith(_OF_TOOLS)]:  # noqa: TID251
             monkeypatch.delenv(name)
         monkeypatch.setenv("BONDED_CONFIG", str(self.config))
+        monkeypatch.setenv("HOME", str(directory))
+        # Secrets go into files here, wherever these tests run.
+        monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         monkeypatch.setenv("TZ", "UTC")
         time.tzset()
         monkeypatch.setattr("sys.stdin", io.StringIO())

@@ -7,35 +7,18 @@ import netrc
 import os
 import stat
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
-from support.cli_registry import Registry, Said, Terminal, running_registry
+from support.cli_registry import Registry, Said, Terminal
 
 
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        running.add_repository()
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    for name in ("PIP_CONFIG_FILE", "XDG_CONFIG_HOME", "NETRC", "APPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
+@pytest.fixture(name="registry")
+def _registry(registry: Registry) -> Registry:
+    registry.add_repository()
+    return registry
 
 
 def test_pip_is_configured_once(bonded: Terminal, tmp_path: Path) -> None:

@@ -6,33 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
-from support.cli_registry import EMAIL, Registry, Said, Terminal, running_registry
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
+from support.cli_registry import EMAIL, Registry, Said, Terminal
 
 
 def test_configurations_are_made_used_and_forgotten(bonded: Terminal) -> None:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import io
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
-from support.cli_registry import EMAIL, Registry, Terminal, running_registry
+from support.cli_registry import EMAIL, Registry, Terminal
 
 
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        for name in ("my-project", "other"):
-            running.projects[name] = {"projectId": name}
-        running.add_repository("python")
-        yield running
+@pytest.fixture(name="registry")
+def _registry(registry: Registry) -> Registry:
+    for name in ("my-project", "other"):
+        registry.projects[name] = {"projectId": name}
+    registry.add_repository("python")
+    return registry
 
 
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    for name in ("APPDATA", "BROWSER", "DISPLAY", "PIP_CONFIG_FILE", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+@pytest.fixture(name="bonded")
+def _bonded(terminal: Terminal) -> Terminal:
     return terminal
 
 

@@ -17,7 +17,7 @@ from inline_snapshot import snapshot
 from bonded.client.keyring_backend import BondedKeyring
 from support import cli_keyring
 from support.cli_people import PERSON, fault
-from support.cli_registry import EMAIL, Registry, Said, Terminal, running_registry
+from support.cli_registry import Registry, Said, Terminal
 
 
 class Browser(webbrowser.BaseBrowser):
@@ -38,26 +38,9 @@ class Browser(webbrowser.BaseBrowser):
             self.pages.append(response.read().decode())
 
 
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    for name in ("APPDATA", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    monkeypatch.setenv("HOME", str(tmp_path))
+@pytest.fixture(name="bonded")
+def _bonded(registry: Registry, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setenv("BONDED_SERVER", registry.url)
-    # Secrets go into files here, wherever these tests run.
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     return terminal
 
 
@@ -293,28 +276,6 @@ Credentials revoked on this machine: DIR/.config/gcloud/application_default_cred
     )
     assert registry.people.ended == ["brt_1"]
     assert not path.exists()
-
-
-def test_a_file_signs_in_too(registry: Registry, bonded: Terminal, tmp_path: Path) -> None:
-    bonded("auth", "application-default", "login", "--no-browser")
-    path = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
-    key = tmp_path / "key.json"
-    key.write_text(registry.key_file())
-
-    assert bonded("auth", "login", f"--cred-file={key}").err.startswith("Activated service account")
-    assert f"logged in as [{PERSON}]" in bonded("auth", "login", f"--cred-file={path}").err
-    assert bonded("auth", "login", EMAIL, f"--cred-file={path}").status == 1
-    path.write_text('{"type": "external_account_authorized_user"}')
-    assert bonded("auth", "login", f"--cred-file={path}") == snapshot(
-        Said(
-            out="",
-            err="""\
-ERROR: (bonded.auth.login) DIR/.config/gcloud/application_default_credentials.json is no sign-in of a person.
-Sign in again with `bonded auth login`.
-""",
-            status=1,
-        )
-    )
 
 
 def test_a_sign_in_that_has_ended_says_how_to_sign_in_again(

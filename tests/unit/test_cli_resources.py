@@ -5,33 +5,14 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
-from support.cli_registry import EMAIL, Registry, Said, Terminal, running_registry
+from support.cli_registry import EMAIL, Registry, Said, Terminal
 
 PYTHON = "projects/my-project/locations/local/repositories/python"
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
 
 
 def test_a_project_is_created_listed_described_and_deleted(

@@ -4,32 +4,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
 from bonded.client.snippets import TOOLS, Target
-from support.cli_registry import Registry, Said, Terminal, running_registry
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
+from support.cli_registry import Registry, Said, Terminal
 
 
 def test_settings_of_pip(registry: Registry, bonded: Terminal) -> None:

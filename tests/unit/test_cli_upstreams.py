@@ -4,38 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
 
-from support.cli_registry import Registry, Said, Terminal, running_registry
+from support.cli_registry import Registry, Said, Terminal
 
 PARENT = "projects/my-project/locations/local/repositories"
 POLICIES = [
     {"id": "own", "repository": f"{PARENT}/python", "priority": 100},
     {"id": "pypi", "repository": f"{PARENT}/pypi", "priority": 50},
 ]
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture
-def bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
 
 
 def create(bonded: Terminal, mode: str, *flags: str) -> Said:

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
 
 from bonded.cli.iam.providers import Mapping
-from support.cli_registry import Registry, Terminal, running_registry
+from support.cli_registry import Registry, Terminal
 
 PROVIDER = "projects/17/locations/global/workloadIdentityPools/ci-pool/providers/builds"
 POOLS = ("iam", "workload-identity-pools")
 CREATE = (*POOLS, "create-cred-config", PROVIDER, "--output-file=-")
 TRUST = ("artifacts", "trusted-publishers", "create", "--location=local")
-
-
-@pytest.fixture(name="registry")
-def _registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
-@pytest.fixture(name="bonded")
-def _bonded(
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Terminal:
-    terminal = Terminal(registry, tmp_path, monkeypatch, capsys)
-    terminal.sign_in()
-    return terminal
 
 
 @pytest.mark.parametrize(

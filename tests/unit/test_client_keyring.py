@@ -22,12 +22,6 @@ from support.cli_registry import EMAIL, Registry, running_registry
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
-@pytest.fixture(name="registry")
-def _registry() -> Iterator[Registry]:
-    with running_registry() as running:
-        yield running
-
-
 @pytest.fixture(name="stranger")
 def _stranger() -> Iterator[Registry]:
     with running_registry() as running:
