@@ -198,6 +198,54 @@ def test_our_keyring_backend_signs_in_with_the_file_and_needs_no_sign_in_to_writ
     assert "<!DOCTYPE html>" in page
 
 
+@pytest.mark.parametrize("acts_as", ["itself", "account"])
+def test_a_workload_signs_the_command_line_in_and_out(
+    works: Works, provider: str, tmp_path: Path, acts_as: str
+) -> None:
+    email = "deployer@my-project.iam.gserviceaccount.com"
+    pool = provider.partition("/providers/")[0]
+    config = tmp_path / "credentials.json"
+    settings = {**works.desk.settings, "BONDED_CONFIG": str(tmp_path / "bonded")}
+    settings["PYTHON_KEYRING_BACKEND"] = "bonded.client.keyring_backend.BondedKeyring"
+    job = replace(works.desk, settings=settings)
+    works.bonded(
+        *("iam", "workload-identity-pools", "create-cred-config", provider),
+        *(f"--output-file={config}", *source_of(works, "file", tmp_path)),
+        *((f"--service-account={email}",) if acts_as == "account" else ()),
+    )
+    name = f"principal://iam.googleapis.com/{pool}/subject/job-7"
+    if acts_as == "account":
+        let_act_as(works, email, pool)
+        name = email
+
+    said = job.run(*BONDED, "auth", "login", f"--cred-file={config}").output
+    listed = job.run(*BONDED, "auth", "list", "--format=value(account,status)").output
+    token = job.run(*BONDED, "auth", "print-access-token").output.strip()
+    index = f"https://{works.host}/my-project/python/simple/"
+    by_keyring = job.run(*(sys.executable, "-m", "keyring", "get", index, "x")).output.strip()
+    page = job.run("curl", "-sS", "-u", f"oauth2accesstoken:{token}", index).output
+    job.run(*BONDED, "auth", "revoke", "--quiet")
+    after = job.run(*BONDED, "auth", "print-access-token", fails=True).output
+
+    assert f"Authenticated with external account credentials for: [{name}]." in said
+    assert listed == f"{name}\tACTIVE\n"
+    assert by_keyring == token
+    assert ("<!DOCTYPE html>" in page) == (acts_as == "itself")
+    assert ("for serviceAccount:" in page) == (acts_as == "account")
+    assert "do not currently have an active account" in after
+    assert list((tmp_path / "bonded").rglob("*.json")) == []
+
+
+def let_act_as(works: Works, email: str, pool: str) -> None:
+    """Let the job act as a new service account."""
+    works.bonded("iam", "service-accounts", "create", email.partition("@")[0])
+    works.bonded(
+        *("projects", "add-iam-policy-binding", "my-project"),
+        "--role=roles/iam.workloadIdentityUser",
+        f"--member=principal://iam.googleapis.com/{pool}/subject/job-7",
+    )
+
+
 def test_a_provider_that_nobody_here_wrote_vouches_for_a_job(
     works: Works, provider: str, tmp_path: Path
 ) -> None:
@@ -231,15 +279,10 @@ def test_a_provider_that_nobody_here_wrote_vouches_for_a_job(
 def test_a_workload_acts_as_a_service_account_that_lets_it(
     works: Works, provider: str, tmp_path: Path
 ) -> None:
-    email = "deployer@my-project.iam.gserviceaccount.com"
+    email = "helper@my-project.iam.gserviceaccount.com"
     pool = provider.partition("/providers/")[0]
     config = tmp_path / "credentials.json"
-    works.bonded("iam", "service-accounts", "create", "deployer")
-    works.bonded(
-        *("projects", "add-iam-policy-binding", "my-project"),
-        "--role=roles/iam.workloadIdentityUser",
-        f"--member=principal://iam.googleapis.com/{pool}/subject/job-7",
-    )
+    let_act_as(works, email, pool)
     works.bonded(
         *("iam", "workload-identity-pools", "create-cred-config", provider),
         *(f"--output-file={config}", f"--service-account={email}"),

@@ -95,6 +95,20 @@ async def test_an_exchange_answers_as_google_s_does(site: Site, issuer: FakeIssu
     }
 
 
+async def test_introspection_names_an_outside_identity_as_policies_do(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    name = await make_provider(site, issuer)
+    pool = name.partition("/providers/")[0]
+    token = await token_of(site, issuer, name)
+
+    told = (await site.http.post("/v1/introspect", data={"token": token})).json()
+
+    subject = "repo:acme/web:ref:refs/heads/main"
+    assert told["sub"] == f"principal://iam.googleapis.com/{pool}/subject/{subject}"
+    assert told["username"] == told["sub"]
+
+
 @pytest.mark.parametrize(
     "kind", ["subject", "group", "second group", "attribute", "everybody", "nobody", "all"]
 )

@@ -10,7 +10,13 @@ from bonded.cli.durations import parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
-from bonded.client.accounts import Account, ServiceAccountKey, SignIn, read_key_file
+from bonded.client.accounts import (
+    Account,
+    ServiceAccountKey,
+    SignIn,
+    Workload,
+    read_key_file,
+)
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.tokens import complete, forget_tokens
 
@@ -174,6 +180,11 @@ def print_identity_token(
         click.echo(fetch_identity_token(complete(credential)))
         return
     account = acting or credential.email
+    if isinstance(credential, Workload) and "@" not in account:
+        raise Misconfigured(
+            f"[{account}] is known by a token of its own issuer, and gets none from here.",
+            hint="Act as a service account, with --impersonate-service-account=EMAIL.",
+        )
     if not audiences:
         raise Misconfigured(
             f"An identity token of the service account [{account}] is for somebody.",
@@ -232,7 +243,12 @@ def _end(session: Session, account: Account) -> None:
         # What cannot be read can still be removed.
         session.say(f"WARNING: {error.message}")
         return
-    if isinstance(credential, SignIn):
+    if isinstance(credential, Workload):
+        session.say(
+            f"WARNING: [{account.email}] can sign in again wherever its proof is: to end that, "
+            "run `bonded iam workload-identity-pools providers update PROVIDER --disabled`."
+        )
+    elif isinstance(credential, SignIn):
         from bonded.cli.signing_in import end  # noqa: PLC0415 - see list
         from bonded.client.system_keyring import forget_secret  # noqa: PLC0415
 

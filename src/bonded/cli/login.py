@@ -12,12 +12,18 @@ from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
 from bonded.cli.signing_in import end, find_server, obtain, ways_to_sign_in
 from bonded.client import properties
-from bonded.client.accounts import SIGN_IN_TYPE, Account, SignIn, read_key_file
+from bonded.client.accounts import (
+    Account,
+    ServiceAccountKey,
+    SignIn,
+    Workload,
+    parse_credential,
+)
 from bonded.client.errors import Misconfigured, NotSignedIn
 from bonded.client.private_files import read_private
-from bonded.client.signing_in import Grant
+from bonded.client.signing_in import Grant, find_subject
 from bonded.client.system_keyring import keep_secret
-from bonded.client.tokens import forget_tokens, keep_token
+from bonded.client.tokens import forget_tokens, keep_token, tokens_of
 
 
 @click.command(cls=Command)
@@ -27,7 +33,8 @@ from bonded.client.tokens import forget_tokens, keep_token
     "--cred-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Sign in with this file instead: a service account's key, or a sign-in of a person.",
+    help="Sign in with this file instead: a service account's key, a workload's configuration "
+    "from create-cred-config, or a sign-in of a person.",
 )
 @click.option("--force", is_flag=True, help="Sign in again, even if the account is signed in.")
 @click.option(
@@ -96,22 +103,41 @@ def _sign_in_by_file(session: Session, path: Path, email: str | None, *, activat
     """Sign in with what a file holds.
 
     Raises:
-        Misconfigured: it holds nothing that one could sign in with, or is somebody else's.
+        ClientError: it holds nothing that one could sign in with, is somebody else's, or is
+            refused.
     """
     text = read_private(path)
-    if text is None or SIGN_IN_TYPE not in text:
-        key = read_key_file(path)
-        activate_key(session, key, email, activates=activate)
-        return
-    sign_in = SignIn.parse(text, str(path))
-    if email not in {None, sign_in.email}:
-        raise Misconfigured(f"{path} is of [{sign_in.email}], not of [{email}].")
-    forget_tokens(session.directory, sign_in.account)
-    session.tokens_of(sign_in).get_token()
-    session.accounts.add(sign_in)
+    if text is None:
+        raise Misconfigured(f"There is no file {path}.", hint="Say with --cred-file where it is.")
+    credential = parse_credential(text, str(path))
+    match credential:
+        case ServiceAccountKey():
+            activate_key(session, credential, email, activates=activate)
+            return
+        case SignIn():
+            forget_tokens(session.directory, credential.account)
+            session.tokens_of(credential).get_token()
+        case Workload():
+            credential = _prove(session, credential)
+    if email not in {None, credential.email}:
+        raise Misconfigured(f"{path} is of [{credential.email}], not of [{email}].")
+    session.accounts.add(credential)
     if activate:
-        _activate(session, sign_in.account)
-    _say_who(session, sign_in.email)
+        _activate(session, credential.account)
+    if isinstance(credential, Workload):
+        session.say(f"Authenticated with external account credentials for: [{credential.email}].")
+    else:
+        _say_who(session, credential.email)
+
+
+def _prove(session: Session, workload: Workload) -> Workload:
+    """Return *workload* under the name that the server has for it, with its first token kept."""
+    token = tokens_of(workload).get_token()
+    # A file that was stored here before, or that names a service account, says who it is.
+    workload = workload.named(workload.email or find_subject(workload.server, token))
+    forget_tokens(session.directory, workload.account)
+    keep_token(session.directory, workload.account, token)
+    return workload
 
 
 def _say_who(session: Session, email: str) -> None:

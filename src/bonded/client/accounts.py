@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from bonded.client.credential_files import endpoint_of
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private, remove_private, write_private
 from bonded.client.servers import origin_of
 
 _REQUIRED = ("client_email", "private_key", "token_uri")
+_WORKLOAD_REQUIRED = ("token_url", "audience", "subject_token_type", "credential_source")
 _SUFFIX = ".json"
 # A program on somebody's machine can keep no secret (RFC 8252 §8.5), but google-auth wants one.
 CLIENT_ID = "bonded-cli"
 CLIENT_SECRET = "not-a-secret"  # noqa: S105 - it says so
 SIGN_IN_TYPE = "external_account_authorized_user"
+WORKLOAD_TYPE = "external_account"
+# What file systems allow is 255 bytes; a draft and a lock need some of them.
+_NAME_CHARACTERS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,80 @@ class SignIn:
         return json.dumps(self.info, indent=2) + "\n"
 
 
-Credential = ServiceAccountKey | SignIn
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """An outside identity, and in *text* where its proof is found and exchanged for tokens.
+
+    Only the server knows what it is called here, so the name comes from there.
+    """
+
+    email: str
+    endpoint: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Workload:
+        """Parse the contents of a file of the type `external_account`; *source* names it in errors.
+
+        Raises:
+            Misconfigured: it is none.
+        """
+        hint = (
+            "Write one with `bonded iam workload-identity-pools create-cred-config PROVIDER "
+            "--output-file=FILE`."
+        )
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise Misconfigured(f"{source} is not JSON.", hint=hint) from error
+        if not isinstance(fields, dict) or fields.get("type") != WORKLOAD_TYPE:
+            raise Misconfigured(f"{source} describes no outside identity.", hint=hint)
+        for name in _WORKLOAD_REQUIRED:
+            if not fields.get(name):
+                raise Misconfigured(f"{source} lacks the field [{name}].", hint=hint)
+        endpoint = endpoint_of(fields) or ""
+        origin_of(endpoint)
+        return cls(str(fields.get("account") or _impersonated(endpoint)), endpoint, text)
+
+    def named(self, name: str) -> Workload:
+        """Return it as the server calls it; the name is kept with the rest."""
+        text = json.dumps({**json.loads(self.text), "account": name}, indent=2) + "\n"
+        return Workload(name, self.endpoint, text)
+
+    @property
+    def project(self) -> None:
+        """No project: where the pool is says nothing about where the work is."""
+
+    @property
+    def server(self) -> str:
+        """The server that issues its tokens."""
+        return origin_of(self.endpoint)
+
+    @property
+    def account(self) -> Account:
+        """Whose tokens they are."""
+        return Account(self.email, self.server)
+
+
+Credential = ServiceAccountKey | SignIn | Workload
+
+
+def parse_credential(text: str, source: str) -> Credential:
+    """Parse what one can sign in with; *source* names it in errors.
+
+    Raises:
+        Misconfigured: it is nothing of the kind.
+    """
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    kind = fields.get("type") if isinstance(fields, dict) else None
+    if kind == SIGN_IN_TYPE:
+        return SignIn.parse(text, source)
+    if kind == WORKLOAD_TYPE:
+        return Workload.parse(text, source)
+    return ServiceAccountKey.parse(text, source)
 
 
 def read_key_file(path: Path) -> ServiceAccountKey:
@@ -170,14 +250,12 @@ class AccountStore:
         text = read_private(path)
         if text is None:
             return None
-        if SIGN_IN_TYPE in text:
-            return SignIn.parse(text, str(path))
-        return ServiceAccountKey.parse(text, str(path))
+        return parse_credential(text, str(path))
 
     def list_accounts(self, email: str | None = None) -> tuple[Account, ...]:
         """Return all accounts, or those of the address *email*, sorted."""
         found = (
-            Account(unquote(path.name.removesuffix(_SUFFIX)), unquote(path.parent.name))
+            Account(_email_of(path), unquote(path.parent.name))
             for path in self._directory.glob(f"*/*{_SUFFIX}")
         )
         return tuple(sorted(each for each in found if email in {None, each.email}))
@@ -196,5 +274,27 @@ class AccountStore:
 
 
 def quoted(text: str) -> str:
-    """Return *text* as one component of a path that `glob` takes literally."""
-    return quote(text, safe="@")
+    """Return *text* as one component of a path that `glob` takes literally.
+
+    A name that is too long for one, as an outside identity's may be, ends with its digest.
+    """
+    name = quote(text, safe="@")
+    if len(name) <= _NAME_CHARACTERS_MAX:
+        return name
+    return f"{name[: _NAME_CHARACTERS_MAX // 2]}~{sha256(text.encode()).hexdigest()}"
+
+
+def _email_of(path: Path) -> str:
+    """Return whose credential is at *path*, as far as that can be told."""
+    stem = path.name.removesuffix(_SUFFIX)
+    if "~" in stem:
+        with suppress(Misconfigured, ValueError, TypeError, KeyError):
+            return str(json.loads(read_private(path) or "")["account"])
+    return unquote(stem)
+
+
+def _impersonated(url: str) -> str:
+    """Return the service account in the URL that its tokens come from; nothing for another URL."""
+    _, found, rest = url.partition("/serviceAccounts/")
+    email, verb, _ = rest.partition(":")
+    return unquote(email) if found and verb else ""

@@ -7,21 +7,19 @@ for nine seconds. The files are found where it finds them, and read by its own l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from bonded.client.credential_files import endpoint_of
 from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private
 from bonded.client.servers import origin_of
-from bonded.client.tokens import SCOPE, AccessToken, fetch_token
+from bonded.client.tokens import AccessToken, fetch_by_file, fetch_token
 
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _FILENAME = "application_default_credentials.json"
-_GOOGLE = "googleapis.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,8 @@ class DefaultCredential:
             fields = json.loads(text)
         except ValueError as error:
             raise Misconfigured(f"{path} is not JSON, so no credential file.") from error
-        endpoint = _endpoint_of(fields) if isinstance(fields, dict) else None
-        if not isinstance(endpoint, str) or not endpoint:
+        endpoint = endpoint_of(fields) if isinstance(fields, dict) else None
+        if endpoint is None:
             raise Misconfigured(f"{path} is no credential file that google-auth knows.")
         return cls(path, endpoint, text)
 
@@ -65,28 +63,11 @@ class DefaultCredential:
         Raises:
             ClientError: the file is not usable, the server refuses it, or nobody answers.
         """
-        import warnings  # noqa: PLC0415 - google-auth is slow to import, so only a fetch pays
-
-        import google.auth  # noqa: PLC0415
-        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
-
-        try:
-            with warnings.catch_warnings():
-                # It warns of files that strangers wrote. This one is the user's own choice.
-                warnings.simplefilter("ignore")
-                # Scopes are added later: with them, it asks Google for the name of a project.
-                loaded, _ = google.auth.load_credentials_from_dict(  # type: ignore[no-untyped-call]
-                    json.loads(self.text)
-                )
-                scoped = with_scopes_if_required(loaded, [SCOPE])  # type: ignore[no-untyped-call]
-        except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Misconfigured(f"{self.path} is no usable credential file: {error}") from error
-        return fetch_token(
-            scoped,
+        return fetch_by_file(
+            self.text,
+            source=str(self.path),
             subject=f"the credential in {self.path}",
             endpoint=self.endpoint,
-            asks_elsewhere="service_account" not in json.loads(self.text)["type"],
             hint=f"Replace {self.path}, or unset {VARIABLE} to use the account of `bonded auth "
             "list`.",
         )
@@ -154,22 +135,3 @@ def default_path(environment: Environment) -> Path:
     if data := environment.find("APPDATA"):
         return Path(data) / "gcloud" / _FILENAME
     return Path(environment.find("HOME") or "~").expanduser() / ".config" / "gcloud" / _FILENAME
-
-
-def _endpoint_of(fields: Mapping[str, Any]) -> Any:
-    """Return the URL that the last token of the exchange comes from; None for an unknown type."""
-    universe = fields.get("universe_domain") or _GOOGLE
-    match fields.get("type"):
-        case "service_account" | "gdch_service_account":
-            return fields.get("token_uri")
-        case "authorized_user":
-            # google-auth ignores what the file says (gar.md §5.4).
-            return f"https://oauth2.{_GOOGLE}/token"
-        case "external_account":
-            return fields.get("service_account_impersonation_url") or fields.get("token_url")
-        case "external_account_authorized_user":
-            return fields.get("token_url") or f"https://sts.{universe}/v1/oauthtoken"
-        case "impersonated_service_account":
-            return f"https://iamcredentials.{universe}"
-        case _:
-            return None

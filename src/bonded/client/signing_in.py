@@ -168,6 +168,19 @@ def fetch_identity_token(sign_in: SignIn) -> str:
     return token
 
 
+def find_subject(server: str, token: AccessToken) -> str:
+    """Return whom *server* knows the holder of *token* as (RFC 7662).
+
+    Raises:
+        ClientError: the server cannot be asked, or does not say.
+    """
+    answer = post_form(server, "/v1/introspect", {"token": token.secret})
+    subject = answer.get("username")
+    if not isinstance(subject, str) or not subject.strip() or not subject.isprintable():
+        raise _nonsense(server)
+    return subject
+
+
 def post_form(server: str, path: str, form: Mapping[str, str]) -> dict[str, Any]:
     """Post *form* to an endpoint of OAuth and return its answer.
 

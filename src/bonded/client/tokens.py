@@ -10,7 +10,14 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
-from bonded.client.accounts import Account, Credential, ServiceAccountKey, SignIn, quoted
+from bonded.client.accounts import (
+    Account,
+    Credential,
+    ServiceAccountKey,
+    SignIn,
+    Workload,
+    quoted,
+)
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
 from bonded.client.private_files import read_private, remove_private, write_private
 
@@ -125,6 +132,38 @@ class SignInTokens:
         """Do nothing: nothing is kept."""
 
 
+class WorkloadTokens:
+    """Tokens for an outside identity, which google-auth exchanges for ours (RFC 8693)."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+
+    @property
+    def account(self) -> str:
+        """The name of the identity here."""
+        return self._workload.email
+
+    def get_token(self) -> AccessToken:
+        """Exchange the proof that the file names for a new token.
+
+        Raises:
+            ClientError: there is no proof, the server refuses it, or nobody answers.
+        """
+        # Until somebody has signed in with it, the server's name for it is not known.
+        known = f" of [{self.account}]" if self.account else ""
+        return fetch_by_file(
+            self._workload.text,
+            source=f"The configuration{known}",
+            subject=f"the outside identity{known}",
+            endpoint=self._workload.endpoint,
+            hint="Look whether its proof is where the file said, then sign in again with "
+            "`bonded auth login --cred-file=FILE`.",
+        )
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
 def complete(sign_in: SignIn) -> SignIn:
     """Return *sign_in* with its refresh token, from the system's keyring if it is there.
 
@@ -152,6 +191,43 @@ def tokens_of(credential: Credential) -> TokenSource:
             return KeyTokens(credential)
         case SignIn():
             return SignInTokens(credential)
+        case Workload():
+            return WorkloadTokens(credential)
+
+
+def fetch_by_file(text: str, *, source: str, subject: str, endpoint: str, hint: str) -> AccessToken:
+    """Fetch a token with the contents of a credential file of any type that google-auth knows.
+
+    *source* names the file in errors; the others are as for `fetch_token`.
+
+    Raises:
+        ClientError: the file is not usable, the server refuses it, or nobody answers.
+    """
+    import warnings  # noqa: PLC0415 - google-auth is slow to import, so only a fetch pays
+
+    import google.auth  # noqa: PLC0415
+    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+
+    fields = json.loads(text)
+    try:
+        with warnings.catch_warnings():
+            # It warns of files that strangers wrote. This one is the user's own choice.
+            warnings.simplefilter("ignore")
+            # Scopes are added later: with them, it asks Google for the name of a project.
+            loaded, _ = google.auth.load_credentials_from_dict(  # type: ignore[no-untyped-call]
+                fields
+            )
+            scoped = with_scopes_if_required(loaded, [SCOPE])  # type: ignore[no-untyped-call]
+    except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Misconfigured(f"{source} is no usable credential file: {error}") from error
+    return fetch_token(
+        scoped,
+        subject=subject,
+        endpoint=endpoint,
+        asks_elsewhere="service_account" not in fields["type"],
+        hint=hint,
+    )
 
 
 def fetch_token(

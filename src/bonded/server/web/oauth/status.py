@@ -39,7 +39,7 @@ class TokenStatus:
             "active": True,
             "token_type": "Bearer",
             "sub": token.member,
-            "username": token.member.partition(":")[2],
+            "username": _name_of(token.member),
             "iat": int(token.issued_at),
             "exp": int(token.expires_at),
             "jti": token.id,
@@ -93,3 +93,8 @@ async def _token(call: Call) -> str:
     if not form.get("token"):
         raise Rejected("token is missing")
     return form["token"]
+
+
+def _name_of(member: str) -> str:
+    """Return the address of an account or user; an outside identity has no shorter name."""
+    return member if member.startswith("principal:") else member.partition(":")[2]
