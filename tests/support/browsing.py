@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 
+from bonded.server.identity.second_factor import code_at, secret_of
 from support.site import URL, Site
 
 PASSWORD = "correct horse battery staple"
@@ -128,6 +130,21 @@ async def join(site: Site, address: str, password: str = PASSWORD) -> None:
         await visitor.open(link)
         page = await visitor.fill("/_/invitation", password=password, again=password)
     assert page.status == 200, page.text
+
+
+async def enrol(visitor: Visitor, site: Site) -> tuple[bytes, list[str]]:
+    """Turn the second factor on; return its secret and the recovery codes."""
+    page = await visitor.open("/_/account/second-factor")
+    found = re.search(r"<code>([A-Z2-7 ]+)</code>", page.html)
+    assert found is not None
+    secret = secret_of(found[1].replace(" ", ""))
+    page = await visitor.fill("/_/account/second-factor", code=code_of(secret, site))
+    assert page.status == 200, page.text
+    return secret, re.findall(r"<li>([a-z0-9-]+)</li>", page.html)
+
+
+def code_of(secret: bytes, site: Site, steps: int = 0) -> str:
+    return code_at(secret, int(site.clock().timestamp()) // 30 + steps)
 
 
 @dataclass

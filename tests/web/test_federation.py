@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -13,11 +12,10 @@ from joserfc.jwk import RSAKey
 
 from bonded.server.identity.issuers import AGAIN_S, SKEW_S
 from support.clock import SetClock
+from support.federating import POOLS, PROVIDERS, exchange, make_provider, token_of
 from support.issuer import FakeIssuer, running_issuer
 from support.site import Site, open_site
 
-POOLS = "/v1/projects/my-project/locations/global/workloadIdentityPools"
-PROVIDERS = f"{POOLS}/ci-pool/providers"
 READER = "roles/artifactregistry.reader"
 FROM_NOW = SetClock().now.timestamp()
 
@@ -39,46 +37,6 @@ async def _site(tmp_path: Path) -> AsyncIterator[Site]:
     """A registry that may ask issuers on loopback."""
     async with open_site(tmp_path / "data", private_issuers=True) as site:
         yield site
-
-
-MAPPING = {
-    "google.subject": "assertion.sub",
-    "google.groups": "assertion.groups",
-    "attribute.repository": "assertion.repository",
-}
-
-
-async def make_provider(site: Site, issuer: FakeIssuer, **changes: Any) -> str:
-    """Create a pool and a provider; return the provider's name."""
-    made = await site.call("POST", f"{POOLS}?workloadIdentityPoolId=ci-pool", {})
-    assert made.status_code in (200, 409), made.text
-    oidc = {"issuerUri": issuer.url} | changes.pop("oidc", {})
-    body = {"attributeMapping": MAPPING, "oidc": oidc} | changes
-    made = await site.call("POST", f"{PROVIDERS}?workloadIdentityPoolProviderId=builds", body)
-    assert made.status_code == 200, made.text
-    name: str = made.json()["response"]["name"]
-    issuer.claims.setdefault("aud", f"https://iam.googleapis.com/{name}")
-    return name
-
-
-async def exchange(site: Site, audience: str, token: str, **form: str) -> httpx2.Response:
-    """Ask for a token as google-auth does."""
-    fields = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-        "audience": audience,
-        "scope": "https://www.googleapis.com/auth/cloud-platform",
-        "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
-        "subject_token": token,
-        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-    } | form
-    return await site.http.post("/v1/token", data=fields)
-
-
-async def token_of(site: Site, issuer: FakeIssuer, name: str) -> str:
-    answer = await exchange(site, f"//iam.googleapis.com/{name}", issuer.sign())
-    assert answer.status_code == 200, answer.text
-    token: str = answer.json()["access_token"]
-    return token
 
 
 async def test_an_exchange_answers_as_google_s_does(site: Site, issuer: FakeIssuer) -> None:

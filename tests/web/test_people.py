@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 
 import pytest
 
-from bonded.server.identity.second_factor import code_at, secret_of
-from support.browsing import PASSWORD, Visitor, invite, join, open_visitor
+from support.browsing import (
+    PASSWORD,
+    Visitor,
+    code_of,
+    enrol,
+    invite,
+    join,
+    open_visitor,
+)
 from support.site import Site
 
 ADA = "ada@example.com"
@@ -248,21 +254,6 @@ async def test_a_sign_in_is_ended_from_the_account_page(site: Site, visitor: Vis
         assert "The sign-in has ended." in ended.text
         assert "had ended already" in again.text
         assert "Sign in" in (await elsewhere.open("/account")).text
-
-
-async def enrol(visitor: Visitor, site: Site) -> tuple[bytes, list[str]]:
-    """Turn the second factor on; return its secret and the recovery codes."""
-    page = await visitor.open("/_/account/second-factor")
-    found = re.search(r"<code>([A-Z2-7 ]+)</code>", page.html)
-    assert found is not None
-    secret = secret_of(found[1].replace(" ", ""))
-    page = await visitor.fill("/_/account/second-factor", code=code_of(secret, site))
-    assert page.status == 200, page.text
-    return secret, re.findall(r"<li>([a-z0-9-]+)</li>", page.html)
-
-
-def code_of(secret: bytes, site: Site, steps: int = 0) -> str:
-    return code_at(secret, int(site.clock().timestamp()) // 30 + steps)
 
 
 async def test_a_second_factor_is_asked_for_at_every_sign_in_and_no_code_is_good_twice(

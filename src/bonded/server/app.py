@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bonded.server import settings as configuration
-from bonded.server.app_people import wire_people
+from bonded.server.app_people import FAILED_TOKENS, wire_people
 from bonded.server.archives import Limits
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
@@ -37,6 +37,7 @@ from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.status import Tokens
+from bonded.server.identity.throttle import Budget
 from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
 from bonded.server.identity.uses import Uses
 from bonded.server.identity.workloads import (
@@ -78,6 +79,7 @@ from bonded.server.web.application import Application, Patience
 from bonded.server.web.audited import Audited
 from bonded.server.web.files import FilesApi
 from bonded.server.web.health import Health
+from bonded.server.web.networks import Failures, Networks
 from bonded.server.web.oauth.discovery import Discovery
 from bonded.server.web.oauth.exchange import TokenExchange
 from bonded.server.web.oauth.publishing import PublishingTokens
@@ -250,16 +252,20 @@ async def _assemble(
         everything = await tx.repositories.find(replace(first, repository=EVERYTHING))
 
     documents = Documents()
+    networks = Networks(addresses)
+    failures = Failures(networks, Budget(clock, *FAILED_TOKENS))
+    id_tokens = IdTokenIssuer(signing_keys, clock, settings.url)
     people = wire_people(
         settings,
         clock,
         metadata=metadata,
         sealer=sealer,
-        signing_keys=signing_keys,
+        id_tokens=id_tokens,
         authenticator=authenticator,
         sessions=sessions,
         documents=documents,
-        addresses=addresses,
+        networks=networks,
+        failures=failures,
     )
     catalog = Catalog(
         metadata,
@@ -284,8 +290,8 @@ async def _assemble(
             timedelta(seconds=settings.token_life_max_s),
         ),
         discovery=Discovery(settings.url, signing_keys),
-        exchange=TokenExchange(workloads),
-        publishing=PublishingTokens(publishing),
+        exchange=TokenExchange(workloads, failures),
+        publishing=PublishingTokens(publishing, failures),
         projects=ProjectsApi(administration),
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
@@ -308,7 +314,7 @@ async def _assemble(
         credentials=CredentialsApi(
             accounts,
             tokens,
-            IdTokenIssuer(signing_keys, clock, settings.url),
+            id_tokens,
             timedelta(seconds=settings.token_life_max_s),
             clock,
         ),

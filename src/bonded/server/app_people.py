@@ -19,14 +19,12 @@ from bonded.server.identity.provider import Provider, ProviderSettings
 from bonded.server.identity.sealing import Sealer
 from bonded.server.identity.seals import Seals
 from bonded.server.identity.sessions import Sessions
-from bonded.server.identity.signing import SigningKeys
 from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.identity.tokens import IdTokenIssuer
 from bonded.server.metadata.store import MetadataStore
 from bonded.server.operations.users import Users
 from bonded.server.settings import Settings
-from bonded.server.web.addresses import Addresses
-from bonded.server.web.networks import Networks
+from bonded.server.web.networks import Failures, Networks
 from bonded.server.web.oauth.authorize import Authorize
 from bonded.server.web.oauth.devices import Devices
 from bonded.server.web.oauth.token import TokenEndpoint
@@ -65,16 +63,16 @@ def wire_people(
     *,
     metadata: MetadataStore,
     sealer: Sealer,
-    signing_keys: SigningKeys,
+    id_tokens: IdTokenIssuer,
     authenticator: Authenticator,
     sessions: Sessions,
     documents: Documents,
-    addresses: Addresses,
+    networks: Networks,
+    failures: Failures,
 ) -> PeopleRoutes:
     """Lay the parts over each other."""
     url = settings.url
     seals = Seals(sealer, clock)
-    networks = Networks(addresses)
     browser = Browser(seals, sessions, networks, url)
     passwords = Throttle(clock)
     # Codes of six digits, and of eight letters: bounded for the account as a whole.
@@ -96,9 +94,9 @@ def wire_people(
             sessions=sessions,
             codes=code_grants,
             devices=device_grants,
-            id_tokens=IdTokenIssuer(signing_keys, clock, url),
+            id_tokens=id_tokens,
             networks=networks,
-            failures=Budget(clock, *FAILED_TOKENS),
+            failures=failures,
         ),
         users=UsersApi(users),
         authorize=Authorize(browser, code_grants, seals, url),

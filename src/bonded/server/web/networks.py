@@ -1,8 +1,19 @@
-"""Where a request comes from, as limits on guessing count it."""
+"""Where a request comes from, as limits on guessing count it; and how much from there may fail."""
 
 from __future__ import annotations
 
-from bonded.server.identity.throttle import network_of
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bonded.server.core.errors import (
+    Conflict,
+    Forbidden,
+    GrantRefused,
+    NotFound,
+    TooMany,
+    Unauthenticated,
+)
+from bonded.server.identity.throttle import Budget, network_of
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.messages import Call
 
@@ -20,3 +31,39 @@ class Networks:
     def network_of(self, call: Call) -> str:
         """Return the network that the client calls from."""
         return network_of(self.address_of(call))
+
+
+_GUESSES = (Unauthenticated, Forbidden, NotFound, Conflict, GrantRefused)
+_PATIENCE = ("authorization_pending", "slow_down")
+"""What a device hears that waits as it should (RFC 8628 §3.5)."""
+
+
+class Failures:
+    """Bounds what may fail at the token endpoints, for each network and all of them together.
+
+    What is good is answered whatever has failed before, so nobody is locked out by
+    somebody who shares their address; whoever guesses learns nothing of when to stop.
+    """
+
+    def __init__(self, networks: Networks, budget: Budget) -> None:
+        self._networks = networks
+        self._budget = budget
+
+    @contextmanager
+    def counted(self, call: Call) -> Iterator[None]:
+        """Count what the block refuses.
+
+        Raises:
+            TooMany: in place of the refusal, if too much has failed from the call's network.
+        """
+        try:
+            yield
+        except _GUESSES as error:
+            if isinstance(error, GrantRefused) and error.code in _PATIENCE:
+                raise
+            wait_s = self._budget.spend(self._networks.network_of(call))
+            if wait_s:
+                raise TooMany(
+                    "Too many requests from this address have failed", retry_after_s=wait_s
+                ) from error
+            raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.workloads import Workloads
 from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.networks import Failures
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
@@ -20,8 +21,9 @@ SUBJECT_TOKENS = (
 class TokenExchange:
     """Answers `POST /v1/token`."""
 
-    def __init__(self, workloads: Workloads) -> None:
+    def __init__(self, workloads: Workloads, failures: Failures) -> None:
         self._workloads = workloads
+        self._failures = failures
 
     async def exchange(self, call: Call) -> Answer:
         """Answer with an access token.
@@ -30,6 +32,7 @@ class TokenExchange:
             Rejected: the form is not that of an exchange we know.
             NotFound: the audience's provider does not exist.
             Unauthenticated: the subject token proves nobody.
+            TooMany: too much has failed from this address.
         """
         form = await call.form()
         if form.get("grant_type") != TOKEN_EXCHANGE:
@@ -41,7 +44,8 @@ class TokenExchange:
         for field in ("audience", "subject_token"):
             if not form.get(field):
                 raise Rejected(f"{field} is missing")
-        token, life_s = await self._workloads.exchange(form["audience"], form["subject_token"])
+        with self._failures.counted(call):
+            token, life_s = await self._workloads.exchange(form["audience"], form["subject_token"])
         answer = {
             "access_token": token,
             "issued_token_type": ACCESS_TOKEN,

@@ -9,23 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from bonded.server.core.errors import GrantRefused, TooMany, Unauthenticated
+from bonded.server.core.errors import GrantRefused
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.codes import CodeGrants, Redeemed
 from bonded.server.identity.devices import DeviceGrants
 from bonded.server.identity.sessions import Sessions
-from bonded.server.identity.throttle import Budget
 from bonded.server.identity.tokens import IdTokenIssuer
 from bonded.server.metadata.people import Session
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.networks import Networks
+from bonded.server.web.networks import Failures, Networks
 from bonded.server.web.oauth.clients import client_of
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant's name
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
-_NOT_GUESSES = ("authorization_pending", "slow_down")
+GRANTS = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE, JWT_BEARER)
 
 Form = Mapping[str, str]
 
@@ -42,7 +41,7 @@ class TokenEndpoint:
         devices: DeviceGrants,
         id_tokens: IdTokenIssuer,
         networks: Networks,
-        failures: Budget,
+        failures: Failures,
     ) -> None:
         self._authenticator = authenticator
         self._sessions = sessions
@@ -61,9 +60,6 @@ class TokenEndpoint:
     async def exchange(self, call: Call) -> Answer:
         """Answer with an access token.
 
-        Whatever is good is answered: the budget is for what fails, so that nobody
-        is locked out by whoever shares their address.
-
         Raises:
             Rejected: the form is not that of a grant we know.
             GrantRefused: the grant is good for nothing (any more).
@@ -76,21 +72,9 @@ class TokenEndpoint:
             raise GrantRefused(
                 "unsupported_grant_type", f"grant_type must be one of {', '.join(self._grants)}"
             )
-        try:
+        with self._failures.counted(call):
             answer = await grant(call, form)
-        except (Unauthenticated, GrantRefused) as error:
-            self._count(call, error)
-            raise
         return json_reply(answer, headers=((b"cache-control", b"no-store"),))
-
-    def _count(self, call: Call, error: Unauthenticated | GrantRefused) -> None:
-        if isinstance(error, GrantRefused) and error.code in _NOT_GUESSES:
-            return
-        wait_s = self._failures.spend(self._networks.network_of(call))
-        if wait_s:
-            raise TooMany(
-                "Too many requests from this address have failed", retry_after_s=wait_s
-            ) from error
 
     async def _by_assertion(self, _call: Call, form: Form) -> dict[str, object]:
         token, life_s = await self._authenticator.exchange(_field(form, "assertion"))
