@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from http.client import NOT_IMPLEMENTED
 from typing import Any
 
 import pytest
@@ -152,7 +153,9 @@ async def test_every_route_lets_in_exactly_whom_its_permission_says(
         is_right = (
             answer.status_code in STATUS_OF[expected] if expected in STATUS_OF else not refused
         )
-        if not is_right or answer.status_code >= 500:
+        # What this server does not do by design, it says so after the permission.
+        has_failed = answer.status_code >= 500 and answer.status_code != NOT_IMPLEMENTED
+        if not is_right or has_failed:
             wrong.append((endpoint.method, path, expected, answer.status_code))
 
     assert wrong == []
@@ -332,6 +335,8 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{A}:setIamPolicy", "owner"),
         ("POST", f"{A}:generateAccessToken", "owner"),
         ("POST", f"{A}:generateIdToken", "owner"),
+        ("POST", f"{A}:signBlob", "owner"),
+        ("POST", f"{A}:signJwt", "owner"),
         ("POST", f"{A}/keys:upload", "owner"),
         ("GET", f"{A}/keys/{{key}}", "owner"),
         ("POST", f"{A}/keys/{{key}}:disable", "owner"),

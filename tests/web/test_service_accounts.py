@@ -413,3 +413,26 @@ async def test_an_id_token_says_who_an_account_is_to_others_and_opens_nothing_he
         400,
         "audience is missing. Name who will read the ID token.",
     )
+
+
+@pytest.mark.parametrize("verb", ["signJwt", "signBlob"])
+async def test_nothing_is_signed_in_an_accounts_name_for_its_private_key_is_not_here(
+    site: Site, verb: str
+) -> None:
+    robot = await reader(site)
+
+    refused = await act_as(site, robot, site.admin, verb, payload="e30=")
+    stranger = await act_as(site, robot, await site.sign_in(robot), verb, payload="e30=")
+
+    assert refused.status_code == 501
+    assert refused.json()["error"] == {
+        "code": 501,
+        "message": (
+            "This server keeps the public halves of service accounts' keys only, and cannot sign. "
+            "Sign with the account's key file, or ask :generateIdToken for a token that says who "
+            "the account is."
+        ),
+        "status": "UNIMPLEMENTED",
+        "details": [],
+    }
+    assert stranger.status_code == 403

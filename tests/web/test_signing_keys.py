@@ -62,9 +62,41 @@ async def test_discovery_names_this_server_and_endpoints_that_exist(site: Site, 
     assert found["issuer"] == URL
     assert answer.headers["cache-control"] == "public, max-age=3600"
     endpoints = {key: url for key, url in found.items() if key.endswith(("_endpoint", "_uri"))}
-    assert {"token_endpoint", "jwks_uri"} <= set(endpoints)
-    for url in endpoints.values():
-        assert (await site.http.request("OPTIONS", url)).status_code == 405
+    assert set(endpoints) == {
+        "authorization_endpoint",
+        "device_authorization_endpoint",
+        "token_endpoint",
+        "introspection_endpoint",
+        "revocation_endpoint",
+        "jwks_uri",
+    }
+    for key, url in endpoints.items():
+        method = "GET" if key in ("authorization_endpoint", "jwks_uri") else "POST"
+        assert site.registry.routes.match(method, url.removeprefix(URL).encode())
+
+
+async def test_discovery_names_the_grants_that_the_token_endpoint_knows(site: Site) -> None:
+    """RFC 8414 §2: no grant is named that is not taken, and none is taken that is not named."""
+    found = (await site.get("/.well-known/oauth-authorization-server", "")).json()
+    named = found["grant_types_supported"]
+
+    refusals = {
+        grant: (await site.http.post("/token", data={"grant_type": grant})).json()["error"]
+        for grant in [*named, "password", "client_credentials"]
+    }
+
+    assert refusals == {
+        "authorization_code": "invalid_request",
+        "refresh_token": "invalid_client",
+        "urn:ietf:params:oauth:grant-type:device_code": "invalid_request",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer": "invalid_request",
+        "password": "unsupported_grant_type",
+        "client_credentials": "unsupported_grant_type",
+    }
+    assert found["code_challenge_methods_supported"] == ["S256"]
+    assert found["response_types_supported"] == ["code"]
+    assert "none" in found["token_endpoint_auth_methods_supported"]
+    assert found["authorization_response_iss_parameter_supported"] is True
 
 
 async def test_a_new_key_is_published_before_it_signs_and_the_old_one_outlives_its_tokens(

@@ -5,7 +5,8 @@
     │   ├── TooLarge        over a named limit
     │   ├── TimedOut        the request came too slowly
     │   ├── GrantRefused    an OAuth client is told why by a code of its own
-    │   └── Gone            a verb of the past (`submit`, `doc_upload`)
+    │   ├── Gone            a verb of the past (`submit`, `doc_upload`)
+    │   └── Unimplemented   a verb of Google's that this server does not have, for a reason
     ├── Unauthenticated     no credential, or none that proves anybody
     ├── TooMany             too often; the same request may succeed after a while
     ├── Forbidden           a known principal that may not
@@ -62,6 +63,10 @@ class GrantRefused(Rejected):
 
 class Gone(Rejected):
     """A verb that this API had once."""
+
+
+class Unimplemented(Rejected):
+    """A verb of Google's that this server does not have, and why."""
 
 
 class Unauthenticated(BondedError):

@@ -29,6 +29,7 @@ from bonded.server.core.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    Unimplemented,
     UpstreamFailed,
     UpstreamTimedOut,
 )
@@ -39,6 +40,7 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TimedOut: HTTPStatus.REQUEST_TIMEOUT,
     Gone: HTTPStatus.GONE,
+    Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
     GrantRefused: HTTPStatus.BAD_REQUEST,
     TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -75,6 +77,7 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     TooLarge: "INVALID_ARGUMENT",
     TimedOut: "DEADLINE_EXCEEDED",
     Gone: "UNIMPLEMENTED",
+    Unimplemented: "UNIMPLEMENTED",
     GrantRefused: "UNAUTHENTICATED",
     TooMany: "RESOURCE_EXHAUSTED",
     Unauthenticated: "UNAUTHENTICATED",
@@ -126,7 +129,7 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
         return oauth_reply(error, status, headers)
     sentence = sentence_of(error)
     if path.startswith(PUBLISHING):
-        return _minting_reply(error, sentence)
+        return _minting_reply(error, sentence, headers)
     if path.startswith(_REST):
         return google_reply(status, _GOOGLE[type(error)], sentence, headers)
     if b"application/json" in accept or b"application/problem+json" in accept:
@@ -168,17 +171,23 @@ def oauth_reply(error: BondedError, status: HTTPStatus, headers: Headers) -> Rep
     return json_reply({"error": code, "error_description": str(error)}, status, headers)
 
 
-def _minting_reply(error: BondedError, sentence: str) -> Reply:
-    """Return why no token was minted: 422 whatever the reason, as uv and twine expect it."""
+def _minting_reply(error: BondedError, sentence: str, headers: Headers) -> Reply:
+    """Return why no token was minted: 422 as uv and twine expect it, unless later may help."""
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = _MINTING.get(type(error), "invalid-payload")
-    if isinstance(error, Unavailable):
-        status, code = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+    match error:
+        case Unavailable():
+            status, code = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+        case TooMany():
+            status, code = HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests"
+        case _:
+            # No challenge: whoever mints has no credential yet.
+            headers = ((b"cache-control", b"no-store"),)
     body = {
         "message": "Token request failed",
         "errors": [{"code": code, "description": sentence}],
     }
-    return json_reply(body, status, ((b"cache-control", b"no-store"),))
+    return json_reply(body, status, headers)
 
 
 def method_reply(path: str, allowed: tuple[str, ...]) -> Reply:

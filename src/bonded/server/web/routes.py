@@ -242,6 +242,8 @@ def route_table(
             Endpoint("POST", f"{ACCOUNT}:setIamPolicy", policies.set, P.ACCOUNT_SET_POLICY, K.ACT, f"{IAM}.SetIAMPolicy"),
             Endpoint("POST", f"{ACCOUNT}:generateAccessToken", credentials.generate_access_token, P.ACCOUNT_GET_ACCESS_TOKEN, K.SIGN_IN, "GenerateAccessToken"),
             Endpoint("POST", f"{ACCOUNT}:generateIdToken", credentials.generate_id_token, P.ACCOUNT_GET_ID_TOKEN, K.SIGN_IN, "GenerateIdToken"),
+            Endpoint("POST", f"{ACCOUNT}:signJwt", credentials.refuse_to_sign, P.ACCOUNT_GET_ACCESS_TOKEN, K.NOTHING, "SignJwt"),
+            Endpoint("POST", f"{ACCOUNT}:signBlob", credentials.refuse_to_sign, P.ACCOUNT_GET_ACCESS_TOKEN, K.NOTHING, "SignBlob"),
             Endpoint("DELETE", ACCOUNT, accounts.delete, P.ACCOUNT_DELETE, K.ACT, f"{IAM}.DeleteServiceAccount"),
             Endpoint("POST", f"{ACCOUNT}:testIamPermissions", policies.test, Open.ABOUT_SELF, K.NOTHING, f"{IAM}.TestIamPermissions"),
             Endpoint("POST", f"{ACCOUNT}/keys", accounts.create_key, P.KEY_CREATE, K.ACT, f"{IAM}.CreateServiceAccountKey"),

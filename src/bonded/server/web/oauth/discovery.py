@@ -7,23 +7,34 @@ from __future__ import annotations
 
 from bonded.server.identity.signing import ALGORITHM, SigningKeys
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.oauth.token import JWT_BEARER
+from bonded.server.web.oauth.token import GRANTS
 
 KEPT_S = 3600
 """How long others may keep the answers: a new key is published longer before it signs."""
 
 _ENDPOINTS = {
+    "authorization_endpoint": "/authorize",
+    "device_authorization_endpoint": "/device_authorization",
     "token_endpoint": "/token",
     "introspection_endpoint": "/v1/introspect",
     "revocation_endpoint": "/revoke",
     "jwks_uri": "/.well-known/jwks.json",
 }
 _ABILITIES = {
-    "grant_types_supported": [JWT_BEARER],
-    "response_types_supported": [],
+    # Token exchange (RFC 8693) is not among them: it has an address of its own, /v1/token.
+    "grant_types_supported": list(GRANTS),
+    "response_types_supported": ["code"],
+    "response_modes_supported": ["query"],
+    "code_challenge_methods_supported": ["S256"],
+    "authorization_response_iss_parameter_supported": True,
+    "scopes_supported": ["openid", "email"],
+    "claims_supported": ["sub", "email", "email_verified", "auth_time"],
     "subject_types_supported": ["public"],
     "id_token_signing_alg_values_supported": [ALGORITHM],
-    "token_endpoint_auth_methods_supported": ["none"],
+    # Programs on people's machines have no secret that is one; some send it all the same.
+    "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+    "introspection_endpoint_auth_methods_supported": ["none"],
+    "revocation_endpoint_auth_methods_supported": ["none"],
 }
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Rejected
+from bonded.server.core.errors import Rejected, Unimplemented
 from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
@@ -70,6 +70,18 @@ class CredentialsApi:
             claims |= {"email": account.email, "email_verified": True}
         token = self._id_tokens.issue(account.unique_id, audience, LIFE, claims)
         return json_reply({"token": token}, headers=NO_STORE)
+
+    async def refuse_to_sign(self, _call: Call) -> Answer:
+        """Say why nothing is signed in an account's name.
+
+        Raises:
+            Unimplemented: always; the private halves of accounts' keys are not here.
+        """
+        raise Unimplemented(
+            "This server keeps the public halves of service accounts' keys only, and cannot sign",
+            hint="Sign with the account's key file, or ask :generateIdToken for a token that "
+            "says who the account is.",
+        )
 
     async def _live_account(self, call: Call) -> ServiceAccount:
         account = await self._accounts.get(call.params["project"], call.params["account"])
