@@ -7,7 +7,6 @@ from datetime import datetime
 
 from sqlalchemy import (
     Row,
-    and_,
     bindparam,
     cast,
     delete,
@@ -34,6 +33,7 @@ from bonded.server.metadata.sql.files import (
     keep_core_metadata,
     row_of,
 )
+from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
 from bonded.server.metadata.sql.serials import advance, advance_below
 from bonded.server.metadata.store import (
@@ -53,14 +53,18 @@ _core = schema.cached_core_metadata
 _contents = schema.core_metadata
 
 # Statements that installs send are built once: building costs more than running.
-_HOLD_SHARED = select(_repositories.c.key).where(*NAMED).with_for_update(read=True, key_share=True)
+_HOLD_SHARED = Prepared(
+    select(_repositories.c.key).where(*NAMED).with_for_update(read=True, key_share=True)
+)
 _ONE_PAGE = (*NAMED, _pages.c.normalized == bindparam("in_package"))
-_FIND_PAGE = select(_pages).join(_repositories).where(*_ONE_PAGE)
+_FIND_PAGE = Prepared(select(_pages).join(_repositories).where(*_ONE_PAGE))
 _PAGE_KEY = ("repository", "normalized")
 _PAGE_REST = [one.name for one in _pages.c if one.name not in _PAGE_KEY]
 _KEEP_PAGE = {
-    dialect: (made := kind(_pages)).on_conflict_do_update(
-        index_elements=list(_PAGE_KEY), set_={name: made.excluded[name] for name in _PAGE_REST}
+    dialect: Prepared(
+        (made := kind(_pages)).on_conflict_do_update(
+            index_elements=list(_PAGE_KEY), set_={name: made.excluded[name] for name in _PAGE_REST}
+        )
     )
     for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
@@ -71,16 +75,31 @@ _LIST_FILES = (
     )
     .where(*NAMED, _packages.c.normalized == bindparam("in_package"))
 )
-_FIND_FILE = _LIST_FILES.where(_files.c.filename == bindparam("in_filename"))
+_FIND_FILE = Prepared(_LIST_FILES.where(_files.c.filename == bindparam("in_filename")))
+_FIND_PACKAGE = Prepared(
+    select(_packages.c.key).where(
+        _packages.c.repository == bindparam("in_key"),
+        _packages.c.normalized == bindparam("in_package"),
+    )
+)
+_ADD_FILE = Prepared(insert(_files).returning(_files.c.key))
+_ADD_CACHED = Prepared(insert(_cached))
+_FORGET_FILE = Prepared(
+    delete(_files)
+    .where(_files.c.package == bindparam("in_key"), _files.c.filename == bindparam("in_filename"))
+    .returning(_files.c.size_bytes)
+)
 _LIST_CORE = (
     select(_core.c.filename, _core.c.sha256)
     .join(_repositories)
     .where(*NAMED, _core.c.normalized == bindparam("in_package"))
 )
 _KEEP_CORE = {
-    dialect: (made_core := kind(_core)).on_conflict_do_update(
-        index_elements=["repository", "normalized", "filename"],
-        set_={"sha256": made_core.excluded.sha256, "kept_at": made_core.excluded.kept_at},
+    dialect: Prepared(
+        (made_core := kind(_core)).on_conflict_do_update(
+            index_elements=["repository", "normalized", "filename"],
+            set_={"sha256": made_core.excluded.sha256, "kept_at": made_core.excluded.kept_at},
+        )
     )
     for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
@@ -124,7 +143,7 @@ class SqlCaches:
     async def find_page(self, repository: RepositoryName, name: PackageName) -> CachedPage | None:
         """Return what is known of a page, or None."""
         wanted = parts_of(repository) | {"in_package": name.normalized}
-        row = (await self._connection.execute(_FIND_PAGE, wanted)).one_or_none()
+        row = (await self._connection.run(_FIND_PAGE, wanted)).one_or_none()
         return None if row is None else _page(row)
 
     async def keep_page(self, repository: RepositoryName, page: CachedPage) -> None:
@@ -147,7 +166,7 @@ class SqlCaches:
             "checked_at": page.checked_at,
             "is_expired": page.is_expired,
         }
-        await self._connection.execute(_KEEP_PAGE[self._connection.dialect.name], values)
+        await self._connection.run(_KEEP_PAGE[self._connection.dialect.name], values)
         if before is None or (before.digest, before.is_absent) != (page.digest, page.is_absent):
             await advance(self._connection, package_scope(repository, page.name))
 
@@ -208,7 +227,7 @@ class SqlCaches:
     ) -> CachedFile | None:
         """Return a file that is here, or None."""
         wanted = parts_of(repository) | {"in_package": name.normalized, "in_filename": filename}
-        row = (await self._connection.execute(_FIND_FILE, wanted)).one_or_none()
+        row = (await self._connection.run(_FIND_FILE, wanted)).one_or_none()
         return None if row is None else _cached_file(row)
 
     async def list_files(
@@ -216,7 +235,7 @@ class SqlCaches:
     ) -> tuple[CachedFile, ...]:
         """Return the files of a package that are here."""
         wanted = parts_of(repository) | {"in_package": name.normalized}
-        return await self._connection.collect(_LIST_FILES, _cached_file, wanted)
+        return await self._connection.collect_lazily(_LIST_FILES, _cached_file, wanted)
 
     async def keep_file(
         self,
@@ -235,22 +254,20 @@ class SqlCaches:
             NotFound: the repository does not exist.
         """
         key = await hold_repository(self._connection, repository)
-        await self._forget_file(key, name, cached)
-        find = select(_packages.c.key).where(
-            _packages.c.repository == key, _packages.c.normalized == name.normalized
+        found = await self._connection.run(
+            _FIND_PACKAGE, {"in_key": key, "in_package": name.normalized}
         )
-        package = (await self._connection.execute(find)).scalar_one_or_none()
+        package: int | None = found.scalar_one_or_none()
         if package is None:
             package = await add_package(self._connection, key, name, cached.used_at)
             await advance(self._connection, listing_scope(repository))
+        else:
+            await self._forget_file(key, package, cached)
         # An upstream may have two spellings of one filename, and both must be had.
         row = row_of(cached.file, canonical=cached.file.filename)
-        added = insert(_files).values(package=package, **row).returning(_files.c.key)
-        file_key = (await self._connection.execute(added)).scalar_one()
-        beside = {"url": cached.url, "used_at": cached.used_at}
-        await self._connection.execute(
-            insert(_cached).values(file=file_key, repository=key, **beside)
-        )
+        added = await self._connection.run(_ADD_FILE, {"package": package, **row})
+        beside = {"repository": key, "url": cached.url, "used_at": cached.used_at}
+        await self._connection.run(_ADD_CACHED, {"file": added.scalar_one(), **beside})
         if cached.file.core_metadata_sha256 is not None and core_metadata:
             digest = cached.file.core_metadata_sha256
             await keep_core_metadata(self._connection, digest, core_metadata)
@@ -258,18 +275,11 @@ class SqlCaches:
         if is_news:
             await advance(self._connection, package_scope(repository, name))
 
-    async def _forget_file(self, repository: int, name: PackageName, cached: CachedFile) -> None:
-        of_package = and_(
-            _packages.c.repository == repository, _packages.c.normalized == name.normalized
-        )
-        package = select(_packages.c.key).where(of_package).scalar_subquery()
-        gone = await self._connection.execute(
-            delete(_files)
-            .where(_files.c.package == package, _files.c.filename == cached.file.filename)
-            .returning(_files.c.size_bytes)
-        )
-        for row in gone.all():
-            await grow(self._connection, repository, -row.size_bytes, cached.used_at)
+    async def _forget_file(self, repository: int, package: int, cached: CachedFile) -> None:
+        wanted = {"in_key": package, "in_filename": cached.file.filename}
+        gone = (await self._connection.run(_FORGET_FILE, wanted)).one_or_none()
+        if gone is not None:
+            await grow(self._connection, repository, -gone.size_bytes, cached.used_at)
 
     async def use_files(
         self, repository: RepositoryName, used: Collection[tuple[PackageName, str]], at: datetime
@@ -301,7 +311,7 @@ class SqlCaches:
         """Return the digests of core metadata that was fetched by itself, by filename."""
         wanted = parts_of(repository) | {"in_package": name.normalized}
         return dict(
-            await self._connection.collect(
+            await self._connection.collect_lazily(
                 _LIST_CORE, lambda row: (str(row.filename), Sha256(row.sha256)), wanted
             )
         )
@@ -331,7 +341,7 @@ class SqlCaches:
             "sha256": digest,
             "kept_at": at,
         }
-        await self._connection.execute(_KEEP_CORE[self._connection.dialect.name], values)
+        await self._connection.run(_KEEP_CORE[self._connection.dialect.name], values)
         if is_news:
             await advance(self._connection, package_scope(repository, name))
         return digest
@@ -396,7 +406,7 @@ class SqlCaches:
 
     async def _hold_shared(self, repository: RepositoryName) -> int:
         """Return the repository's key, and keep it from being removed until the commit."""
-        found = await self._connection.execute(_HOLD_SHARED, parts_of(repository))
+        found = await self._connection.run(_HOLD_SHARED, parts_of(repository))
         key: int | None = found.scalar_one_or_none()
         if key is None:
             raise NotFound(f"Repository {repository} does not exist")

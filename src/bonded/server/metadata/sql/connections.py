@@ -24,6 +24,9 @@ from bonded.server.metadata.sql.prepared import Parameters, Prepared, Rows
 
 _T = TypeVar("_T")
 
+FEW_ROWS = 32
+"""So many are made on the event loop in less time than a change of threads takes."""
+
 
 class Connection(Protocol):
     """What the tables need of a connection."""
@@ -54,6 +57,15 @@ class Connection(Protocol):
         parameters: Parameters | None = None,
     ) -> tuple[_T, ...]:
         """Run a query that may return many rows, and make something of each."""
+        ...
+
+    async def collect_lazily(
+        self,
+        statement: Executable,
+        make: Callable[[Row[Any]], _T],
+        parameters: Parameters,
+    ) -> tuple[_T, ...]:
+        """Run a query that finds its rows one after the other, and mostly few of them."""
         ...
 
     async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
@@ -118,6 +130,20 @@ class LocalConnection:
         return await self.in_thread(
             lambda: tuple(make(row) for row in self.alchemy.execute(statement, parameters))
         )
+
+    async def collect_lazily(
+        self,
+        statement: Executable,
+        make: Callable[[Row[Any]], _T],
+        parameters: Parameters,
+    ) -> tuple[_T, ...]:
+        """Run a query on the event loop; what comes after the first rows, in a thread."""
+        self._check()
+        rows = self.alchemy.execute(statement, parameters)
+        first = tuple(map(make, rows.fetchmany(FEW_ROWS)))
+        if len(first) < FEW_ROWS:
+            return first
+        return first + await self.in_thread(lambda: tuple(map(make, rows)))
 
     async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
         """Run a statement for each row, in a thread."""
@@ -185,6 +211,15 @@ class NetworkConnection:
         """Run a query."""
         rows = await self._connection.execute(statement, parameters)
         return tuple(make(row) for row in rows)
+
+    async def collect_lazily(
+        self,
+        statement: Executable,
+        make: Callable[[Row[Any]], _T],
+        parameters: Parameters,
+    ) -> tuple[_T, ...]:
+        """Run a query."""
+        return await self.collect(statement, make, parameters)
 
     async def execute_each(self, statement: Executable, rows: Sequence[Parameters]) -> None:
         """Run a statement for each row."""
