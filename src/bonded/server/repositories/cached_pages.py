@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from bonded.server.core.clock import Clock
+from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import NotFound, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName, RepositoryName
@@ -26,6 +30,10 @@ ANSWER_WAIT_S = 3
 REMEMBERED_PAGES_MAX = 65_536
 PARSED_FILES_MAX = 50_000
 """Entries of pages that are kept as values; a package has some hundred."""
+IN_THREAD_MIN_FILES = 200
+"""From here, packing and unpacking a page take longer than the loop should wait."""
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("bonded.server.upstream")
 
@@ -183,9 +191,8 @@ class CachedPages:
         assert fetched.package is not None
         before = None if page is None or page.is_absent else await self._parse(page)
         package = pages.with_known_times(fetched.package, before)
-        content, digest = await asyncio.to_thread(
-            lambda: (pages.dump(package), pages.digest_of(package))
-        )
+        content, digest = await _aside(len(package.files), partial(_pack, package))
+        self._keep_parsed(name.normalized, hash(content), package)
         found = fetched.validators
         return CachedPage(name, content, digest, found.etag, found.last_modified, asked)
 
@@ -248,13 +255,16 @@ class CachedPages:
             self._parsed.move_to_end(key)
             return known[1]
         package = await asyncio.to_thread(pages.load, page.content)
+        self._keep_parsed(key, fingerprint, package)
+        return package
+
+    def _keep_parsed(self, key: str, fingerprint: int, package: Package) -> None:
         replaced = self._parsed.pop(key, None)
         self._parsed_files += len(package.files) - (len(replaced[1].files) if replaced else 0)
         self._parsed[key] = (fingerprint, package)
         while self._parsed_files > PARSED_FILES_MAX and len(self._parsed) > 1:
             _, (_, dropped) = self._parsed.popitem(last=False)
             self._parsed_files -= len(dropped.files)
-        return package
 
     async def flush(self) -> None:
         """Write down which pages were confirmed.
@@ -275,3 +285,11 @@ class CachedPages:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+
+def _pack(package: Package) -> tuple[bytes, Sha256]:
+    return pages.dump(package), pages.digest_of(package)
+
+
+async def _aside(files: int, work: Callable[[], _T]) -> _T:
+    return work() if files < IN_THREAD_MIN_FILES else await asyncio.to_thread(work)

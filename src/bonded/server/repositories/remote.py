@@ -47,6 +47,8 @@ from bonded.server.upstream.client import UpstreamClient
 
 REMEMBERED_FILES_MAX = 16_384
 """Rows of files kept in the process; each is good for as long as its package's serial stands."""
+REMEMBERED_PACKAGES_MAX = 64
+"""Packages kept as values: as many as one client asks for at once."""
 EVICTED_AT_ONCE = 200
 """In one transaction, so that no writer waits long."""
 USED_EVERY = timedelta(hours=1)
@@ -101,6 +103,7 @@ class RemoteRepository:
         )
         self._downloads = Downloads(client, blobs, limits.file_size_max_bytes)
         self._files: OrderedDict[tuple[str, str], tuple[int, CachedFile]] = OrderedDict()
+        self._packages: OrderedDict[str, tuple[int, Package]] = OrderedDict()
         self._digests: OrderedDict[tuple[str, str], tuple[int, Sha256]] = OrderedDict()
         self._extracting: dict[tuple[str, str], asyncio.Task[StoredFile]] = {}
         self._used: set[tuple[PackageName, str]] = set()
@@ -121,7 +124,18 @@ class RemoteRepository:
 
     async def get_package(self, name: PackageName) -> Package:
         """Return the upstream's page, and what is known besides of files that are here."""
-        package = await self._pages.get(name)
+        # Read before the rows, as everywhere. Who finds out whether the package is here has its
+        # page rendered next: a virtual repository.
+        serial = await self._pages.version(name)
+        known = self._packages.get(name.normalized)
+        if known is not None and known[0] == serial:
+            return known[1]
+        package = await self._informed_package(await self._pages.get(name))
+        _remember(self._packages, name.normalized, (serial, package), REMEMBERED_PACKAGES_MAX)
+        return package
+
+    async def _informed_package(self, package: Package) -> Package:
+        name = package.name
         async with self._metadata.read() as tx:
             cached = await tx.caches.list_files(self.name, name)
             digests = await tx.caches.list_core_metadata(self.name, name)
@@ -398,8 +412,10 @@ def _informed(file: UpstreamFile, cached: File | None, core: Sha256 | None) -> U
     return file
 
 
-def _remember(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+def _remember(
+    kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, at_most: int = REMEMBERED_FILES_MAX
+) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    if len(kept) > REMEMBERED_FILES_MAX:
+    if len(kept) > at_most:
         kept.popitem(last=False)
