@@ -81,7 +81,7 @@ class Settings:
         64 * MIB, "largest page that an upstream may send, in bytes"
     )
     upstream_connections_max: int = _setting(
-        16, "connections to one host of an upstream for pages, and as many for files"
+        32, "connections to one host of an upstream for pages, and as many for files"
     )
     trusted_publishing_audience: str = _setting(
         "", "what identity tokens must be meant for to publish. Empty: the host of public_url"

@@ -22,8 +22,8 @@ class Bounds:
     rate_min_bytes_s: int = 1 * KIB
     """Of a file, on average, once it has taken `rate_grace_s`."""
     rate_grace_s: float = 60
-    connections_max: int = 16
-    """To one host, for pages; and as many again for files."""
+    connections_max: int = 32
+    """To one host, for pages; and as many again for files. uv alone opens up to 50."""
     page_size_max_bytes: int = 64 * MIB
     core_metadata_size_max_bytes: int = 8 * MIB
     file_size_max_bytes: int = 10 * KIB * MIB
