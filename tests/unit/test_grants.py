@@ -48,13 +48,17 @@ def is_allowed(bindings: list[Binding], principal: Principal, permission: Permis
     return decisions.pop()
 
 
-@given(BINDINGS, PRINCIPALS, PERMISSIONS)
+@given(
+    BINDINGS.flatmap(lambda some: st.tuples(st.just(some), st.permutations(some))),
+    PRINCIPALS,
+    PERMISSIONS,
+)
 def test_the_order_of_bindings_never_matters(
-    bindings: list[Binding], principal: Principal, permission: Permission
+    orders: tuple[list[Binding], list[Binding]], principal: Principal, permission: Permission
 ) -> None:
-    assert is_allowed(bindings, principal, permission) == is_allowed(
-        bindings[::-1], principal, permission
-    )
+    one, other = orders
+
+    assert is_allowed(one, principal, permission) == is_allowed(other, principal, permission)
 
 
 @given(BINDINGS, BINDINGS, PRINCIPALS, PERMISSIONS)
