@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from bonded.cli.program import run
-from support.cli_registry import Said
+from support.command_line import Bonded, command_line
 from support.loopback import GONE, Loopback
 from support.server import Server
 from support.wheels import make_wheel
 
-Bonded = Callable[..., Said]
 PROJECT = "/v1/projects/my-project"
 DAY_US = 86_400_000_000
 
@@ -33,24 +31,14 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.kill()
 
 
-@pytest.fixture
-def bonded(
+@pytest.fixture(name="bonded")
+def _bonded(
     server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Bonded:
-    monkeypatch.setenv("BONDED_CONFIG", str(tmp_path))
-
-    def bonded(*arguments: str) -> Said:
-        capsys.readouterr()
-        status = run(arguments)
-        said = capsys.readouterr()
-        return Said(said.out, said.err, status)
-
-    key_file = server.data_dir / "admin-key.json"
-    assert bonded("auth", "activate-service-account", f"--key-file={key_file}").status == 0
-    return bonded
+    return command_line(server, tmp_path / "config", monkeypatch, capsys)
 
 
 def in_database(server: Server, statement: str) -> None:

@@ -60,6 +60,14 @@ def grant(role: str, member: str, **extra: object) -> Action:
     return rest("POST", "~/locations/local/repositories/python:setIamPolicy", {"policy": policy})
 
 
+def grant_on(expression: str, version: object = 3) -> Action:
+    """Replace the repository's policy by one with a condition, in some version."""
+    condition = {"title": "when", "expression": expression}
+    binding = {"role": "roles/viewer", "members": ["allUsers"], "condition": condition}
+    policy = {"bindings": [binding], "version": version}
+    return rest("POST", "~/locations/local/repositories/python:setIamPolicy", {"policy": policy})
+
+
 async def with_expired_token(site: Site) -> httpx2.Response:
     token = site.admin
     site.clock.forward(seconds=3600)
@@ -240,6 +248,11 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "unknown role": (grant("roles/king", "allUsers"), 400, "Role 'roles/king' does not exist. Use a predefined role, such as roles/artifactregistry.reader."),
     "bad member": (grant("roles/artifactregistry.reader", "ada"), 400, "'ada' is not a valid member. Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, principal://…, principalSet://…, allUsers or allAuthenticatedUsers; on a repository also projectOwner:PROJECT, projectEditor:PROJECT or projectViewer:PROJECT."),
     "a condition": (grant("roles/artifactregistry.reader", "allUsers", condition={"expression": "true"}), 400, "A condition needs a title and an expression."),
+    "a malformed condition": (grant_on("resource.nmae == ''"), 400, "The expression `resource.nmae == ''` is wrong at line 1, column 9: undeclared reference to 'resource.nmae'. It is CEL, and may use request.time, request.ip, resource.name, resource.type, resource.service, resource.package."),
+    "a condition in an old version": (grant_on("true", version=1), 400, "Bindings with conditions need a policy of version 3. Read and write it with version 3 (options.requestedPolicyVersion=3, policy.version=3)."),
+    "an unknown version": (grant_on("true", version=2), 400, "policy.version must be 0, 1 or 3."),
+    "a version that is no number": (grant_on("true", version="3"), 400, "policy.version must be 0, 1 or 3."),
+    "an unknown permission": (rest("POST", "~/roles", {"roleId": "picker", "role": {"includedPermissions": ["a.b.c"]}}), 400, "Permission 'a.b.c' does not exist. docs/reference/roles.md lists the permissions there are."),
     "members that are no list": (rest("POST", f"{PYTHON}:setIamPolicy", {"policy": {"bindings": [{"role": "roles/owner", "members": "allUsers"}]}}), 400, "A binding's members must be a list of strings."),
     "too many members": (rest("POST", f"{PYTHON}:setIamPolicy", {"policy": {"bindings": [{"role": "roles/owner", "members": [f"user:u{n}@a.b" for n in range(1501)]}]}}), 400, "A policy may hold 1500 bindings and 1500 members; this one has 1 and 1501."),
     "no policy": (rest("POST", f"{PYTHON}:setIamPolicy", {}), 400, "policy is missing."),

@@ -16,6 +16,7 @@ from bonded.client.api import Message
 from bonded.client.errors import Misconfigured, Refused
 
 ATTEMPTS_MAX = 5
+PRECONDITION_FAILED = 412
 WITH_CONDITIONS = 3
 """The version of policies that shows and keeps conditions."""
 ANY: Message = {"any": "condition"}
@@ -42,14 +43,38 @@ class PolicyResource:
         query = {"options.requestedPolicyVersion": str(WITH_CONDITIONS)}
         return session.api.get(f"{self.path}:getIamPolicy", **query)
 
-    def write(self, session: Session, policy: Message) -> None:
-        """Replace the policy, and show what the server made of it."""
-        policy = {**policy, "version": WITH_CONDITIONS}
-        written = session.api.post(f"{self.path}:setIamPolicy", {"policy": policy})
+    def write(self, session: Session, policy: Message, *, force: bool = False) -> None:
+        """Replace the policy, and show what the server made of it.
+
+        Asks first, unless by *force*, if whoever runs the command could not undo it.
+
+        Raises:
+            Refused: the server says no.
+            Misconfigured: it would lock them out, and they have not said yes.
+        """
+        body: Message = {"policy": {**policy, "version": WITH_CONDITIONS}}
+        try:
+            # The server decides, on what it is about to commit: only it knows groups and roles.
+            written = self._set(session, body if force else {**body, "keepAccess": True})
+        except Refused as refusal:
+            if force or refusal.code != PRECONDITION_FAILED:
+                raise
+            session.confirm_risk(
+                f"You are about to lose the right to change the IAM policy of {self.noun} "
+                f"[{self.name}]: nothing that is left would give it to you, so you could not "
+                "undo this.",
+                "--force",
+            )
+            written = self._set(session, body)
         session.say(f"Updated IAM policy for {self.noun} [{self.name}].")
         session.show(written)
 
-    def change(self, session: Session, edit: Callable[[Message], Message]) -> None:
+    def _set(self, session: Session, body: Message) -> Message:
+        return session.api.post(f"{self.path}:setIamPolicy", body)
+
+    def change(
+        self, session: Session, edit: Callable[[Message], Message], *, force: bool = False
+    ) -> None:
         """Edit the policy; when somebody else was faster, read it again and edit that.
 
         Raises:
@@ -57,13 +82,13 @@ class PolicyResource:
         """
         for _ in range(ATTEMPTS_MAX - 1):
             try:
-                self.write(session, edit(self.read(session)))
+                self.write(session, edit(self.read(session)), force=force)
             except Refused as refusal:
                 if refusal.status != "ABORTED":
                     raise
             else:
                 return
-        self.write(session, edit(self.read(session)))
+        self.write(session, edit(self.read(session)), force=force)
 
 
 Locate = Callable[[Session, Parameters], PolicyResource]
@@ -84,7 +109,9 @@ def add_policy_commands(
         session.show(locate(session, given).read(session))
 
     @pass_session
-    def set_iam_policy(session: Session, /, policy_file: Path, **given: str) -> None:
+    def set_iam_policy(
+        session: Session, /, policy_file: Path, *, force: bool, **given: str
+    ) -> None:
         """Replace the IAM policy by the one in a JSON or YAML file."""
         policy = _read_policy(policy_file)
         if "etag" not in policy:
@@ -93,7 +120,7 @@ def add_policy_commands(
                 'version to replace. Changing a policy without an "etag" can overwrite concurrent '
                 "policy changes."
             )
-        locate(session, given).write(session, policy)
+        locate(session, given).write(session, policy, force=force)
 
     @pass_session
     def add_iam_policy_binding(
@@ -124,24 +151,20 @@ def add_policy_commands(
     ) -> None:
         """Take a role from a member: what was granted without a condition, or on this one."""
         when = ANY if is_all else read_condition(condition, condition_from_file)
-        account = session.find_account()
-        if account and member.partition(":")[2] == account and not force:
-            session.confirm(
-                f"You are about to take [{role}] from yourself [{account}]. You may lose the right "
-                "to give it back."
-            )
-        locate(session, given).change(session, lambda policy: take(policy, role, member, when))
+        locate(session, given).change(
+            session, lambda policy: take(policy, role, member, when), force=force
+        )
 
     policy_file = click.Argument(["policy_file"], type=click.Path(path_type=Path))
     command("get-iam-policy", get_iam_policy)
-    command("set-iam-policy", set_iam_policy, policy_file)
+    command("set-iam-policy", set_iam_policy, policy_file, _force())
     command("add-iam-policy-binding", add_iam_policy_binding, *_binding_options())
     command(
         "remove-iam-policy-binding",
         remove_iam_policy_binding,
         *_binding_options(),
         click.Option(["--all", "is_all"], is_flag=True, help="Whatever the conditions are."),
-        click.Option(["--force"], is_flag=True, help="Do not ask, even if it is your own."),
+        _force(),
     )
 
 
@@ -234,6 +257,11 @@ def _read_policy(path: Path) -> Message:
             f"{path} holds no policy.", hint="get-iam-policy prints one, to edit and set again."
         )
     return policy
+
+
+def _force() -> click.Parameter:
+    text = "Do it even if you lose the right to undo it."
+    return click.Option(["--force"], is_flag=True, help=text)
 
 
 def _binding_options() -> list[click.Parameter]:

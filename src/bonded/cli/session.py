@@ -224,6 +224,21 @@ class Session:
         if answer.startswith("n"):
             raise Misconfigured("Aborted by user.")
 
+    def confirm_risk(self, text: str, flag: str) -> None:
+        """Ask whether to do what cannot be undone. Silence means no; *flag* says yes beforehand.
+
+        Raises:
+            Misconfigured: the answer is not yes, or nobody is to be asked.
+        """
+        self.say(f"{text}\n")
+        answer = ""
+        if not self.flags.quiet:
+            click.echo("Do you want to continue (y/N)?  ", nl=False, err=True)
+            answer = sys.stdin.readline().strip().lower()
+            self.say("")
+        if answer not in {"y", "yes"}:
+            raise Misconfigured("Nothing was changed.", hint=f"If you mean it, add {flag}.")
+
     def finish(self, operation: Message, verb: str = "complete") -> Message:
         """Wait for *operation*, saying so, and return its response."""
         click.echo(f"Waiting for operation [{operation['name']}] to {verb}...", nl=False, err=True)

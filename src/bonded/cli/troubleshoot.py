@@ -7,28 +7,42 @@ import re
 import click
 
 from bonded.cli.grammar import Command
+from bonded.cli.iam.service_accounts import ACCOUNT_DOMAIN
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
+from bonded.client.errors import Misconfigured
 
 
 @click.command(cls=Command)
-@click.argument("resource")
-@click.option("--principal", required=True, help="Who: user:EMAIL, serviceAccount:EMAIL, …")
+@click.argument("words", nargs=-1, required=True, metavar="[iam] RESOURCE")
+@click.option("--principal", help="Who: user:EMAIL, serviceAccount:EMAIL, …")
+@click.option("--principal-email", metavar="EMAIL", help="Who, as gcloud has it.")
 @click.option("--permission", required=True, help="What, as a refusal names it.")
 @click.option("--package", help="The package that the request is about.")
 @click.option("--ip", help="The address that the request comes from.")
 @click.option("--time", help="When, such as 2027-01-01T00:00:00Z.")
 @pass_session
 def policy_troubleshoot(
-    session: Session, /, resource: str, principal: str, permission: str, **given: str | None
+    session: Session,
+    /,
+    words: tuple[str, ...],
+    principal: str | None,
+    principal_email: str | None,
+    permission: str,
+    **given: str | None,
 ) -> None:
     """Say why a principal may or may not use a permission on RESOURCE.
 
     RESOURCE is organizations/bonded, projects/P or
     projects/P/locations/L/repositories/R, as a refusal names it.
     """
+    *before, resource = words
+    if before not in ([], ["iam"]):
+        raise Misconfigured(
+            f"Name one resource, not {', '.join(words)}.", hint="Such as projects/PROJECT."
+        )
     request = {key: value for key, value in given.items() if value is not None}
-    body = {"principal": principal, "permission": permission}
+    body = {"principal": _principal(principal, principal_email), "permission": permission}
     name = re.sub(r"^//[^/]+/", "", resource)
     path = "/".join(segment(part) for part in name.split("/"))
     answer = session.api.post(
@@ -36,3 +50,15 @@ def policy_troubleshoot(
     )
     session.say(answer["summary"])
     session.show(answer)
+
+
+def _principal(principal: str | None, email: str | None) -> str:
+    if (principal is None) == (email is None):
+        raise Misconfigured(
+            "Name a principal, once.",
+            hint="By --principal=KIND:EMAIL, or as gcloud has it by --principal-email=EMAIL.",
+        )
+    if principal is not None:
+        return principal
+    is_account = (email or "").endswith(ACCOUNT_DOMAIN)
+    return f"{'serviceAccount' if is_account else 'user'}:{email}"

@@ -14,7 +14,9 @@
     │   └── Reserved        and nobody else may answer in its place
     ├── Conflict            what is there already says otherwise
     │   ├── Aborted         somebody else changed it first: read again and retry
-    │   └── Needed          something else stands on it, and would have to go first
+    │   ├── Needed          something else stands on it, and would have to go first
+    │   └── Lockout         nobody would be left who may do something
+    │       └── SelfLockout     whoever asks would not be: they may, if they say so
     └── Unavailable         not now; the same request may succeed later
         ├── OutOfSpace      the disk or the database is full
         └── UpstreamFailed  another index failed, or said what cannot be true
@@ -103,6 +105,14 @@ class Aborted(Conflict):
 
 class Needed(Conflict):
     """Something else stands on it, and would have to go first."""
+
+
+class Lockout(Conflict):
+    """Nobody would be left who may do something."""
+
+
+class SelfLockout(Lockout):
+    """Whoever asks would lose the right to undo it, and has asked to be kept from that."""
 
 
 class Unavailable(BondedError):

@@ -38,18 +38,23 @@ class PolicyBook:
         if known is not None and known[0] == access_serial:
             return known[1]
         async with self._metadata.read() as tx:
-            policies = (
-                *await tx.policies.find_all(await _lineage(tx, resource)),
-                *await _implied(tx, resource),
-            )
-            named = {binding.role for policy in policies for binding in policy.bindings}
-            custom = await tx.roles.find_all(named - ROLES.keys()) if named - ROLES.keys() else ()
-        grants = Grants(policies, str(resource), _permissions_of(custom))
+            grants = await grants_in(tx, resource)
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
         return grants
+
+
+async def grants_in(tx: Transaction, resource: Resource) -> Grants:
+    """Return who may do what on *resource* as *tx* sees it, with what it has written itself."""
+    policies = (
+        *await tx.policies.find_all(await _lineage(tx, resource)),
+        *await _implied(tx, resource),
+    )
+    named = {binding.role for policy in policies for binding in policy.bindings}
+    custom = await tx.roles.find_all(named - ROLES.keys()) if named - ROLES.keys() else ()
+    return Grants(policies, str(resource), _permissions_of(custom))
 
 
 def _permissions_of(custom: Iterable[Role]) -> dict[str, frozenset[Permission]]:

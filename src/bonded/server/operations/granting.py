@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
-from bonded.server.core.errors import Conflict, NotFound, Rejected
+from bonded.server.core.errors import Lockout, NotFound, Rejected
 from bonded.server.core.grants import CONVENIENCE
 from bonded.server.core.iam import ORGANIZATION, ROLES, Binding, Policy, owners
 from bonded.server.core.names import RepositoryName
@@ -19,6 +19,8 @@ NEVER_SET = "ACAB"
 
 ACCOUNTS = "/serviceAccounts/"
 Resource = str | RepositoryName
+Guard = Callable[[Transaction], Awaitable[None]]
+"""Looks at what a transaction has written, and raises to have it undone."""
 
 
 class Granting:
@@ -37,16 +39,19 @@ class Granting:
             policy = await tx.policies.find(str(resource))
         return policy or Policy(str(resource), etag=NEVER_SET)
 
-    async def set_policy(self, policy: Policy, resource: Resource, version: int) -> Policy:
+    async def set_policy(
+        self, policy: Policy, resource: Resource, version: int, guard: Guard | None = None
+    ) -> Policy:
         """Replace the policy of *resource*; return it with its new etag.
 
-        *version* is what the policy's author knows: below 3, nothing of conditions.
+        *version* is what the policy's author knows: below 3, nothing of conditions. *guard* has
+        the last word.
 
         Raises:
             Rejected: a condition is no expression or would be lost, or a member or role cannot
                 be named here.
             NotFound: the resource does not exist.
-            Conflict: the server would be left without an owner.
+            Lockout: the server would be left without an owner.
             Aborted: the policy carries an etag and has been changed since it was read.
         """
         async with self._metadata.transaction() as tx:
@@ -63,6 +68,8 @@ class Granting:
             note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
             await _hold(tx, resource)
             await keep_owner(tx)
+            if guard is not None:
+                await guard(tx)
         return written
 
     def _check(self, binding: Binding, resource: Resource) -> None:
@@ -114,13 +121,13 @@ async def keep_owner(tx: Transaction, *, besides: str = "") -> None:
     """Refuse a change that would leave the server to nobody, *besides* one member's leaving.
 
     Raises:
-        Conflict: nobody would own the server.
+        Lockout: nobody would own the server.
     """
     policy = await tx.policies.find(ORGANIZATION)
     for member in () if policy is None else owners(policy):
         if member != besides and await _may_sign_in(tx, member):
             return
-    raise Conflict(
+    raise Lockout(
         f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
         hint="Grant that role to another account first.",
     )

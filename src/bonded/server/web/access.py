@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition, Judge
-from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated
+from bonded.server.core.errors import Forbidden, Rejected, SelfLockout, Unauthenticated
 from bonded.server.core.grants import Decision
 from bonded.server.core.iam import (
     ANONYMOUS,
@@ -28,8 +28,8 @@ from bonded.server.core.names import (
 )
 from bonded.server.identity.authentication import Authenticator, Identified
 from bonded.server.identity.conditions import Circumstances, holds
-from bonded.server.identity.policies import PolicyBook
-from bonded.server.metadata.store import ACCESS, Serials
+from bonded.server.identity.policies import PolicyBook, grants_in
+from bonded.server.metadata.store import ACCESS, Serials, Transaction
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.messages import Call
 
@@ -108,6 +108,21 @@ class Access:
         return tuple(
             one for one in permissions if grants.decide(call.principal, one, judge).is_allowed
         )
+
+    async def require_kept(self, call: Call, permission: Permission, tx: Transaction) -> None:
+        """Refuse what *tx* has written, if whoever calls could not undo it once it is committed.
+
+        Raises:
+            SelfLockout: they would no longer have *permission* on the call's resource.
+        """
+        grants = await grants_in(tx, call.resource)
+        judge = self._judge(call, is_package_in_body=False)
+        if not grants.decide(call.principal, permission, judge).is_allowed:
+            raise SelfLockout(
+                f"This would take from {call.principal.member}, who asks for it, the permission "
+                f"'{permission}' on {call.resource}: they could not undo it",
+                hint="Leave out keepAccess to do it all the same.",
+            )
 
     async def require(
         self,

@@ -71,9 +71,7 @@ class TokenStatus:
             )
         known = await self._access.identify(authorization)
         body = await call.json()
-        read_only = body.get("readOnly", False)
-        if not isinstance(read_only, bool):
-            raise Rejected("readOnly must be true or false")
+        read_only = wire.parse_flag(body, "readOnly")
         named = wire.parse_strings(body, "repositories")
         if len(named) > REPOSITORIES_MAX:
             raise Rejected(f"A token may name {REPOSITORIES_MAX} repositories, not {len(named)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bonded.server.core.conditions import Condition
@@ -45,7 +46,10 @@ class PoliciesApi:
         return json_reply(_view(policy if version == CONDITIONAL else hide_conditions(policy)))
 
     async def set(self, call: Call) -> Answer:
-        """Replace the policy; answer with it and its new etag."""
+        """Replace the policy; answer with it and its new etag.
+
+        With `keepAccess`, of ours, not if whoever asks could not do so again.
+        """
         resource = _resource(call)
         body = await call.json()
         if "policy" not in body:
@@ -53,7 +57,9 @@ class PoliciesApi:
         given = wire.parse_object(body, "policy")
         version = _version(given.get("version", 1), "policy.version")
         policy = _parse(str(resource), given)
-        written = await self._granting.set_policy(policy, resource, version)
+        keeps = wire.parse_flag(body, "keepAccess")
+        guard = partial(self._access.require_kept, call, _set_permission(call)) if keeps else None
+        written = await self._granting.set_policy(policy, resource, version, guard)
         return json_reply(_view(written if version == CONDITIONAL else hide_conditions(written)))
 
     async def troubleshoot(self, call: Call) -> Answer:
@@ -108,6 +114,15 @@ def _resource(call: Call) -> str | RepositoryName:
     if resource is None:
         raise NotFound(f"Service account {account[:120]} does not exist")
     return resource
+
+
+def _set_permission(call: Call) -> Permission:
+    if call.repository is not None:
+        return Permission.REPOSITORY_SET_POLICY
+    if "account" in call.params:
+        return Permission.ACCOUNT_SET_POLICY
+    has_project = "project" in call.params
+    return Permission.PROJECT_SET_POLICY if has_project else Permission.ORGANIZATION_SET_POLICY
 
 
 async def _requested_version(call: Call) -> int:

@@ -70,6 +70,14 @@ def parse_strings(body: Mapping[str, Any], field: str) -> list[str]:
     return value
 
 
+def parse_flag(body: Mapping[str, Any], field: str) -> bool:
+    """Return a yes or no in a request, no if it is absent. Raises Rejected."""
+    value = body.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise Rejected(f"{field} must be true or false")
+    return bool(value)
+
+
 def parse_timestamp(body: Mapping[str, Any], field: str) -> datetime | None:
     """Return a moment in a request (RFC 3339), None if it is absent. Raises Rejected."""
     text = parse_text(body, field)

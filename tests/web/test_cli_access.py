@@ -1,0 +1,255 @@
+"""Access from the command line against a real server: what it asks, refuses and explains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.command_line import Bonded, command_line
+from support.server import Server, running_server
+
+ADA = "serviceAccount:ada-smith@my-project.iam.gserviceaccount.com"
+OWNER = "--role=roles/owner"
+READER = "--role=roles/artifactregistry.reader"
+PYTHON = ("artifacts", "repositories")
+WHERE = ("python", "--location=local", "--project=my-project")
+
+
+@pytest.fixture(name="server", scope="module")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("access") / "data") as server:
+        yield server
+
+
+@pytest.fixture(name="bonded")
+def _bonded(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Bonded:
+    return command_line(server, tmp_path / "config", monkeypatch, capsys)
+
+
+def shown(bonded: Bonded, *line: str) -> Any:
+    """Run a line that must succeed; return what it shows."""
+    said = bonded(*line, "--format=json")
+    assert said.status == 0, said.err
+    return json.loads(said.out)
+
+
+@pytest.fixture(name="ada")
+def _ada(server: Server, bonded: Bonded) -> list[str]:
+    """The flags to act as somebody who owns the project, by a binding on it and by nothing else."""
+    email, key = ADA.partition(":")[2], server.data_dir / "ada.json"
+    if not key.exists():
+        bonded("iam", "service-accounts", "create", "ada-smith")
+        bonded("iam", "service-accounts", "keys", "create", str(key), f"--iam-account={email}")
+    admin = bonded("config", "get-value", "account").out.strip()
+    bonded("auth", "activate-service-account", f"--key-file={key}")
+    bonded("config", "set", "account", admin)
+    bonded("projects", "add-iam-policy-binding", "my-project", f"--member={ADA}", OWNER)
+    return [f"--account={email}"]
+
+
+@pytest.mark.parametrize("way", ["remove", "set"])
+@pytest.mark.parametrize(
+    ("flags", "typed", "is_done"),
+    [
+        ([], "", False),
+        ([], "\n", False),
+        ([], "n\n", False),
+        ([], "yep\n", False),
+        (["--quiet"], "y\n", False),
+        ([], "y\n", True),
+        (["--force"], "", True),
+    ],
+)
+def test_who_would_lock_themselves_out_is_asked_and_silence_is_a_no(
+    bonded: Bonded,
+    ada: list[str],
+    tmp_path: Path,
+    way: str,
+    flags: list[str],
+    *,
+    typed: str,
+    is_done: bool,
+) -> None:
+    before = shown(bonded, "projects", "get-iam-policy", "my-project")
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"etag": before["etag"], "bindings": []}))
+    lines = {
+        "remove": ("remove-iam-policy-binding", "my-project", f"--member={ADA}", OWNER),
+        "set": ("set-iam-policy", "my-project", str(file)),
+    }
+
+    said = bonded("projects", *lines[way], *ada, *flags, typed=typed)
+    after = shown(bonded, "projects", "get-iam-policy", "my-project")
+
+    if is_done:
+        assert (said.status, after.get("bindings", [])) == (0, []), said.err
+    else:
+        assert (said.status, after) == (1, before)
+        assert said.err.endswith("Nothing was changed.\nIf you mean it, add --force.\n")
+    if flags != ["--force"]:
+        assert "lose the right to change the IAM policy of project [my-project]" in said.err
+
+
+def test_what_one_has_from_elsewhere_is_taken_without_a_question(bonded: Bonded) -> None:
+    admin = "--member=serviceAccount:" + bonded("config", "get-value", "account").out.strip()
+    bonded("projects", "add-iam-policy-binding", "my-project", admin, OWNER)
+
+    said = bonded("projects", "remove-iam-policy-binding", "my-project", admin, OWNER)
+
+    assert (said.status, said.err) == (0, "Updated IAM policy for project [my-project].\n")
+
+
+@pytest.mark.parametrize("flags", [[], ["--force"], ["--quiet"]])
+def test_the_last_owner_stays_and_is_told_the_way_round(bonded: Bonded, flags: list[str]) -> None:
+    admin = "--member=serviceAccount:" + bonded("config", "get-value", "account").out.strip()
+
+    said = bonded("organizations", "remove-iam-policy-binding", admin, OWNER, *flags, typed="y\n")
+
+    assert said.status == 1
+    assert said.err == (
+        "ERROR: (bonded.organizations.remove-iam-policy-binding) FAILED_PRECONDITION: This would "
+        "leave the server without an owner (roles/owner on organizations/bonded). Grant that role "
+        "to another account first.\n"
+    )
+
+
+def condition(expression: str) -> str:
+    return f"--condition=title=t,expression={expression}"
+
+
+ADD = (*PYTHON, "add-iam-policy-binding", *WHERE)
+ALL = "--member=allUsers"
+WHY = ("policy-troubleshoot", "projects/my-project")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ((*ADD, ALL, "--role=roles/king"), "Role 'roles/king' does not exist. Use a predefined"),
+        (
+            (*ADD, ALL, "--role=projects/my-project/roles/none"),
+            "Role projects/my-project/roles/none does not exist",
+        ),
+        ((*ADD, "--member=ada", READER), "'ada' is not a valid member. Use user:ADDRESS"),
+        (
+            (*ADD, "--member=projectOwner:other", READER),
+            "projectOwner:other may be named only below projects/other",
+        ),
+        (
+            (*ADD, ALL, READER, condition("true && (1 <")),
+            "line 1, column 13: Syntax error",
+        ),
+        (
+            (*ADD, ALL, READER, condition("resource.nmae == ''")),
+            "line 1, column 9: undeclared reference to 'resource.nmae'",
+        ),
+        ((*ADD, ALL, READER, "--condition=title=t"), "A condition has an expression, a title"),
+        (
+            ("iam", "roles", "create", "picker", "--project=my-project", "--permissions=a.b.c"),
+            "Permission 'a.b.c' does not exist",
+        ),
+        (
+            (*WHY, f"--principal={ADA}", "--permission=x"),
+            "No route asks for the permission 'x'",
+        ),
+        (
+            (*WHY, "--principal=ada", "--permission=resourcemanager.projects.get"),
+            "'ada' is not a valid member. Use user:ADDRESS",
+        ),
+        (
+            (*WHY, "--permission=x"),
+            "Name a principal, once.",
+        ),
+        (
+            ("policy-troubleshoot", "why", "projects/p", f"--principal={ADA}", "--permission=x"),
+            "Name one resource, not why, projects/p.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    bonded: Bonded, line: tuple[str, ...], says: str
+) -> None:
+    before = shown(bonded, *PYTHON, "get-iam-policy", *WHERE)
+
+    said = bonded(*line)
+
+    assert (said.status, said.out) == (1, "")
+    assert says in said.err
+    assert shown(bonded, *PYTHON, "get-iam-policy", *WHERE) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"etag": "BwX="}, "ABORTED: There were concurrent policy changes. Read the policy again"),
+        ({"bindings": "all"}, "holds no policy"),
+        ({"bindings": [{"role": "roles/viewer", "members": "allUsers"}]}, "must be a list of str"),
+    ],
+)
+def test_a_wrong_policy_file_changes_nothing(
+    bonded: Bonded, tmp_path: Path, change: dict[str, object], says: str
+) -> None:
+    before = shown(bonded, "projects", "get-iam-policy", "my-project")
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(before | change))
+
+    said = bonded("projects", "set-iam-policy", "my-project", str(file), "--quiet")
+
+    assert said.status == 1
+    assert says in said.err
+    assert shown(bonded, "projects", "get-iam-policy", "my-project") == before
+
+
+def test_why_is_asked_in_gcloud_s_words_too(bonded: Bonded) -> None:
+    permission = "--permission=resourcemanager.projects.get"
+    admin = bonded("config", "get-value", "account").out.strip()
+    resource = "//cloudresourcemanager.googleapis.com/projects/my-project"
+
+    ours = bonded(
+        "policy-troubleshoot",
+        "projects/my-project",
+        f"--principal=serviceAccount:{admin}",
+        permission,
+    )
+    google_s = bonded(
+        "policy-troubleshoot", "iam", resource, f"--principal-email={admin}", permission
+    )
+    person = bonded(
+        "policy-troubleshoot", "iam", resource, "--principal-email=ada@example.com", permission
+    )
+
+    assert ours.status == 0
+    assert google_s == ours
+    assert "user:ada@example.com may not" in person.err
+
+
+@pytest.mark.parametrize(
+    "group",
+    [("projects", "my-project"), ("organizations", "bonded"), (*PYTHON, *WHERE)],
+)
+def test_policies_of_everything_are_shown_in_every_form(
+    bonded: Bonded, group: tuple[str, ...]
+) -> None:
+    start = 2 if group[0] == "artifacts" else 1
+    words, names = group[:start], group[start:]
+    bonded(*words, "add-iam-policy-binding", *names, "--member=domain:example.com", READER)
+
+    forms = {
+        form: bonded(*words, "get-iam-policy", *names, f"--format={form}").out
+        for form in ("json", "yaml", "value(etag)")
+    }
+    bonded(*words, "remove-iam-policy-binding", *names, "--member=domain:example.com", READER)
+
+    policy = json.loads(forms["json"])
+    assert "domain:example.com" in forms["json"]
+    assert "- domain:example.com\n" in forms["yaml"]
+    assert forms["value(etag)"] == f"{policy['etag']}\n"
