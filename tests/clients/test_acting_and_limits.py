@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from google.oauth2 import service_account
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from support.server import Server, running_server
+from support.server import Server, free_port, running_server
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 ROBOT = "the-robot@my-project.iam.gserviceaccount.com"
@@ -33,7 +35,7 @@ class Line:
         self.server = server
         self.home = home
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}  # noqa: TID251 - a child inherits it
-        self._environment = kept | {"HOME": str(home), "BONDED_CONFIG": str(home / "config")}
+        self.environment = kept | {"HOME": str(home), "BONDED_CONFIG": str(home / "config")}
         self("auth", "activate-service-account", f"--key-file={server.data_dir}/admin-key.json")
 
     def __call__(self, *arguments: str) -> str:
@@ -47,7 +49,7 @@ class Line:
         command = [sys.executable, "-m", "bonded", *arguments]
         return subprocess.run(
             command,
-            env=self._environment,
+            env=self.environment,
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -155,6 +157,94 @@ def test_a_limited_token_is_good_for_what_was_said(bonded: Line) -> None:
     assert about["exp"] - about["iat"] == 900
     requests.post(f"{bonded.server.url}/revoke", {"token": token}, timeout=30)
     assert bonded.status(token) == 401
+
+
+@contextmanager
+def attached(bonded: Line, *flags: str) -> Iterator[dict[str, str]]:
+    """Run a metadata server; yield the variables that make clients find it."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "bonded", "metadata-server", f"--listen={address}", *flags]
+    with subprocess.Popen(
+        command, env=bonded.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            while "export GCE_METADATA_HOST" not in (line := process.stderr.readline()):
+                assert line, "the metadata server has ended"
+            yield {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address}
+        finally:
+            process.terminate()
+
+
+def ask(bonded: Line, program: str, variables: dict[str, str]) -> str:
+    """Run a program that knows google-auth and nothing of Bonded."""
+    found = "import google.auth, google.oauth2.id_token\n"
+    found += "from google.auth.transport.requests import Request\n"
+    done = subprocess.run(
+        [sys.executable, "-c", found + program],
+        env={"HOME": str(bonded.home)} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout.strip() or done.stderr
+
+
+def test_a_machine_may_do_what_was_said_and_no_more(bonded: Line) -> None:
+    program = "c, _ = google.auth.default(); c.refresh(Request()); print(c.token)"
+    proof = "print(google.oauth2.id_token.fetch_id_token(Request(), 'https://a.test'))"
+    limits = ("--repository=python", "--location=local", "--read-only")
+
+    with attached(bonded, *limits, f"--key-file={bonded.server.data_dir}/admin-key.json") as there:
+        token = ask(bonded, program, there)
+        nothing = ask(bonded, proof, there)
+    other = bonded.server.repository.replace("/python/", "/all/")
+
+    assert (bonded.status(token), bonded.status(token, "POST", "")) == (200, 403)
+    headers = {"authorization": f"Bearer {token}"}
+    assert requests.get(f"{other}simple/", headers=headers, timeout=30).status_code == 403
+    assert "This machine gives no identity tokens" in nothing
+
+
+@pytest.mark.parametrize("flag", ["--key-file", "--impersonate-service-account"])
+def test_a_machine_says_to_others_who_it_is(bonded: Line, flag: str) -> None:
+    key = bonded.server.data_dir / "admin-key.json"
+    value = str(key) if flag == "--key-file" else ROBOT
+    proof = "print(google.oauth2.id_token.fetch_id_token(Request(), 'https://a.test'))"
+
+    with attached(bonded, f"{flag}={value}", "--project=my-project") as there:
+        token = ask(bonded, proof, there)
+
+    keys = requests.get(f"{bonded.server.url}/.well-known/jwks.json", timeout=30).json()
+    claims = jwt.decode(token, KeySet.import_key_set(keys)).claims
+    email = bonded.server.admin_key["client_email"] if flag == "--key-file" else ROBOT
+    assert (claims["email"], claims["aud"]) == (email, "https://a.test")
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud of Google's here")
+def test_googles_own_gcloud_finds_who_the_machine_is(bonded: Line) -> None:
+    with attached(
+        bonded,
+        f"--key-file={bonded.server.data_dir}/admin-key.json",
+        # It works in no other universe unless it is told.
+        "--universe-domain=googleapis.com",
+    ) as there:
+        environment = bonded.environment | {
+            "CLOUDSDK_CONFIG": str(bonded.home / "gcloud"),
+            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+            "GCE_METADATA_ROOT": there["GCE_METADATA_HOST"],
+        }
+        done = subprocess.run(
+            ["gcloud", "auth", "print-access-token"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    assert bonded.status(done.stdout.strip()) == 200, done.stderr
 
 
 def test_googles_library_and_ours_act_as_an_account(bonded: Line) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
-from google.auth import compute_engine
-from google.auth.compute_engine import _metadata
-from google.auth.transport.requests import Request
 
 from bonded.cli.metadata_server import parse_listen
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
@@ -22,6 +23,28 @@ from bonded.client.tokens import SCOPE, AccessToken
 EMAIL = "builder@my-project.iam.gserviceaccount.com"
 FLAVOR = {"Metadata-Flavor": "Google"}
 TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
+IDENTITY_PATH = TOKEN.replace("/token", "/identity")
+
+
+# Signed by nobody: google-auth reads when it expires, and its reader verifies it.
+IDENTITY = ".".join(
+    base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+    for part in ({"alg": "none"}, {"exp": 4_000_000_000, "aud": "https://reader.example"}, "")
+)
+ASK = """\
+import json, google.auth, google.oauth2.id_token
+from google.auth.transport.requests import Request
+credentials, project = google.auth.default()
+credentials.refresh(Request())
+print(json.dumps({
+    "type": type(credentials).__module__,
+    "token": credentials.token,
+    "email": credentials.service_account_email,
+    "universe": credentials.universe_domain,
+    "project": project,
+    "identity": google.oauth2.id_token.fetch_id_token(Request(), "https://reader.example"),
+}))
+"""
 
 
 class Tokens:
@@ -47,9 +70,17 @@ class Machine:
     def __init__(self) -> None:
         self.tokens = Tokens()
         self.said: list[str] = []
-        identity = Identity(EMAIL, "my-project", "registry.example", self.tokens)
+        identity = Identity(
+            EMAIL, "my-project", "registry.example", self.tokens, self.identify_to, "17"
+        )
         hosts = frozenset({"sidecar.example"})
         self.server = MetadataServer(("127.0.0.1", 0), identity, hosts, self.said.append)
+
+    def identify_to(self, audience: str) -> str:
+        """Return an ID token, for one reader."""
+        if audience != "https://reader.example":
+            raise NotSignedIn(f"Nobody knows {audience}.")
+        return IDENTITY
 
     @property
     def address(self) -> str:
@@ -86,23 +117,27 @@ def _machine() -> Iterator[Machine]:
         yield machine
 
 
-def test_google_auth_finds_who_the_machine_is(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # google-auth reads one variable when it is imported and the other when it asks.
-    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", machine.address)
-    monkeypatch.setenv("GCE_METADATA_IP", machine.address)
-    credentials = compute_engine.Credentials()  # type: ignore[no-untyped-call]
-    request = Request()
+def test_google_auth_finds_who_the_machine_is(machine: Machine) -> None:
+    # In a process of its own: google-auth reads a variable when it is imported.
+    variables = ("GCE_METADATA_HOST", "GCE_METADATA_IP")
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env=dict.fromkeys(variables, machine.address) | {"HOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
 
-    is_there = _metadata.ping(request)  # type: ignore[no-untyped-call]
-    credentials.refresh(request)  # type: ignore[no-untyped-call]
-
-    assert is_there
-    assert credentials.token == "the-secret"
-    assert credentials.service_account_email == EMAIL
-    assert credentials.universe_domain == "registry.example"
-    assert _metadata.get_project_id(request) == "my-project"  # type: ignore[no-untyped-call]
+    assert json.loads(done.stdout) == {
+        "type": "google.auth.compute_engine.credentials",
+        "token": "the-secret",
+        "email": EMAIL,
+        "universe": "registry.example",
+        "project": "my-project",
+        "identity": IDENTITY,
+    }
+    assert machine.said == []
 
 
 @pytest.mark.parametrize(
@@ -113,11 +148,12 @@ def test_google_auth_finds_who_the_machine_is(
         ("/computeMetadata/v1/instance/service-accounts/", f"default/\n{EMAIL}/\n"),
         (
             "/computeMetadata/v1/instance/service-accounts/default/",
-            "aliases\nemail\nscopes\ntoken\n",
+            "aliases\nemail\nscopes\nidentity\ntoken\n",
         ),
         (f"/computeMetadata/v1/instance/service-accounts/{EMAIL}/email", EMAIL),
         ("/computeMetadata/v1/instance/service-accounts/default/scopes", f"{SCOPE}\n"),
         ("/computeMetadata/v1/project/project-id", "my-project"),
+        ("/computeMetadata/v1/project/numeric-project-id", "17"),
         ("/computeMetadata/v1/universe/universe-domain", "registry.example"),
         (
             "/computeMetadata/v1/instance/service-accounts/default/?recursive=true",
@@ -158,6 +194,8 @@ def test_a_token_is_told_with_the_life_it_has_left(machine: Machine) -> None:
         ("/computeMetadata/v1/instance/service-accounts/other@x/token", FLAVOR, "GET", 404),
         ("/computeMetadata/v1/instance/service-accounts/default/token/x", FLAVOR, "GET", 404),
         ("/computeMetadata/v1beta1/project/project-id", FLAVOR, "GET", 404),
+        (IDENTITY_PATH, FLAVOR, "GET", 400),
+        (f"{IDENTITY_PATH}?audience=https://other.example", FLAVOR, "GET", 403),
         ("/etc/passwd", FLAVOR, "GET", 404),
     ],
 )
@@ -168,6 +206,14 @@ def test_what_no_library_would_send_gets_nothing(
 
     assert answered == status
     assert "the-secret" not in text + "".join(machine.said)
+
+
+def test_who_can_prove_themselves_to_nobody_give_no_identity_tokens(machine: Machine) -> None:
+    machine.server.identity = replace(machine.server.identity, get_identity_token=None)
+
+    status, text = machine.ask(f"{IDENTITY_PATH}?audience=https://reader.example")
+
+    assert (status, text.split(":")[0]) == (404, "This machine gives no identity tokens")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from dirty_equals import IsStr
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 from bonded.server.identity.credentials import PresentedKeyFile, PresentedToken
 from bonded.server.identity.keys import make_key_pair
 from bonded.server.web.messages import Call
 from support.clock import SetClock
-from support.site import TOKEN_AUDIENCE, Site, basic, open_site, sign_assertion
+from support.site import TOKEN_AUDIENCE, URL, Site, basic, open_site, sign_assertion
 from support.wheels import make_wheel
 
 API_AUDIENCE = "https://artifactregistry.googleapis.com/"
@@ -253,6 +256,10 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
         lambda key, clock: sign_assertion(key, clock, aud="https://example.com/token"),
         WRONG_AUDIENCE,
     ),
+    "an id token for nobody": (
+        lambda key, clock: sign_assertion(key, clock, target_audience=""),
+        "Invalid JWT: target_audience names nobody",
+    ),
     "no audience": (lambda key, clock: sign_assertion(key, clock, aud=None), WRONG_AUDIENCE),
     "several audiences": (
         lambda key, clock: sign_assertion(key, clock, aud=[TOKEN_AUDIENCE, "x"]),
@@ -267,6 +274,26 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
         "Invalid JWT: the key belongs to another account",
     ),
 }
+
+
+async def test_a_key_earns_id_tokens_as_google_s_libraries_ask_for_them(site: Site) -> None:
+    assertion = sign_assertion(site.admin_key, site.clock, target_audience="https://a.test")
+
+    answer = (await site.exchange(assertion)).json()
+
+    keys = KeySet.import_key_set((await site.get("/.well-known/jwks.json", "")).json())
+    claims = jwt.decode(answer.pop("id_token"), keys).claims
+    assert answer == {"expires_in": 3600, "token_type": "Bearer"}
+    assert claims == {
+        "iss": URL,
+        "aud": "https://a.test",
+        "email": site.admin_key["client_email"],
+        "email_verified": True,
+        "azp": claims["sub"],
+        "sub": IsStr(regex=r"\d+"),
+        "iat": NOW,
+        "exp": NOW + 3600,
+    }
 
 
 @pytest.mark.parametrize("title", ASSERTIONS)

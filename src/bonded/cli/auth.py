@@ -168,12 +168,12 @@ def print_identity_token(
 ) -> None:
     """Print a token that says who you are, for programs that ask; it opens no repository.
 
-    A service account needs roles/iam.serviceAccountOpenIdTokenCreator on itself,
-    and who acts as one with --impersonate-service-account needs it on that one.
+    A service account proves itself with its key, and its address is in the token. Who acts as one
+    with --impersonate-service-account needs roles/iam.serviceAccountOpenIdTokenCreator on it.
     """
     session.flags.account = email or session.flags.account
     credential = session.credential
-    acting = session.flags.impersonate_service_account
+    acting = session.impersonated
     if isinstance(credential, SignIn) and not acting:
         from bonded.client.signing_in import fetch_identity_token  # noqa: PLC0415 - see list
 
@@ -190,6 +190,11 @@ def print_identity_token(
             f"An identity token of the service account [{account}] is for somebody.",
             hint="Say with --audiences who will read it.",
         )
+    if isinstance(credential, ServiceAccountKey) and not acting:
+        from bonded.client.identity_tokens import identity_token_of  # noqa: PLC0415 - see list
+
+        click.echo(identity_token_of(credential, audiences))
+        return
     tokens = session.impersonate(account)
     click.echo(tokens.get_identity_token(audiences, has_email=include_email))
 

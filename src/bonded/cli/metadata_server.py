@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
+from bonded.cli.artifacts.locating import locate
 from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
-from bonded.client.accounts import Credential, read_key_file
-from bonded.client.errors import Misconfigured
+from bonded.client.accounts import ServiceAccountKey, SignIn, read_key_file
+from bonded.client.api import segment
+from bonded.client.errors import Misconfigured, Refused
+from bonded.client.identity_tokens import identity_token_of
+from bonded.client.impersonation import NarrowedTokens
 from bonded.client.metadata_server import LOOPBACK_HOSTS, Identity, MetadataServer
+from bonded.client.tokens import CachedTokens
 
 DEFAULT_LISTEN = "127.0.0.1:8091"
 
@@ -45,23 +53,44 @@ DEFAULT_LISTEN = "127.0.0.1:8091"
     help="The universe that clients are told; by default the registry's host, so that Google's "
     "libraries ask nobody at Google about the token.",
 )
+@click.option(
+    "--repository",
+    "repositories",
+    metavar="REPOSITORY",
+    multiple=True,
+    help="Give tokens for this repository only; a name, or projects/…/repositories/…. Again for "
+    "more.",
+)
+@click.option("--location", help="Where repositories are that are given by name.")
+@click.option("--read-only", is_flag=True, help="Give tokens for reading only.")
 @pass_session
 def metadata_server(
     session: Session,
+    /,
+    *,
     listen: str,
     hosts: tuple[str, ...],
     key_file: Path | None,
     universe_domain: str | None,
+    repositories: tuple[str, ...],
+    location: str | None,
+    read_only: bool,
 ) -> None:
     """Answer on loopback as the metadata server of a machine of Google's does.
 
-    Everything that reaches it can act as the account.
+    Everything that reaches it can act as the account, within --repository and --read-only.
     """
     host, port = parse_listen(listen)
-    if key_file and session.flags.impersonate_service_account:
-        raise Misconfigured("[--key-file] and [--impersonate-service-account] exclude each other.")
-    credential = read_key_file(key_file) if key_file else session.credential
-    identity = _find_identity(session, credential, universe_domain)
+    if key_file:
+        if session.impersonated:
+            raise Misconfigured(
+                "[--key-file] and [--impersonate-service-account] exclude each other."
+            )
+        session.credential = read_key_file(key_file)
+    credential = session.credential
+    identity = _find_identity(session, universe_domain)
+    if repositories or read_only:
+        identity = _narrowed(session, identity, repositories, location, read_only=read_only)
     # A credential that is refused is told now, not to the first client.
     identity.tokens.get_token()
     names = frozenset(name.lower() for name in hosts)
@@ -94,12 +123,13 @@ def _serve(server: MetadataServer) -> None:
         return
 
 
-def _find_identity(session: Session, credential: Credential, universe: str | None) -> Identity:
+def _find_identity(session: Session, universe: str | None) -> Identity:
     """Return who the machine is to be.
 
     Raises:
         Misconfigured: nothing says in which project.
     """
+    credential = session.credential
     project = session.flags.project or credential.project
     project = project or session.configuration.find(properties.PROJECT)
     if not project:
@@ -108,10 +138,49 @@ def _find_identity(session: Session, credential: Credential, universe: str | Non
             hint="Name it with --project.",
         )
     universe = universe or urlsplit(credential.server).hostname or ""
-    email = session.flags.impersonate_service_account
-    if email:
-        return Identity(email, project, universe, session.tokens)
-    return Identity(credential.email, project, universe, session.tokens_of(credential))
+    email = session.impersonated or credential.email
+    return Identity(
+        email,
+        project,
+        universe,
+        session.tokens,
+        _identity_tokens(session, email),
+        _find_number(session, project),
+    )
+
+
+def _find_number(session: Session, project: str) -> str:
+    """Return the number of *project*; nothing if the account may not know."""
+    try:
+        return str(session.api.get(f"/v1/projects/{segment(project)}").get("projectNumber", ""))
+    except Refused:
+        return ""
+
+
+def _identity_tokens(session: Session, email: str) -> Callable[[str], str] | None:
+    """Return what makes ID tokens of the account *email*; None if nothing does."""
+    credential = session.credential
+    if session.impersonated is None and isinstance(credential, ServiceAccountKey):
+        return partial(identity_token_of, credential)
+    if session.impersonated is None and isinstance(credential, SignIn):
+        return None
+    return partial(session.impersonate(email).get_identity_token, has_email=True)
+
+
+def _narrowed(
+    session: Session,
+    identity: Identity,
+    repositories: Sequence[str],
+    location: str | None,
+    *,
+    read_only: bool,
+) -> Identity:
+    """Return *identity* with tokens that do less, and without a proof that works elsewhere."""
+    places = [locate(session, name, location) for name in repositories]
+    named = [place.path.removeprefix("/v1/") for place in places]
+    tokens = NarrowedTokens(session.tokens, session.server, named, read_only=read_only)
+    kept = CachedTokens(tokens, session.directory, session.server)
+    return replace(identity, tokens=kept, get_identity_token=None)
 
 
 def _netloc(server: str) -> str:

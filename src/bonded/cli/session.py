@@ -168,12 +168,17 @@ class Session:
             return str(location["locationId"])
         raise missing("location", properties.LOCATION)
 
+    @property
+    def impersonated(self) -> str | None:
+        """The service account to act as through the account, if there is one."""
+        flag = self.flags.impersonate_service_account
+        return flag or self.configuration.find(properties.IMPERSONATED)
+
     @cached_property
     def tokens(self) -> CachedTokens:
         """The tokens to act with: the active account's, or those of whom it impersonates."""
         own = self.tokens_of(self.credential)
-        email = self.flags.impersonate_service_account
-        email = email or self.configuration.find(properties.IMPERSONATED)
+        email = self.impersonated
         if email is None:
             return own
         from bonded.client.impersonation import ImpersonatedTokens  # noqa: PLC0415 - see above

@@ -55,6 +55,38 @@ class ImpersonatedTokens:
         """Do nothing: nothing is kept."""
 
 
+class NarrowedTokens:
+    """Tokens that may do less than those of another source."""
+
+    def __init__(
+        self, tokens: TokenSource, server: str, repositories: Sequence[str], *, read_only: bool
+    ) -> None:
+        self._tokens = tokens
+        self._server = server
+        self._repositories = repositories
+        self._read_only = read_only
+
+    @property
+    def account(self) -> str:
+        """Whose tokens, and what is left of them: others of the same account are kept apart."""
+        verb = "reading" if self._read_only else "using"
+        return f"{self._tokens.account} {verb} {' '.join(self._repositories) or 'anything'}"
+
+    def get_token(self) -> AccessToken:
+        """Ask the server for a token.
+
+        Raises:
+            ClientError: the server refuses, or nobody answers.
+        """
+        return narrow(
+            self._tokens, self._server, self._repositories, read_only=self._read_only, life_s=None
+        )
+
+    def forget(self) -> None:
+        """Hand on that a token was refused."""
+        self._tokens.forget()
+
+
 def narrow(
     own: TokenSource,
     server: str,

@@ -41,13 +41,18 @@ class Identity:
     project: str
     universe: str
     tokens: TokenSource = field(repr=False)
+    get_identity_token: Callable[[str], str] | None = field(default=None, repr=False)
+    """Returns a token that says to an audience who this machine is, if that can be had."""
+    project_number: str = ""
+    """By whether this is known gcloud tells whether it is on a machine of Google's."""
 
     def tree(self) -> Mapping[str, Node]:
         """Return what can be asked, apart from tokens."""
         account: Node = {"aliases": ("default",), "email": self.email, "scopes": (SCOPE,)}
+        number = {"numeric-project-id": self.project_number} if self.project_number else {}
         return {
             "instance": {"service-accounts": {"default": account, self.email: account}},
-            "project": {"project-id": self.project},
+            "project": {**number, "project-id": self.project},
             "universe": {"universe-domain": self.universe},
         }
 
@@ -115,6 +120,8 @@ class MetadataServer(ThreadingHTTPServer):
         match names:
             case ["instance", "service-accounts", account, "token"] if account in accounts:
                 return self._answer_token()
+            case ["instance", "service-accounts", account, "identity"] if account in accounts:
+                return self._answer_identity(query.get("audience", [""])[0])
             case _:
                 node = _find(self.identity.tree(), names)
                 is_recursive = query.get("recursive", [""])[0].lower() == "true"
@@ -124,17 +131,28 @@ class MetadataServer(ThreadingHTTPServer):
         try:
             with self._refreshing:
                 token = self.identity.tokens.get_token()
-        except Unreachable as error:
-            # google-auth asks again after this one, and after no other.
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except ClientError as error:
-            return Answer(HTTPStatus.FORBIDDEN, str(error))
+            return _refused(error)
         fields = {
             "access_token": token.secret,
             "expires_in": int(token.expires_at - time.time()),
             "token_type": "Bearer",
         }
         return Answer(HTTPStatus.OK, json.dumps(fields), "application/json")
+
+    def _answer_identity(self, audience: str) -> Answer:
+        if self.identity.get_identity_token is None:
+            return Answer(
+                HTTPStatus.NOT_FOUND,
+                "This machine gives no identity tokens: it is a service account without limits "
+                "that does.",
+            )
+        if not audience:
+            return Answer(HTTPStatus.BAD_REQUEST, "Say with ?audience= who will read the token.")
+        try:
+            return Answer(HTTPStatus.OK, self.identity.get_identity_token(audience))
+        except ClientError as error:
+            return _refused(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -202,8 +220,16 @@ def _shown(node: Node, *, is_recursive: bool) -> Answer:
         return Answer(HTTPStatus.OK, json.dumps(node), "application/json")
     names = [f"{name}/" if isinstance(each, Mapping) else name for name, each in node.items()]
     if "email" in node:
-        names.append("token")
+        names += ["identity", "token"]
     return Answer(HTTPStatus.OK, "".join(f"{name}\n" for name in names))
+
+
+def _refused(error: ClientError) -> Answer:
+    # google-auth asks again after the first, and after no other.
+    status = HTTPStatus.FORBIDDEN
+    if isinstance(error, Unreachable):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    return Answer(status, str(error))
 
 
 def _missing(path: str) -> Answer:

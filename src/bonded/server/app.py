@@ -213,8 +213,16 @@ async def _assemble(
     )
     uses = Uses(metadata)
     group_book = GroupBook(metadata)
+    id_tokens = IdTokenIssuer(signing_keys, clock, settings.url)
     authenticator = Authenticator(
-        tokens, assertions, origins, of_accounts, uses=uses, groups=group_book, clock=clock
+        tokens,
+        id_tokens,
+        assertions,
+        origins,
+        of_accounts,
+        uses=uses,
+        groups=group_book,
+        clock=clock,
     )
     addresses = _addresses(settings)
     policy_book = PolicyBook(metadata)

@@ -39,6 +39,8 @@ class Assertion:
     key_id: str
     expires_at: float
     """Seconds since 1970."""
+    target_audience: str | None = None
+    """Who is to read an ID token, if one is asked for in place of an access token."""
 
 
 class AssertionVerifier:
@@ -109,7 +111,10 @@ class AssertionVerifier:
             )
         if expires - issued > LIFE_MAX_S:
             raise Unauthenticated("Invalid JWT: it must not live longer than an hour")
-        return Assertion(key.email, key.id, float(expires))
+        target = claims.get("target_audience")
+        if target is not None and not (isinstance(target, str) and target):
+            raise Unauthenticated("Invalid JWT: target_audience names nobody")
+        return Assertion(key.email, key.id, float(expires), target)
 
 
 def is_assertion(text: str) -> bool:

@@ -8,6 +8,7 @@ import hmac
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
+from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.core.iam import Permission, Principal
@@ -21,7 +22,7 @@ from bonded.server.identity.credentials import (
 from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.keys import public_half
 from bonded.server.identity.origins import AccountOrigins, Origins
-from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.tokens import ID_TOKEN_LIFE_S, IdTokenIssuer, TokenIssuer
 from bonded.server.identity.uses import Uses
 from bonded.server.metadata.store import AccountKey
 
@@ -46,6 +47,16 @@ class Identified:
     """What was found to be granted to it outright, as of that serial."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What an assertion was exchanged for."""
+
+    kind: str
+    """What RFC 6749 §5.1 or OpenID Connect Core §3.1.3.3 calls it."""
+    token: str = field(repr=False)
+    life_s: int
+
+
 class Authenticator:
     """Turns Authorization headers into principals.
 
@@ -57,6 +68,7 @@ class Authenticator:
     def __init__(
         self,
         tokens: TokenIssuer,
+        id_tokens: IdTokenIssuer,
         assertions: AssertionVerifier,
         origins: Origins,
         accounts: AccountOrigins,
@@ -66,6 +78,7 @@ class Authenticator:
         clock: Clock,
     ) -> None:
         self._tokens = tokens
+        self._id_tokens = id_tokens
         self._uses = uses
         self._groups = groups
         self._assertions = assertions
@@ -129,17 +142,25 @@ class Authenticator:
             raise Unauthenticated("The service-account key is not valid")
         return _principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 
-    async def exchange(self, assertion: str) -> tuple[str, int]:
-        """Return an access token for an assertion, and its life in seconds (RFC 7523 §2.1).
+    async def exchange(self, assertion: str) -> Exchanged:
+        """Return the token that an assertion asks for (RFC 7523 §2.1; gar.md §5.3).
+
+        An ID token needs no permission: whoever holds the key can say who they are anyway.
 
         Raises:
             Unauthenticated: the assertion proves nobody.
         """
         verified = await self._assertions.verify_grant(assertion)
-        key = await self._accounts.live_key(verified.key_id)
+        account, key = await self._accounts.live(verified.key_id)
         principal = _principal(key)
         self._uses.note(principal, self._clock().timestamp())
-        return self._tokens.issue(principal.member, principal.credential)
+        if verified.target_audience is not None:
+            proved(principal)
+            note(member=principal.member, audience=verified.target_audience)
+            token = self._id_tokens.about(account, verified.target_audience, has_email=True)
+            return Exchanged("id_token", token, ID_TOKEN_LIFE_S)
+        token, life_s = self._tokens.issue(principal.member, principal.credential)
+        return Exchanged("access_token", token, life_s)
 
 
 def _sooner(expires_at: float, key: AccountKey) -> float:

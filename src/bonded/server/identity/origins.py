@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.identity.tokens import AccessToken
-from bonded.server.metadata.store import AccountKey, MetadataStore
+from bonded.server.metadata.store import AccountKey, MetadataStore, ServiceAccount
 
 FOR_EVER = float("inf")
 
@@ -57,6 +57,10 @@ class AccountOrigins:
 
     async def live_key(self, key_id: str) -> AccountKey:
         """Return a key that is good now. Raises Unauthenticated."""
+        return (await self.live(key_id))[1]
+
+    async def live(self, key_id: str) -> tuple[ServiceAccount, AccountKey]:
+        """Return a key that is good now, and whose it is. Raises Unauthenticated."""
         async with self._metadata.read() as tx:
             key = await tx.accounts.find_key(key_id)
             account = None if key is None else await tx.accounts.find(key.email)
@@ -68,7 +72,7 @@ class AccountOrigins:
             raise Unauthenticated("The service-account key is disabled")
         if key.expires_at is not None and key.expires_at <= self._clock():
             raise Unauthenticated("The service-account key has expired", hint="Create another.")
-        return key
+        return account, key
 
     async def check_key(self, key_id: str, token: AccessToken) -> float:
         """Check a token that was issued for a key (`key:ID`)."""

@@ -21,10 +21,12 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.core.iam import Principal, TokenLimits
 from bonded.server.identity.signing import ALGORITHM, SigningKeys
+from bonded.server.metadata.store import ServiceAccount
 
 ISSUER = "bonded"
 TYPE = "at+jwt"
 """Tells access tokens from ID tokens, which the same keys sign (RFC 9068 §2.1)."""
+ID_TOKEN_LIFE_S = 3600
 SKEW_S = 60
 """How far replicas' clocks may be apart."""
 
@@ -150,6 +152,14 @@ class IdTokenIssuer:
         }
         header = {"alg": ALGORITHM, "typ": "JWT", "kid": key.kid}
         return jwt.encode(header, said, key, algorithms=[ALGORITHM])
+
+    def about(self, account: ServiceAccount, audience: str, *, has_email: bool) -> str:
+        """Return an ID token about a service account, in Google's claims."""
+        claims: dict[str, object] = {"azp": account.unique_id}
+        if has_email:
+            claims |= {"email": account.email, "email_verified": True}
+        life = timedelta(seconds=ID_TOKEN_LIFE_S)
+        return self.issue(account.unique_id, audience, life, claims)
 
 
 def header_of(text: str) -> dict[str, Any]:

@@ -77,8 +77,8 @@ class TokenEndpoint:
         return json_reply(answer, headers=((b"cache-control", b"no-store"),))
 
     async def _by_assertion(self, _call: Call, form: Form) -> dict[str, object]:
-        token, life_s = await self._authenticator.exchange(_field(form, "assertion"))
-        return {"access_token": token, "expires_in": life_s, "token_type": "Bearer"}
+        made = await self._authenticator.exchange(_field(form, "assertion"))
+        return {made.kind: made.token, "expires_in": made.life_s, "token_type": "Bearer"}
 
     async def _by_code(self, call: Call, form: Form) -> dict[str, object]:
         redeemed = await self._codes.redeem(

@@ -65,10 +65,8 @@ class CredentialsApi:
         if not audience:
             raise Rejected("audience is missing", hint="Name who will read the ID token.")
         account = await self._live_account(call)
-        claims: dict[str, object] = {"azp": account.unique_id}
-        if body.get("includeEmail"):
-            claims |= {"email": account.email, "email_verified": True}
-        token = self._id_tokens.issue(account.unique_id, audience, LIFE, claims)
+        has_email = bool(body.get("includeEmail"))
+        token = self._id_tokens.about(account, audience, has_email=has_email)
         return json_reply({"token": token}, headers=NO_STORE)
 
     async def refuse_to_sign(self, _call: Call) -> Answer:
