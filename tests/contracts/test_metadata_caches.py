@@ -244,7 +244,7 @@ async def test_core_metadata_of_files_that_are_not_here_counts_and_goes_in_its_t
         assert len(await tx.caches.evict(CACHE, 1, 10, NOW)) == 2
         assert await tx.caches.list_core_metadata(CACHE, DEMO) == {}
         for part in range(256):
-            await tx.files.forget_core_metadata(f"{part:02x}")
+            await tx.lifecycle.forget_core_metadata(f"{part:02x}", NOW)
         assert await tx.files.find_core_metadata(sha256_of(large[0])) is None
 
 
@@ -253,7 +253,7 @@ async def test_core_metadata_that_is_listed_is_not_an_orphan(store: SqlMetadataS
     digest = sha256_of(CORE)
 
     async with store.transaction() as tx:
-        await tx.files.forget_core_metadata(digest[:2])
+        await tx.lifecycle.forget_core_metadata(digest[:2], NOW)
 
     async with store.read() as tx:
         assert await tx.files.find_core_metadata(digest) == CORE

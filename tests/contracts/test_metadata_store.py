@@ -455,9 +455,9 @@ async def test_core_metadata_is_kept_once_and_forgotten_with_its_last_file(
 
     async with team.transaction() as tx:
         found = await tx.files.find_core_metadata(digest)
-        forgotten = await tx.files.forget_core_metadata(digest[:2])
+        forgotten = await tx.lifecycle.forget_core_metadata(digest[:2], NOW)
         await tx.repositories.remove(TEAM)
-        forgotten_later = await tx.files.forget_core_metadata(digest[:2])
+        forgotten_later = await tx.lifecycle.forget_core_metadata(digest[:2], NOW)
         gone = await tx.files.find_core_metadata(digest)
 
     assert (found, forgotten, forgotten_later, gone) == (METADATA, 0, 1, None)

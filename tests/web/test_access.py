@@ -347,8 +347,12 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         *(
             ("POST", f"{R}/{what}:{verb}", CURATORS)
             for what in ("packages/{package}/versions/{version}", "files/{file}")
-            for verb in ("yank", "unyank")
+            for verb in ("yank", "unyank", "undelete")
         ),
+        ("POST", f"{R}/packages/{{package}}:undelete", CURATORS),
+        ("DELETE", f"{R}/packages/{{package}}", "repoAdmin, admin, owner"),
+        ("DELETE", f"{R}/packages/{{package}}/versions/{{version}}", "repoAdmin, admin, owner"),
+        ("DELETE", f"{R}/files/{{file}}", "repoAdmin, admin, owner"),
         ("GET", f"{R}/pythonPackages", ALL),
         ("GET", f"{R}/pythonPackages/{{release}}", ALL),
         ("GET", f"{R}:getIamPolicy", "admin, owner"),

@@ -287,6 +287,7 @@ async def _assemble(
         urlsplit(settings.url).netloc,
         remotes.index_url,
     )
+    curating = Curating(metadata, clock, timedelta(days=settings.undelete_days))
     routes = route_table(
         health=Health(metadata, blobs),
         simple=SimpleApi(catalog, Pages(settings.page_cache_bytes)),
@@ -302,8 +303,8 @@ async def _assemble(
         publishing=PublishingTokens(publishing, failures),
         projects=ProjectsApi(administration),
         repositories=repositories,
-        packages=PackagesApi(Browsing(metadata), catalog, repositories.host_of),
-        curation=CurationApi(Curating(metadata)),
+        packages=PackagesApi(Browsing(metadata), curating, catalog, repositories.host_of),
+        curation=CurationApi(curating),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
             Granting(metadata, check_condition), access, Explaining(policy_book, group_book, clock)

@@ -148,6 +148,7 @@ class Settings:
         86_400, "age at which a blob that no file names may be removed, in seconds"
     )
     collect_every_s: int = _setting(3600, "time between two collections of orphans, in seconds")
+    undelete_days: int = _setting(30, "how long deleted files can be restored, in days")
     log_level: str = _setting("info", "debug, info, warning or error")
     access_log: bool = _setting(
         default=False, doc="log a line for every request: for operators, and kept by nobody"

@@ -228,6 +228,25 @@ class PackageSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedFile:
+    """A file that was deleted, and until when it can be restored."""
+
+    package: PackageName
+    file: File
+    deleted_at: datetime
+    restorable_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedPackage:
+    """A package whose every file was deleted, and until when some of it can be restored."""
+
+    summary: PackageSummary
+    deleted_at: datetime
+    restorable_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class InMemory:
     """Contents that are already here."""
 

@@ -53,8 +53,8 @@ _WRITER = _READER | _named(
     "aptartifacts.create attachments.{create,delete} files.{update,upload} kfpartifacts.create "
     "packages.update repositories.uploadArtifacts tags.{create,update} yumartifacts.create",
 )
-# Ours: to yank takes nothing away that cannot be given back.
-_CURATING = _named("bonded", "files.yank versions.yank")
+# Ours: what takes nothing away that cannot be given back.
+_CURATING = _named("bonded", "files.{undelete,yank} packages.undelete versions.{undelete,yank}")
 _REPO_ADMIN = (
     _WRITER
     | _CURATING

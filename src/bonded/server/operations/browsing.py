@@ -72,8 +72,19 @@ class _View:
 
 
 _Tree = _View | RepositoryName
-_Stock = Mapping[RepositoryName, Mapping[PackageName, PackageName]]
-"""What each repository with files of its own has, by name; as it is spelled there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """What a repository with files of its own has."""
+
+    packages: Mapping[PackageName, PackageName]
+    """By name; as it is spelled there."""
+    emptied: frozenset[PackageName]
+    """Those of which every file was deleted: the names stay its own."""
+
+
+_Stock = Mapping[RepositoryName, _Shelf]
 
 
 class Browsing:
@@ -199,12 +210,13 @@ async def _list_names(
 ) -> list[tuple[PackageName, RepositoryName]]:
     """Return every package in order, with the repository whose row describes it."""
     tree = await _grow(tx, await _get_record(tx, repository))
-    stock = {
-        leaf: {name: name for name in await tx.files.list_packages(leaf)} for leaf in _leaves(tree)
-    }
-    every = sorted({name for names in stock.values() for name in names})
+    stock = {}
+    for leaf in _leaves(tree):
+        packages = {name: name for name in await tx.files.list_packages(leaf)}
+        stock[leaf] = _Shelf(packages, frozenset(await tx.lifecycle.list_emptied(leaf, None)))
+    every = sorted({name for shelf in stock.values() for name in shelf.packages})
     owned = ((name, _holders(tree, name, stock)[0]) for name in every)
-    return [(stock[holders[0]][name], holders[0]) for name, holders in owned if holders]
+    return [(stock[holders[0]].packages[name], holders[0]) for name, holders in owned if holders]
 
 
 async def list_holders(
@@ -216,10 +228,10 @@ async def list_holders(
         NotFound: there is no such repository.
     """
     tree = await _grow(tx, await _get_record(tx, repository))
-    stock = {
-        leaf: {one.name: one.name for one in await tx.listings.describe_packages(leaf, [name])}
-        for leaf in _leaves(tree)
-    }
+    stock = {}
+    for leaf in _leaves(tree):
+        packages = {one.name: one.name for one in await tx.listings.describe_packages(leaf, [name])}
+        stock[leaf] = _Shelf(packages, frozenset(await tx.lifecycle.list_emptied(leaf, name)))
     return _holders(tree, name, stock)[0]
 
 
@@ -231,7 +243,7 @@ def _holders(
     What `repositories.virtual` decides by asking, decided by what is here.
     """
     if isinstance(tree, RepositoryName):
-        return ((tree,) if name in stock[tree] else ()), False
+        return ((tree,) if name in stock[tree].packages else ()), name in stock[tree].emptied
     holders: list[RepositoryName] = []
     is_final = tree.config.find_reservation(name) is not None
     for policy in tree.config.candidates(name):

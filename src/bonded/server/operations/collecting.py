@@ -1,8 +1,8 @@
 """Collecting orphans: blobs and core metadata that no file has any more, or never had.
 
-A crash, a lost race or a deleted repository leaves them behind. What is younger
-than the grace period is spared, because an upload keeps its blobs before it
-adds its row.
+A crash, a lost race or a deleted repository leaves them behind, and so do deleted
+files, when they can no longer be restored. What is younger than the grace period is
+spared, because an upload keeps its blobs before it adds its row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.clock import Clock
@@ -38,20 +38,21 @@ class Collector:
             Unavailable: a store does not answer; the rest is for the next time.
         """
         before = self._clock() - self._grace
-        removed = await self._collect_core_metadata()
+        removed = await self._collect_core_metadata(before)
         async for digests in self._blobs.list_older(before):
             async with self._metadata.read() as tx:
-                named = await tx.files.find_named(digests)
+                named = await tx.lifecycle.find_named(digests, before)
             for digest in set(digests) - named:
                 removed += await self._blobs.remove_older(digest, before)
         return removed
 
-    async def _collect_core_metadata(self) -> int:
-        # Added in one transaction with the file that has it, so it needs no grace.
+    async def _collect_core_metadata(self, before: datetime) -> int:
+        # Added in one transaction with the file that has it, so it needs no grace; but a file
+        # may be restored in its last moment, by a replica whose clock is a little behind.
         removed = 0
         for prefix in range(256):
             async with self._metadata.transaction() as tx:
-                removed += await tx.files.forget_core_metadata(f"{prefix:02x}")
+                removed += await tx.lifecycle.forget_core_metadata(f"{prefix:02x}", before)
         return removed
 
     async def run(self, every: timedelta) -> None:

@@ -113,7 +113,9 @@ class Publisher:
         file = self._describe(filename, inspection, staged)
         try:
             async with self._metadata.transaction() as tx:
-                await tx.files.add(repository, inspection.name, file, inspection.core_metadata)
+                file = await tx.files.add(
+                    repository, inspection.name, file, inspection.core_metadata
+                )
         except Conflict:
             # Somebody published the name meanwhile. With the same bytes, both have succeeded.
             known = await self._find(repository, filename, staged)

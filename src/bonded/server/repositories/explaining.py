@@ -26,7 +26,8 @@ class Standing(enum.StrEnum):
     ABSENT = "ABSENT"
     """It has no such package."""
     RESERVING = "RESERVING"
-    """It has no such package, and by its own reservations nobody behind it may answer either."""
+    """It has no such package, and nobody behind it may answer either: by its own reservations, or
+    because it had the package until every file was deleted."""
     RESERVED = "RESERVED"
     """It is not asked: the name is another's."""
     UNAVAILABLE = "UNAVAILABLE"

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.caches import ByteCache
-from bonded.server.core.errors import NotFound, Unavailable
+from bonded.server.core.errors import NotFound, Reserved, Unavailable
 from bonded.server.core.files import File, InMemory, Package, Status
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
@@ -49,6 +49,12 @@ class StandardRepository:
             package = await tx.files.find_package(self.name, name)
         if package is None:
             raise NotFound(f"No package {name} in {self.name}")
+        if not package.files:
+            # Or the public index would answer for the name as soon as its last file is deleted.
+            raise Reserved(
+                f"No package {name} in {self.name}: every file of it was deleted, and the name "
+                "stays with this repository"
+            )
         if package.status is Status.QUARANTINED:
             return Package(package.name, (), (), package.status, package.status_reason)
         return package

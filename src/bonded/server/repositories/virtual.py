@@ -38,7 +38,8 @@ class Presence(enum.Enum):
     PRESENT = enum.auto()
     ABSENT = enum.auto()
     RESERVED = enum.auto()
-    """Absent, and by its own reservations nobody behind it may answer either."""
+    """Absent, and nobody behind it may answer either: by its own reservations, or because it had
+    the package until every file was deleted."""
 
 
 @dataclass(frozen=True, slots=True)

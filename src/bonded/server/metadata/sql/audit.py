@@ -28,14 +28,14 @@ from bonded.server.core.audit import (
     entry_of,
     link,
 )
-from bonded.server.metadata.sql import schema
+from bonded.server.metadata.sql import audit_schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.store import ChainEnd, Cut, LoggedEntry, Search
 
-_inbox = schema.audit_inbox
-_chain = schema.audit_chain
-_log = schema.audit_log
+_inbox = audit_schema.audit_inbox
+_chain = audit_schema.audit_chain
+_log = audit_schema.audit_log
 
 # Statements that uploads and the log's writer send are built once.
 _LEAVE = Prepared(insert(_inbox))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 
 import zstandard
-from sqlalchemy import Row, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Row, and_, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -29,6 +28,7 @@ from bonded.server.metadata.store import listing_scope, package_scope
 _repositories = schema.repositories
 _packages = schema.packages
 _files = schema.files
+_deleted = schema.deleted_files
 _core_metadata = schema.core_metadata
 
 # Making one costs more than compressing METADATA with it. Used on the event loop alone.
@@ -41,11 +41,16 @@ _LIST_PACKAGES = (
     select(_packages.c.normalized, _packages.c.spelled)
     .join(_repositories)
     # A quarantined package offers nothing and is not listed (PEP 792).
-    .where(*NAMED, _packages.c.status != Status.QUARANTINED)
+    .where(*NAMED, _packages.c.status != Status.QUARANTINED, _packages.c.emptied_at.is_(None))
     .order_by(_packages.c.normalized)
 )
 _FIND_PACKAGE = Prepared(select(_packages).join(_repositories).where(*_ONE_PACKAGE))
-_LIST_FILES = select(_files).where(_files.c.package == bindparam("in_key")).order_by(_files.c.key)
+_LIST_FILES = (
+    select(_files)
+    .where(_files.c.package == bindparam("in_key"))
+    # A file that was deleted and came back has another key, and its old place.
+    .order_by(_files.c.upload_time, _files.c.key)
+)
 _FIND_FILE = Prepared(
     select(_packages.c.status, _files)
     .select_from(
@@ -68,6 +73,12 @@ _KEEP_CORE_METADATA = {
 }
 _ADD_PACKAGE = Prepared(insert(_packages).returning(_packages.c.key))
 _ADD_FILE = Prepared(insert(_files))
+_FIND_DELETED = Prepared(
+    select(_deleted).where(
+        _deleted.c.package == bindparam("in_key"),
+        _deleted.c.canonical == bindparam("in_canonical"),
+    )
+)
 _GROW = Prepared(
     update(_repositories)
     .where(_repositories.c.key == bindparam("in_key"))
@@ -95,7 +106,7 @@ class SqlFiles:
         )
 
     async def find_package(self, repository: RepositoryName, name: PackageName) -> Package | None:
-        """Return the package with all its files, or None."""
+        """Return the package with all its files, or None; without any if all were deleted."""
         row = await self._package(repository, name)
         if row is None:
             return None
@@ -126,26 +137,31 @@ class SqlFiles:
 
     async def add(
         self, repository: RepositoryName, name: PackageName, file: File, core_metadata: bytes
-    ) -> None:
+    ) -> File:
         """Add *file* with its core metadata (of no account unless the file has its digest).
 
-        Its package is added if this is the first file.
+        Its package is added if this is the first file. One that was deleted comes back as it
+        was. Returns the file as it is listed.
 
         Raises:
             NotFound: the repository does not exist.
-            Conflict: the filename is taken.
+            Conflict: the filename is taken, or was by other bytes before they were deleted.
             Rejected: the package takes no files (PEP 792).
         """
         # Held first, and asked for the package after it: only then is a package seen that
         # somebody else has added while this transaction waited.
         key = await hold_repository(self._connection, repository)
         row = await self._package(repository, name)
-        is_new = row is None
+        is_new = row is None or row.emptied_at is not None
         if row is not None and row.status in (Status.ARCHIVED, Status.QUARANTINED):
             raise Rejected(f"Package {name} is {row.status} and takes no files")
         canonical = Filename.parse(file.filename).canonical
         at = file.upload_time
-        package = await add_package(self._connection, key, name, at) if row is None else row.key
+        if row is None:
+            package = await add_package(self._connection, key, name, at)
+        else:
+            package = row.key
+            file = await self._as_it_was(package, canonical, file)
         try:
             await self._connection.run(_ADD_FILE, {"package": package, **row_of(file, canonical)})
         except IntegrityError as error:
@@ -155,28 +171,27 @@ class SqlFiles:
             ) from error
         if file.core_metadata_sha256 is not None:
             await keep_core_metadata(self._connection, file.core_metadata_sha256, core_metadata)
-        await grow(self._connection, key, file.size_bytes, file.upload_time)
+        await grow(self._connection, key, file.size_bytes, at)
         scopes = [listing_scope(repository)] if is_new else []
         await advance(self._connection, *scopes, package_scope(repository, name))
+        return file
 
-    async def find_named(self, digests: Collection[Sha256]) -> frozenset[Sha256]:
-        """Return those of *digests* that are the blob of a file."""
-        query = select(_files.c.sha256).where(_files.c.sha256.in_(digests)).distinct()
-        return frozenset(await self._connection.collect(query, lambda row: Sha256(row.sha256)))
-
-    async def forget_core_metadata(self, prefix: str) -> int:
-        """Forget core metadata of no file, among those whose digest starts with *prefix*.
-
-        Returns how many went. By parts, so that no writer waits long.
-        """
-        is_used = exists().where(_files.c.core_metadata_sha256 == _core_metadata.c.sha256)
-        cached = schema.cached_core_metadata.c.sha256
-        is_cached = exists().where(cached == _core_metadata.c.sha256)
-        in_part = _core_metadata.c.sha256.between(prefix, f"{prefix}g")
-        removed = await self._connection.execute_long(
-            delete(_core_metadata).where(in_part, ~is_used, ~is_cached)
-        )
-        return removed.rowcount
+    async def _as_it_was(self, package: int, canonical: str, file: File) -> File:
+        """Return *file* as it was before it was deleted, if it was, and take up its tombstone."""
+        wanted = {"in_key": package, "in_canonical": canonical}
+        row = (await self._connection.run(_FIND_DELETED, wanted)).one_or_none()
+        if row is None:
+            return file
+        if (row.filename, row.sha256) != (file.filename, file.sha256):
+            raise Conflict(
+                f"The file {row.filename} was deleted, and only the same bytes may come back "
+                f"under its name (sha256 {row.sha256})",
+                hint="Raise the version and upload again.",
+            )
+        await self._connection.execute(delete(_deleted).where(_deleted.c.key == row.key))
+        full = update(_packages).where(_packages.c.key == package)
+        await self._connection.execute(full.values(emptied_at=None))
+        return file_of(row)
 
     async def _package(
         self, repository: RepositoryName, name: PackageName

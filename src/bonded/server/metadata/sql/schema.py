@@ -1,4 +1,7 @@
-"""The tables, in one text for SQLite and PostgreSQL; changes come as migrations."""
+"""The tables, in one text for SQLite and PostgreSQL; changes come as migrations.
+
+Those of the audit log are in audit_schema.py.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,8 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 
-# SQLite counts rows only in a column declared INTEGER.
-_Key = BigInteger().with_variant(Integer, "sqlite")
+Key = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts rows only in a column declared INTEGER."""
 
 metadata = MetaData(
     naming_convention={
@@ -68,7 +71,7 @@ projects = Table(
 repositories = Table(
     "repositories",
     metadata,
-    Column("key", _Key, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("project", ForeignKey("projects.id"), nullable=False),
     Column("location", String(63), nullable=False),
     Column("repository", String(63), nullable=False),
@@ -93,20 +96,22 @@ repository_upstreams = Table(
 packages = Table(
     "packages",
     metadata,
-    Column("key", _Key, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("repository", ForeignKey("repositories.key", ondelete="CASCADE"), nullable=False),
     Column("normalized", String(200), nullable=False),
     Column("spelled", String(200), nullable=False),
     Column("status", String(16), nullable=False),
     Column("status_reason", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    # When its last file was deleted; of a package with files: none. It then keeps its name.
+    Column("emptied_at", Instant),
     UniqueConstraint("repository", "normalized"),
 )
 
 files = Table(
     "files",
     metadata,
-    Column("key", _Key, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("package", ForeignKey("packages.key", ondelete="CASCADE"), nullable=False),
     Column("filename", String(255), nullable=False),
     Column("canonical", String(320), nullable=False),
@@ -121,6 +126,29 @@ files = Table(
     # One file, however its name is spelled: otherwise `Foo-1.0` would replace `foo-1.0`.
     UniqueConstraint("package", "canonical"),
     # Garbage collection asks whether anything still names a blob.
+    Index(None, "sha256"),
+    Index(None, "core_metadata_sha256"),
+)
+
+# What was deleted, in a table of its own so that whoever reads files sees those that are there.
+# A row outlives the blob: of a filename that was published once, only the same bytes may return.
+deleted_files = Table(
+    "deleted_files",
+    metadata,
+    Column("key", Key, primary_key=True),
+    Column("package", ForeignKey("packages.key", ondelete="CASCADE"), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("canonical", String(320), nullable=False),
+    Column("version", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("upload_time", Instant, nullable=False),
+    Column("requires_python", Text),
+    Column("core_metadata_sha256", String(64)),
+    Column("yanked", Text),
+    Column("deleted_at", Instant, nullable=False),
+    Column("restorable_until", Instant, nullable=False),
+    UniqueConstraint("package", "canonical"),
     Index(None, "sha256"),
     Index(None, "core_metadata_sha256"),
 )
@@ -399,45 +427,4 @@ serials = Table(
     Column("scope", String(512), primary_key=True),
     Column("serial", BigInteger, nullable=False),
     sqlite_with_rowid=False,
-)
-
-# What transactions leave for the audit log. Chaining it there and then would make all
-# writers of all replicas wait for each other; the log takes it over within a second.
-audit_inbox = Table(
-    "audit_inbox",
-    metadata,
-    Column("key", _Key, primary_key=True),
-    Column("entry", Text, nullable=False),
-)
-
-# Its one row is the end of the chain, and the lock of whoever appends to it.
-audit_chain = Table(
-    "audit_chain",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("number", BigInteger, nullable=False),
-    Column("hash", String(64), nullable=False),
-)
-
-# Only ever appended to, and cut at its beginning. The columns after `entry` are had from it.
-audit_log = Table(
-    "audit_log",
-    metadata,
-    Column("number", _Key, primary_key=True, autoincrement=False),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
-    Column("entry", Text, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("principal", String(255), nullable=False),
-    Column("method", String(255), nullable=False),
-    Column("resource", String(255), nullable=False),
-    Column("project", String(255), nullable=False),
-    Column("package", String(255), nullable=False),
-    Column("version", String(255), nullable=False),
-    Index(None, "at", "number"),
-    Index(None, "principal", "at", "number"),
-    Index(None, "method", "at", "number"),
-    Index(None, "resource", "at", "number"),
-    Index(None, "project", "at", "number"),
-    Index(None, "package", "version", "at", "number"),
 )

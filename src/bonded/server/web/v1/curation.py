@@ -10,9 +10,11 @@ from bonded.server.web.messages import Answer, Call, json_reply, package_named
 from bonded.server.web.v1 import wire
 from bonded.server.web.v1.packages import file_view
 
+_METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
+
 
 class CurationApi:
-    """Yanks what a path names: one file, or all files of a version."""
+    """Yanks and deletes what a path names: one file, or all of a version or package."""
 
     def __init__(self, curating: Curating) -> None:
         self._curating = curating
@@ -27,6 +29,17 @@ class CurationApi:
     async def unyank(self, call: Call) -> Answer:
         """Answer with the files that installers may choose again."""
         files = await self._curating.unyank(call.target, selection_of(call))
+        return _files_reply(call, files)
+
+    async def delete(self, call: Call) -> Answer:
+        """Delete files; answer with a finished operation."""
+        await self._curating.delete(call.target, selection_of(call))
+        place = f"projects/{call.target.project}/locations/{call.target.location}/operations"
+        return json_reply(wire.done(place, _METADATA, wire.EMPTY, {}))
+
+    async def undelete(self, call: Call) -> Answer:
+        """Answer with the files that are back."""
+        files = await self._curating.undelete(call.target, selection_of(call))
         return _files_reply(call, files)
 
 

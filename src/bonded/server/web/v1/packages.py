@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from bonded.server.core.errors import NotFound, Rejected
-from bonded.server.core.files import PackageSummary
+from bonded.server.core.files import DeletedFile, DeletedPackage, PackageSummary
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.operations.browsing import Browsing, ListedFile, VersionSummary
+from bonded.server.operations.curating import Curating
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.explaining import Explanation, explain
 from bonded.server.web.messages import Answer, Call, json_reply, package_named
@@ -25,9 +26,14 @@ class PackagesApi:
     """Shows what is in a repository."""
 
     def __init__(
-        self, browsing: Browsing, catalog: Catalog, host_of: Callable[[RepositoryName], str]
+        self,
+        browsing: Browsing,
+        curating: Curating,
+        catalog: Catalog,
+        host_of: Callable[[RepositoryName], str],
     ) -> None:
         self._browsing = browsing
+        self._curating = curating
         self._catalog = catalog
         self._host_of = host_of
 
@@ -36,8 +42,12 @@ class PackagesApi:
         wire.refuse_filters(call)
         after, limit = wire.parse_page(call)
         found = await self._browsing.list_packages(call.target, after, limit + 1)
-        view = lambda one: _package(call.target, one)  # noqa: E731
-        return json_reply(wire.page_of("packages", found, limit, view, lambda one: str(one.name)))
+        shown = {str(one.name): _package(call.target, one) for one in found}
+        if _shows_deleted(call):
+            for lost in await self._curating.list_deleted_packages(call.target, after, limit + 1):
+                view = _package(call.target, lost.summary)
+                shown[str(lost.summary.name)] = view | _deletion((lost,))
+        return json_reply(_page_of("packages", shown, limit))
 
     async def get_package(self, call: Call) -> Answer:
         """Answer with one package."""
@@ -53,11 +63,21 @@ class PackagesApi:
         """Answer with the versions of a package, a page at a time."""
         wire.refuse_filters(call)
         after, limit = wire.parse_page(call)
-        every = await self._browsing.list_versions(call.target, _name(call))
-        in_order = sorted(every, key=lambda one: one.version)
-        found = [one for one in in_order if one.version > after][: limit + 1]
-        view = lambda one: _version(call.target, one)  # noqa: E731
-        return json_reply(wire.page_of("versions", found, limit, view, lambda one: one.version))
+        name = _name(call)
+        lost = await self._deleted_of(call, name)
+        try:
+            every = await self._browsing.list_versions(call.target, name)
+        except NotFound:
+            if not lost:
+                raise
+            every = ()
+        shown = {one.version: _version(call.target, one) for one in every}
+        for version in {one.file.version for one in lost} - shown.keys():
+            of_it = tuple(one for one in lost if one.file.version == version)
+            summary = VersionSummary(name, version, tuple(one.file for one in of_it))
+            shown[version] = _version(call.target, summary) | _deletion(of_it)
+        left = {version: view for version, view in shown.items() if version > after}
+        return json_reply(_page_of("versions", left, limit))
 
     async def get_version(self, call: Call) -> Answer:
         """Answer with one version."""
@@ -73,13 +93,24 @@ class PackagesApi:
         if wire.one_parameter(call, "orderBy"):
             raise Rejected("orderBy is not supported", hint="Sort the list on your side.")
         owner = wire.one_parameter(call, "filter")
+        place = _place(after)
+        found: Iterable[ListedFile]
+        lost: Iterable[DeletedFile] = ()
         if owner:
-            found = await self._files_of(call.target, owner)
-            found = [one for one in found if _key(one) > after][: limit + 1]
+            name, version = _parse_owner(call.target, owner)
+            lost = await self._deleted_of(call, name)
+            found = await self._files_of(call.target, name, version, may_be_none=bool(lost))
+            lost = [one for one in lost if version in ("", one.file.version)]
         else:
-            found = [*await self._browsing.list_files(call.target, _place(after), limit + 1)]
-        view = lambda one: file_view(call.target, one)  # noqa: E731
-        return json_reply(wire.page_of("files", found, limit, view, _key))
+            found = await self._browsing.list_files(call.target, place, limit + 1)
+            if _shows_deleted(call):
+                lost = await self._curating.list_deleted_files(call.target, place, limit + 1)
+        shown = {_key(one): file_view(call.target, one) for one in found}
+        for one in lost:
+            listed = ListedFile(one.package, one.file)
+            shown[_key(listed)] = file_view(call.target, listed) | _deletion((one,))
+        left = {key: view for key, view in shown.items() if _place(key) > place}
+        return json_reply(_page_of("files", left, limit))
 
     async def get_file(self, call: Call) -> Answer:
         """Answer with one file, named `PACKAGE/FILENAME`."""
@@ -108,21 +139,26 @@ class PackagesApi:
                 return json_reply(self._python_package(call.target, found))
         raise NotFound(f"No version {wanted[:80]!r} of {name} in {call.target}")
 
-    async def _files_of(self, repository: RepositoryName, text: str) -> list[ListedFile]:
-        match = _OWNER.fullmatch(text)
-        if match is None or match[1] != str(repository):
-            # gcloud then filters itself (gar.md §6.4).
-            raise Rejected('filter must be owner="…/packages/P" or …/versions/V of this repository')
-        name = PackageName.parse(match[2])
-        return sorted(
-            (
-                ListedFile(one.package, file)
-                for one in await self._browsing.list_versions(repository, name)
-                if match[3] in (None, one.version)
-                for file in one.files
-            ),
-            key=_key,
-        )
+    async def _files_of(
+        self, repository: RepositoryName, name: PackageName, version: str, *, may_be_none: bool
+    ) -> list[ListedFile]:
+        try:
+            versions = await self._browsing.list_versions(repository, name)
+        except NotFound:
+            if not may_be_none:
+                raise
+            return []
+        return [
+            ListedFile(one.package, file)
+            for one in versions
+            if version in ("", one.version)
+            for file in one.files
+        ]
+
+    async def _deleted_of(self, call: Call, name: PackageName) -> tuple[DeletedFile, ...]:
+        if not _shows_deleted(call):
+            return ()
+        return await self._curating.list_deleted_of(call.target, name)
 
     def _python_package(self, repository: RepositoryName, found: VersionSummary) -> dict[str, Any]:
         # One address for a version of several files: the sdist's, as Google's own example has.
@@ -140,6 +176,33 @@ class PackagesApi:
 
 def _name(call: Call) -> PackageName:
     return package_named(call.params["package"])
+
+
+def _shows_deleted(call: Call) -> bool:
+    """Say whether a list is to show what was deleted too (AIP-164)."""
+    return wire.one_parameter(call, "showDeleted").lower() == "true"
+
+
+def _deletion(lost: Sequence[DeletedFile | DeletedPackage]) -> dict[str, str]:
+    return {
+        "deleteTime": wire.timestamp(max(one.deleted_at for one in lost)),
+        "purgeTime": wire.timestamp(min(one.restorable_until for one in lost)),
+    }
+
+
+def _page_of(field: str, shown: Mapping[str, dict[str, Any]], limit: int) -> dict[str, object]:
+    """Return one page of what is shown, by key."""
+    in_order = sorted(shown.items(), key=lambda one: _place(one[0]))[: limit + 1]
+    return wire.page_of(field, in_order, limit, lambda one: one[1], lambda one: one[0])
+
+
+def _parse_owner(repository: RepositoryName, text: str) -> tuple[PackageName, str]:
+    """Return the package and version ("" for all) of which files are asked for."""
+    match = _OWNER.fullmatch(text)
+    if match is None or match[1] != str(repository):
+        # gcloud then filters itself (gar.md §6.4).
+        raise Rejected('filter must be owner="…/packages/P" or …/versions/V of this repository')
+    return PackageName.parse(match[2]), match[3] or ""
 
 
 def _key(one: ListedFile) -> str:
