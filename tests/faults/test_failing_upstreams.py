@@ -92,6 +92,7 @@ PAGE_FAULTS: dict[str, tuple[Fault, int, str]] = {
     "another content type": (answering(b"{}", 200, "application/json"), 502, "content type"),
     "a sign-in form": (answering(b"<html><form></form></html>", 200, HTML), 502, "lists no file"),
     "malformed HTML": (answering(b"<<<a href='\xff", 200, HTML), 502, "lists no file"),
+    "a declaration that is none": (answering(b"<![x[", 200, HTML), 502, "lists no file"),
     "malformed JSON": (answering(b'{"files": ['), 502, "not valid JSON"),
     "JSON of something else": (answering(b"[1, 2]"), 502, "not a page"),
     "another major version": (

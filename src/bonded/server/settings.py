@@ -78,7 +78,8 @@ class Settings:
         20, "how long an upstream may be silent within a file, in seconds"
     )
     upstream_page_size_max_bytes: int = _setting(
-        64 * MIB, "largest page that an upstream may send, in bytes"
+        48 * MIB,
+        "largest page that an upstream may send, in bytes; the largest that we know has some 37 MB",
     )
     upstream_connections_max: int = _setting(
         32, "connections to one host of an upstream for pages, and as many for files"

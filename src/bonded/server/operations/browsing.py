@@ -6,6 +6,7 @@ upstreams have, each package from whoever owns it. Nobody else is asked for anyt
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -202,7 +203,7 @@ async def _get_contents(tx: Transaction, repository: RepositoryName, name: Packa
     ]
     if not found:
         raise NotFound(f"No package {name} in {repository}")
-    return found[0] if len(found) == 1 else merge(found)[0]
+    return found[0] if len(found) == 1 else (await asyncio.to_thread(merge, found))[0]
 
 
 async def _list_names(

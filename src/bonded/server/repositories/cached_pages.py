@@ -190,8 +190,8 @@ class CachedPages:
     ) -> CachedPage:
         assert fetched.package is not None
         before = None if page is None or page.is_absent else await self._parse(page)
-        package = pages.with_known_times(fetched.package, before)
-        content, digest = await _aside(len(package.files), partial(_pack, package))
+        packing = partial(_pack, fetched.package, before)
+        package, content, digest = await _aside(len(fetched.package.files), packing)
         self._keep_parsed(name.normalized, hash(content), package)
         found = fetched.validators
         return CachedPage(name, content, digest, found.etag, found.last_modified, asked)
@@ -287,8 +287,9 @@ class CachedPages:
             await asyncio.wait(running)
 
 
-def _pack(package: Package) -> tuple[bytes, Sha256]:
-    return pages.dump(package), pages.digest_of(package)
+def _pack(fetched: Package, before: Package | None) -> tuple[Package, bytes, Sha256]:
+    package = pages.with_known_times(fetched, before)
+    return package, pages.dump(package), pages.digest_of(package)
 
 
 async def _aside(files: int, work: Callable[[], _T]) -> _T:

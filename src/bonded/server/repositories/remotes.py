@@ -129,6 +129,7 @@ class Remotes:
         for repository, client in self._open.values():
             await _close(repository, client)
         self._open.clear()
+        self._clients.close()
 
 
 async def _retire(repository: RemoteRepository, client: UpstreamClient) -> None:

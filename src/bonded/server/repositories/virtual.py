@@ -8,6 +8,7 @@ the package: only known absence moves on, an outage stops.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import heapq
 from collections import OrderedDict
@@ -252,7 +253,8 @@ class VirtualRepository:
         if known is not None and known[0].asked == decision.asked:
             return known[1:]
         packages = [await holder.get_package(name) for holder in decision.holders]
-        package, indexes = merge(packages)
+        # Aside: some seconds for as many files as there may be.
+        package, indexes = await asyncio.to_thread(merge, packages)
         holders = {filename: decision.holders[index] for filename, index in indexes.items()}
         self._merged[name.normalized] = (decision, package, holders)
         self._merged.move_to_end(name.normalized)

@@ -24,7 +24,8 @@ class Bounds:
     rate_grace_s: float = 60
     connections_max: int = 32
     """To one host, for pages; and as many again for files. uv alone opens up to 50."""
-    page_size_max_bytes: int = 64 * MIB
+    page_size_max_bytes: int = 48 * MIB
+    """The largest that we know of the public index, ddtrace's 47,000 files, has 21 to 37."""
     core_metadata_size_max_bytes: int = 8 * MIB
     file_size_max_bytes: int = 10 * KIB * MIB
     redirects_max: int = 5

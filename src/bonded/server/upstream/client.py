@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,8 +42,8 @@ from bonded.server.upstream.parsing import ACCEPT, parse_page
 from bonded.server.upstream.rules import Origin, Reach, reach_of
 from bonded.server.upstream.secrets import Secrets
 
-PARSE_IN_THREAD_MIN_BYTES = 64 * 1024
-"""From here, parsing a page takes longer than the loop should wait."""
+PARSE_ASIDE_MIN_BYTES = 16 * 1024
+"""From here, the worst of pages takes longer to parse than the loop should wait."""
 CHUNK_SIZE_BYTES = 256 * 1024
 # Files as they are: a coding would change their bytes, and the ranges of them.
 _IDENTITY: Mapping[str, str] = {"Accept-Encoding": "identity"}
@@ -89,7 +90,14 @@ class UpstreamClient:
     """Asks one index. Holds connections: `close` it. Make it on a running loop."""
 
     def __init__(
-        self, index_url: str, route: Route, secrets: Secrets, clock: Clock, bounds: Bounds
+        self,
+        index_url: str,
+        route: Route,
+        secrets: Secrets,
+        *,
+        clock: Clock,
+        bounds: Bounds,
+        parsers: Executor,
     ) -> None:
         self.index_url = index_url.rstrip("/") + "/"
         self._origin = Origin.of(self.index_url)
@@ -97,6 +105,7 @@ class UpstreamClient:
         self._secrets = secrets
         self._clock = clock
         self._bounds = bounds
+        self._parsers = parsers
         own = any_socket if route.is_private_address_allowed else public_socket
         # A proxy's own address is the operator's choice, and what is behind it is its business.
         reaches = {Reach.OWN: any_socket if route.proxy else own}
@@ -175,9 +184,10 @@ class UpstreamClient:
             body = await self._body(response, self._bounds.page_size_max_bytes)
             came_from, media = str(response.url), header(response, "Content-Type")
         parse = partial(parse_page, body, media, name, came_from, self._clock())
-        if len(body) < PARSE_IN_THREAD_MIN_BYTES:
+        if len(body) < PARSE_ASIDE_MIN_BYTES:
             return FetchedPage(parse(), found)
-        return FetchedPage(await asyncio.to_thread(parse), found)
+        loop = asyncio.get_running_loop()
+        return FetchedPage(await loop.run_in_executor(self._parsers, parse), found)
 
     async def fetch_core_metadata(self, file_url: str) -> bytes:
         """Return the `.metadata` file beside *file_url* (PEP 658).

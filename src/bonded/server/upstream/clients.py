@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import UpstreamFailed
 from bonded.server.core.upstreams import (
@@ -14,6 +16,9 @@ from bonded.server.core.upstreams import (
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.client import Route, UpstreamClient
 from bonded.server.upstream.secrets import Secrets
+
+PARSERS_MAX = 2
+"""Threads for large pages: a hostile one takes seconds, and must hold up nothing but pages."""
 
 
 class Clients:
@@ -31,6 +36,7 @@ class Clients:
         self._secrets = secrets
         self._clock = clock
         self._bounds = bounds
+        self._parsers = ThreadPoolExecutor(PARSERS_MAX, thread_name_prefix="parser")
         self._public_index_url = public_index_url
         self._private_hosts = frozenset(private_hosts.lower().replace(",", " ").split())
 
@@ -45,7 +51,16 @@ class Clients:
             private_hosts=self._private_hosts,
         )
         url = self.index_url(config)
-        return UpstreamClient(url, route, self._secrets, self._clock, self._bounds)
+        return UpstreamClient(
+            *(url, route, self._secrets),
+            clock=self._clock,
+            bounds=self._bounds,
+            parsers=self._parsers,
+        )
+
+    def close(self) -> None:
+        """Parse nothing any more."""
+        self._parsers.shutdown(wait=False, cancel_futures=True)
 
     def _is_ours(self, source: UpstreamSource) -> bool:
         # The operator says where it is, not whoever set the repository up.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
-from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+import msgspec
 import orjson
 
-from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.errors import TooLarge, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
-from bonded.server.upstream.pages import EntryReader
+from bonded.server.upstream.pages import FILES_MAX, EntryReader
+from bonded.server.upstream.tags import read_tags
 
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
@@ -20,7 +23,32 @@ ACCEPT = (
 )
 """JSON if there is any: HTML cannot say everything (PEP 691)."""
 JSON_MEDIA = "application/vnd.pypi.simple.v1+json"
+PARTS_MAX = 2_000_000
+"""Of a JSON page: values between commas. An entry has some fifteen."""
+PART_LENGTH_MAX = 64 * 1024
+"""Of an entry, and of what a page says besides its files; a longer one is left out."""
 _HTML = ("application/vnd.pypi.simple.v1+html", "text/html")
+_ATTRIBUTES = frozenset(
+    (
+        *("href", "name", "content", "data-size", "data-upload-time", "data-requires-python"),
+        *("data-core-metadata", "data-dist-info-metadata", "data-yanked", "data-provenance"),
+    )
+)
+_NOTHING = msgspec.Raw(b"null")
+
+_log = logging.getLogger("bonded.server.upstream")
+
+
+class _Page(msgspec.Struct, rename="kebab", gc=False):
+    """A JSON page, its parts as they came: what is unknown never becomes an object."""
+
+    files: list[msgspec.Raw]
+    meta: msgspec.Raw = _NOTHING
+    versions: msgspec.Raw = _NOTHING
+    project_status: msgspec.Raw = _NOTHING
+
+
+_page_decoder = msgspec.json.Decoder(_Page)
 
 
 def parse_page(
@@ -29,14 +57,23 @@ def parse_page(
     """Return the package that an upstream's page describes.
 
     *url* is where the page came from, against which its links are resolved. Takes some
-    100 ms for a page of 5,000 files: run it in a thread.
+    100 ms for a page of 5,000 files, and a few seconds for the worst of pages: run it in a
+    thread.
 
     Raises:
         UpstreamFailed: it is not a page of the simple repository API.
     """
-    if check_media(content_type, url) == JSON_MEDIA:
-        return _parse_json(body, name, url, seen_at)
-    return _parse_html(body, name, url, seen_at)
+    parse = _parse_json if check_media(content_type, url) == JSON_MEDIA else _parse_html
+    try:
+        return parse(body, name, url, seen_at)
+    except UpstreamFailed:
+        raise
+    except TooLarge as error:
+        raise UpstreamFailed(f"{url} is too large a page: {error.message}") from error
+    except Exception as error:
+        # A boundary: whatever a stranger's page makes a parser do, it is the page's fault.
+        _log.exception("The page %s could not be read", url)
+        raise UpstreamFailed(f"{url} could not be read: {type(error).__name__}") from error
 
 
 def check_media(content_type: str, url: str) -> str:
@@ -55,24 +92,33 @@ def check_media(content_type: str, url: str) -> str:
 
 
 def _parse_json(body: bytes, name: PackageName, url: str, seen_at: datetime) -> Package:
+    # Before anything is built: an object of two bytes takes a hundred in memory.
+    if body.count(b",") > PARTS_MAX:
+        raise TooLarge(f"It has more than {PARTS_MAX} values")
     try:
-        page = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        page = _page_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise UpstreamFailed(f"{url} is JSON, but not a page of the simple API") from error
+    except msgspec.DecodeError as error:
         raise UpstreamFailed(f"{url} is not valid JSON: {error}") from error
-    if not isinstance(page, dict) or not isinstance(page.get("files"), list):
-        raise UpstreamFailed(f"{url} is JSON, but not a page of the simple API")
-    meta = page.get("meta")
-    _check_version(meta.get("api-version") if isinstance(meta, dict) else None, url)
+    meta = _part(page.meta, dict)
+    _check_version(meta.get("api-version"), url)
+    _check_number(len(page.files))
     reader = EntryReader(name, url, seen_at)
-    for entry in page["files"]:
-        if isinstance(entry, dict) and isinstance(entry.get("filename"), str):
+    for raw in page.files:
+        entry = _part(raw, dict)
+        if isinstance(entry.get("filename"), str):
             _read_entry(reader, entry)
-    versions = page.get("versions")
-    status = page.get("project-status")
-    status = status if isinstance(status, dict) else {}
-    return reader.package(
-        versions if isinstance(versions, list) else (), status.get("status"), status.get("reason")
-    )
+    # Bounded by the number of parts; the versions of many files are longer than one entry.
+    versions = _part(page.versions, list, len(body))
+    status = _part(page.project_status, dict)
+    return reader.package(versions, status.get("status"), status.get("reason"))
+
+
+def _part(raw: msgspec.Raw, kind: type, length_max: int = PART_LENGTH_MAX) -> Any:
+    """Return a part of a page, or an empty one if it is of another *kind*, or too long."""
+    found = orjson.loads(memoryview(raw)) if len(memoryview(raw)) <= length_max else None
+    return found if isinstance(found, kind) else kind()
 
 
 def _read_entry(reader: EntryReader, entry: Mapping[str, object]) -> None:
@@ -98,76 +144,56 @@ def _check_version(said: object, url: str) -> None:
 
 
 def _parse_html(body: bytes, name: PackageName, url: str, seen_at: datetime) -> Package:
-    reader = _HtmlReader(name, url, seen_at)
-    reader.feed(body.decode("utf-8", errors="replace"))
-    reader.close()
-    _check_version(reader.version, url)
-    entries = reader.entries()
-    # A sign-in form or a proxy's notice is HTML too, and must not pass for an empty package.
-    if not entries.files and reader.version is None:
-        raise UpstreamFailed(f"{url} is HTML, but not a page of the simple API: it lists no file")
-    return entries.package((), reader.status, reader.reason)
-
-
-class _HtmlReader(HTMLParser):
-    """Collects the anchors; the standard library's parser, which stumbles over nothing."""
-
-    def __init__(self, name: PackageName, url: str, seen_at: datetime) -> None:
-        super().__init__(convert_charrefs=True)
-        self._name, self._url, self._seen_at = name, url, seen_at
-        self._base_url = url
-        self._anchors: list[dict[str, str | None]] = []
-        self.version: str | None = None
-        self.status: str | None = None
-        self.reason: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take in a tag."""
-        attributes = dict(attrs)
-        match tag:
+    base_url = url
+    anchors: list[dict[str, str]] = []
+    said: dict[str, str] = {}
+    for tag in read_tags(body.decode("utf-8", errors="replace"), _ATTRIBUTES):
+        attributes = tag.attributes
+        match tag.name:
             case "a" if attributes.get("href"):
-                self._anchors.append(attributes)
+                anchors.append(attributes)
+                _check_number(len(anchors))
             case "base" if attributes.get("href"):
-                self._base_url = urljoin(self._url, attributes["href"] or "")
-            case "meta":
-                self._read_meta(attributes.get("name"), attributes.get("content"))
+                base_url = urljoin(url, attributes["href"])
+            case "meta" if "content" in attributes:
+                said[attributes.get("name", "")] = attributes["content"]
             case _:
                 pass
+    _check_version(said.get("pypi:repository-version"), url)
+    reader = EntryReader(name, base_url, seen_at)
+    for anchor in anchors:
+        _read_anchor(reader, anchor)
+    # A sign-in form or a proxy's notice is HTML too, and must not pass for an empty package.
+    if not reader.files and "pypi:repository-version" not in said:
+        raise UpstreamFailed(f"{url} is HTML, but not a page of the simple API: it lists no file")
+    status, reason = said.get("pypi:project-status"), said.get("pypi:project-status-reason")
+    return reader.package((), status, reason)
 
-    def _read_meta(self, name: str | None, content: str | None) -> None:
-        match name:
-            case "pypi:repository-version":
-                self.version = content
-            case "pypi:project-status":
-                self.status = content
-            case "pypi:project-status-reason":
-                self.reason = content
-            case _:
-                pass
 
-    def entries(self) -> EntryReader:
-        """Return the files that the anchors name."""
-        reader = EntryReader(self._name, self._base_url, self._seen_at)
-        for anchor in self._anchors:
-            href = anchor["href"] or ""
-            url, _, fragment = href.partition("#")
-            algorithm, _, digest = fragment.partition("=")
-            size = anchor.get("data-size") or ""
-            reader.add(
-                # Of the URL, not of the text: installers do so too (standards.md D-11).
-                filename=_last_component(url),
-                url=url,
-                hashes={algorithm: digest} if digest else {},
-                # Not in the standard, but uv reads both (standards.md D-23).
-                size=int(size) if size.isascii() and size.isdigit() and len(size) < 18 else None,
-                upload_time=anchor.get("data-upload-time"),
-                requires_python=anchor.get("data-requires-python"),
-                core_metadata=_core_metadata(anchor),
-                # The attribute alone means yanked (PEP 592).
-                yanked=(anchor["data-yanked"] or "") if "data-yanked" in anchor else None,
-                provenance=anchor.get("data-provenance"),
-            )
-        return reader
+def _check_number(entries: int) -> None:
+    # Left out silently, the rest would be absent.
+    if entries > FILES_MAX:
+        raise TooLarge(f"It lists more than {FILES_MAX} files")
+
+
+def _read_anchor(reader: EntryReader, anchor: Mapping[str, str]) -> None:
+    url, _, fragment = anchor["href"].partition("#")
+    algorithm, _, digest = fragment.partition("=")
+    size = anchor.get("data-size", "")
+    reader.add(
+        # Of the URL, not of the text: installers do so too (standards.md D-11).
+        filename=_last_component(url),
+        url=url,
+        hashes={algorithm: digest} if digest else {},
+        # Not in the standard, but uv reads both (standards.md D-23).
+        size=int(size) if size.isascii() and size.isdigit() and len(size) < 18 else None,
+        upload_time=anchor.get("data-upload-time"),
+        requires_python=anchor.get("data-requires-python"),
+        core_metadata=_core_metadata(anchor),
+        # The attribute alone means yanked (PEP 592).
+        yanked=anchor.get("data-yanked"),
+        provenance=anchor.get("data-provenance"),
+    )
 
 
 def _last_component(url: str) -> str:
@@ -177,7 +203,7 @@ def _last_component(url: str) -> str:
         return ""
 
 
-def _core_metadata(anchor: Mapping[str, str | None]) -> object:
+def _core_metadata(anchor: Mapping[str, str]) -> object:
     said = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
     if not said or said == "false":
         return None

@@ -7,7 +7,6 @@ as the list of packages is, and from the wrong one of them every package would b
 from __future__ import annotations
 
 import enum
-from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.utils import canonicalize_name
@@ -16,6 +15,7 @@ from bonded.server.core.errors import NotFound, UpstreamFailed
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.pages import SUFFIXES
 from bonded.server.upstream.parsing import JSON_MEDIA, check_media
+from bonded.server.upstream.tags import read_tags
 
 HEAD_SIZE_BYTES = 64 * 1024
 """Of the list of packages: all that is looked at. The public index has some ten MB of it."""
@@ -81,44 +81,36 @@ async def _look_at(client: UpstreamClient, url: str) -> _Look:
     if media == JSON_MEDIA:
         # The page of one package is of this type too.
         return _Look.LIST if b'"projects"' in head else _Look.OTHER
-    page = _ListReader(url)
-    page.feed(head.decode("utf-8", errors="replace"))
-    if page.has_version or media != "text/html":
+    return _look_at_html(head.decode("utf-8", errors="replace"), url, media)
+
+
+def _look_at_html(page: str, url: str, media: str) -> _Look:
+    look = _Look.NO_LINKS
+    if media != "text/html":
         return _Look.LIST
-    return _Look.LINKS if page.has_packages else _Look.NO_LINKS
+    segment = ""
+    for tag in read_tags(page, {"name", "href"}):
+        if tag.name == "meta" and tag.attributes.get("name") == "pypi:repository-version":
+            return _Look.LIST
+        if tag.name == "a":
+            segment = _below(url, tag.attributes.get("href", ""))
+        # The name may be set in a tag of its own, within the link.
+        if said := tag.text.strip().rstrip("/"):
+            if segment and canonicalize_name(said) == canonicalize_name(segment):
+                look = _Look.LINKS
+            segment = ""
+    return look
 
 
-class _ListReader(HTMLParser):
-    """Finds a link to a package: one level below the page, and called what the link says."""
+def _below(url: str, href: str) -> str:
+    """Return the one segment of the path that *href* has more than the page, if it is one.
 
-    def __init__(self, url: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self._url = url
-        self._segment = ""
-        self.has_version = False
-        self.has_packages = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take in a tag."""
-        attributes = dict(attrs)
-        if tag == "meta" and attributes.get("name") == "pypi:repository-version":
-            self.has_version = True
-        if tag == "a":
-            self._segment = self._below(attributes.get("href") or "")
-
-    def handle_data(self, data: str) -> None:
-        """Take in a text: of a link, if its tag came before."""
-        said, segment, self._segment = data.strip().rstrip("/"), self._segment, ""
-        # Of welcome pages, the link to the index itself.
-        is_usual = segment != _NAME.rstrip("/") and not segment.endswith(SUFFIXES)
-        if segment and is_usual:
-            self.has_packages |= canonicalize_name(said) == canonicalize_name(segment)
-
-    def _below(self, href: str) -> str:
-        """Return the one segment of the path that *href* has more than the page, if it is one."""
-        try:
-            path = urlsplit(urljoin(self._url, href)).path.rstrip("/")
-        except ValueError:
-            return ""
-        parent, _, segment = path.rpartition("/")
-        return unquote(segment) if parent == urlsplit(self._url).path.rstrip("/") else ""
+    It is the name of a package then, unless it is a file, or the index that a welcome page names.
+    """
+    try:
+        path = urlsplit(urljoin(url, href)).path.rstrip("/")
+    except ValueError:
+        return ""
+    parent, _, last = path.rpartition("/")
+    segment = unquote(last) if parent == urlsplit(url).path.rstrip("/") else ""
+    return "" if segment == _NAME.rstrip("/") or segment.endswith(SUFFIXES) else segment
