@@ -29,7 +29,7 @@ FRESHNESS_S = 1
 CLIENTS = 100
 LARGE_BYTES = 100_000_000
 CLIENT_MAX_S = 60
-MEMORY_MAX_BYTES = CLIENTS * 3_000_000
+MEMORY_MAX_BYTES = CLIENTS * 800_000
 """For the buffers of each connection. Of the file itself there would be 10 GB."""
 HASHING = 3
 """How many of the clients look at what they get; the others only count it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server as HttpServer
 
 from bonded.server import settings as configuration
@@ -29,8 +31,12 @@ from bonded.server.settings import Settings, SettingsError
 CONNECTIONS_WAITING_MAX = 1024
 REQUESTS_AT_ONCE_MAX = 16_384
 """Beyond, connections wait; far above what clients that trickle can hold for a minute."""
+CONNECTION_BUFFER_BYTES = 128 * 1024
+"""Of what comes and what goes: no head of a request is longer, and slow clients take no more."""
 STOP_MAX_S = 5
 """How long requests that are under way may take when the server is told to stop."""
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h, see mallopt(3)."""
 
 _log = logging.getLogger("bonded.server")
 
@@ -46,6 +52,7 @@ def serve(options: Mapping[str, str], config: Path | None = None) -> None:
         # Metadata, private packages and keys: nobody else on this machine reads them.
         os.umask(0o077)
         _check_address(settings)
+        _share_arena()
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -70,6 +77,17 @@ def _check_address(settings: Settings) -> None:
         ) from error
 
 
+def _share_arena() -> None:
+    """Have all threads take memory from one place, before there are any.
+
+    The C library gives each thread its own, and what a hundred downloads leave free in one
+    is not used by another: measured, the server grows by twice as much.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # musl has no such thing
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 async def _serve(settings: Settings) -> None:
     registry = await build(settings)
     # What is loaded now stays: the garbage collector need not look at it ever again.
@@ -83,6 +101,7 @@ async def _serve(settings: Settings) -> None:
         websockets=False,
         backlog=CONNECTIONS_WAITING_MAX,
         backpressure=REQUESTS_AT_ONCE_MAX,
+        http1_settings=HTTP1Settings(max_buffer_size=CONNECTION_BUFFER_BYTES),
         log_enabled=False,
     )
     sys.stdout.write(welcome(settings, registry))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bonded.server.blobs.reading import read_cached
 from bonded.server.blobs.store import accept
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import OutOfSpace, TooLarge, Unavailable
@@ -80,7 +81,10 @@ class StagedFile:
         on_disk = self.size_bytes - len(waiting)
         if start >= on_disk:
             # The newest, which whoever follows an arrival asks for: they are here.
-            return bytes(waiting[start - on_disk : stop - on_disk])
+            return bytes(memoryview(waiting)[start - on_disk : stop - on_disk])
+        found = self._read_cached(start, min(stop, on_disk))
+        if found is not None:
+            return found
         return await asyncio.to_thread(self._pread, start, min(stop, on_disk))
 
     async def finish(self) -> None:
@@ -114,6 +118,15 @@ class StagedFile:
                 os.close(self._descriptor)
             self._descriptor = None
             self._is_left = True
+
+    def _read_cached(self, start: int, stop: int) -> bytes | None:
+        # Never waits: a thread that holds it may be writing.
+        if not self._using.acquire(blocking=False):
+            return None
+        try:
+            return None if self._descriptor is None else read_cached(self._descriptor, start, stop)
+        finally:
+            self._using.release()
 
     def _pread(self, start: int, stop: int) -> bytes:
         # Whoever writes holds it too, so what was on its way to the disk is there.

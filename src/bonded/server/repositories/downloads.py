@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from bonded.server.blobs.reading import read_cached
 from bonded.server.blobs.store import BlobStore, Staged
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import (
@@ -34,6 +36,8 @@ WAIT_MAX_BYTES = 1024 * 1024
 """Up to here a file is waited for in full: then an upstream's fault is an honest 502."""
 HELD_BACK_BYTES = 64 * 1024
 """The end of a wheel is its directory: without it nobody takes the rest for a whole."""
+CHUNK_SIZE_BYTES = 32 * 1024
+"""What a reader is given at once. The server queues several of them for a client that is slow."""
 NEWS_BYTES = 256 * 1024
 NEWS_S = 0.25
 """Readers are woken after so much, or so long."""
@@ -243,7 +247,7 @@ class Download:
                 assert self._staged is not None
                 end = min(stop, self._staged.size_bytes, self.size_bytes - HELD_BACK_BYTES)
                 if start < end:
-                    chunk = await self._read_staged(start, min(end, start + NEWS_BYTES))
+                    chunk = await self._read_staged(start, min(end, start + CHUNK_SIZE_BYTES))
                     start += len(chunk)
                     yield chunk
                 else:
@@ -272,9 +276,11 @@ async def read_content(content: Content, start: int, stop: int) -> AsyncIterator
             yield data[start:stop]
         case OnDisk(path):
             with await asyncio.to_thread(path.open, "rb", buffering=0) as file:
-                file.seek(start)
                 while start < stop:
-                    chunk = await asyncio.to_thread(file.read, min(NEWS_BYTES, stop - start))
+                    part = (file.fileno(), start, min(stop, start + CHUNK_SIZE_BYTES))
+                    chunk = read_cached(*part)
+                    if chunk is None:
+                        chunk = await asyncio.to_thread(_read, *part)
                     if not chunk:
                         raise Unavailable(f"The blob {path.name} is shorter than it was")
                     start += len(chunk)
@@ -282,6 +288,10 @@ async def read_content(content: Content, start: int, stop: int) -> AsyncIterator
         case Streamed(_, read):
             async for chunk in read(start, stop):
                 yield chunk
+
+
+def _read(descriptor: int, start: int, stop: int) -> bytes:
+    return os.pread(descriptor, stop - start, start)
 
 
 class Downloads:

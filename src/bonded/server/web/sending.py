@@ -7,12 +7,14 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bonded.server.blobs.reading import read_cached
 from bonded.server.blobs.staging import disk_errors
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.files import InMemory, OnDisk, Streamed
 from bonded.server.web.messages import Answer, ClientGone, ContentReply, Receive, Reply, Scope, Send
 
-CHUNK_SIZE_BYTES = 256 * 1024
+CHUNK_SIZE_BYTES = 32 * 1024
+"""The server queues several of them for a client that is slow."""
 
 
 async def send_answer(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,8 +78,10 @@ async def _read_file(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
     try:
         while start < stop:
             wanted = min(CHUNK_SIZE_BYTES, stop - start)
-            with disk_errors("a download"):
-                chunk = await asyncio.to_thread(os.pread, descriptor, wanted, start)
+            chunk = read_cached(descriptor, start, start + wanted)
+            if chunk is None:
+                with disk_errors("a download"):
+                    chunk = await asyncio.to_thread(os.pread, descriptor, wanted, start)
             if not chunk:
                 raise Unavailable(f"The blob {path.name} is damaged: it ends at {start} bytes")
             start += len(chunk)
