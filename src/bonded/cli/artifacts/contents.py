@@ -31,30 +31,42 @@ def _place_options(command: _Command) -> _Command:
 _PACKAGE = click.option("--package", required=True, metavar="PACKAGE", help="The package.")
 
 
-@click.group(cls=Group)
+_DELETED = click.option(
+    "--show-deleted", is_flag=True, help="Also what was deleted and can be restored."
+)
+
+
+def _places(kind: str, *verbs: str) -> dict[str, str]:
+    return {verb: f"bonded.cli.artifacts.curating:{verb}_{kind}" for verb in verbs}
+
+
+@click.group(cls=Group, places=_places("package", "delete", "undelete"))
 def packages() -> None:
-    """Look at the packages of a repository."""
+    """Look at the packages of a repository, delete and restore them."""
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, places=_places("version", "delete", "undelete", "unyank", "yank"))
 def versions() -> None:
-    """Look at the versions of a package."""
+    """Look at the versions of a package; delete, restore and yank them."""
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, places=_places("file", "delete", "undelete", "unyank", "yank"))
 def files() -> None:
-    """Look at the files of a repository."""
+    """Look at the files of a repository; delete, restore and yank them."""
 
 
 @packages.command("list")
+@_DELETED
 @_place_options
 @pass_session
-def list_packages(session: Session, repository: str | None, location: str | None) -> None:
+def list_packages(
+    session: Session, *, repository: str | None, location: str | None, show_deleted: bool
+) -> None:
     """List the packages of a repository: of a remote one, what it has cached."""
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     _say_where(session, place)
-    found = session.api.list_all(f"{place.path}/packages", "packages")
-    session.show_all(found, _PACKAGES)
+    found = session.api.list_all(f"{place.path}/packages", "packages", **_query(show_deleted))
+    session.show_all(found, _columns(_PACKAGES, show_deleted))
 
 
 @packages.command("describe")
@@ -65,7 +77,7 @@ def describe_package(
     session: Session, package: str, repository: str | None, location: str | None
 ) -> None:
     """Show a package."""
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     session.show(session.api.get(f"{place.path}/packages/{segment(package)}"))
 
 
@@ -80,7 +92,7 @@ def explain_package(
 
     Every upstream that the name is not kept from by a reservation is asked, remote ones too.
     """
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     found = session.api.get(f"{place.path}/packages/{segment(package)}:explain")
     session.say(f"{found['summary']}\n")
     if session.flags.format:
@@ -91,16 +103,23 @@ def explain_package(
 
 @versions.command("list")
 @_PACKAGE
+@_DELETED
 @_place_options
 @pass_session
 def list_versions(
-    session: Session, package: str, repository: str | None, location: str | None
+    session: Session,
+    *,
+    package: str,
+    repository: str | None,
+    location: str | None,
+    show_deleted: bool,
 ) -> None:
     """List the versions of a package."""
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     _say_where(session, place, f", package {package}")
     path = f"{place.path}/packages/{segment(package)}/versions"
-    session.show_all(session.api.list_all(path, "versions"), _VERSIONS)
+    found = session.api.list_all(path, "versions", **_query(show_deleted))
+    session.show_all(found, _columns(_VERSIONS, show_deleted))
 
 
 @versions.command("describe")
@@ -112,7 +131,7 @@ def describe_version(
     session: Session, version: str, package: str, repository: str | None, location: str | None
 ) -> None:
     """Show a version of a package."""
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     path = f"{place.path}/packages/{segment(package)}/versions/{segment(version)}"
     session.show(session.api.get(path))
 
@@ -120,27 +139,30 @@ def describe_version(
 @files.command("list")
 @click.option("--package", metavar="PACKAGE", help="Only the files of one package.")
 @click.option("--version", metavar="VERSION", help="Only the files of one version of it.")
+@_DELETED
 @_place_options
 @pass_session
 def list_files(
     session: Session,
+    *,
     package: str | None,
     version: str | None,
     repository: str | None,
     location: str | None,
+    show_deleted: bool,
 ) -> None:
     """List the files of a repository: of a remote one, what it has cached."""
     if version and not package:
         raise click.UsageError("--version needs --package.")
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     _say_where(session, place)
-    parameters = {}
+    parameters = _query(show_deleted)
     if package:
         owner = f"{place.path.removeprefix('/v1/')}/packages/{package}"
         owner += f"/versions/{version}" if version else ""
         parameters["filter"] = f'owner="{owner}"'
     found = session.api.list_all(f"{place.path}/files", "files", **parameters)
-    session.show_all(found, _FILES)
+    session.show_all(found, _columns(_FILES, show_deleted))
 
 
 @files.command("describe")
@@ -151,11 +173,16 @@ def describe_file(
     session: Session, file: str, repository: str | None, location: str | None
 ) -> None:
     """Show a file, named PACKAGE/FILENAME."""
-    place = _place(session, repository, location)
+    place = place_of(session, repository, location)
     session.show(session.api.get(f"{place.path}/files/{segment(unquote(file))}"))
 
 
-def _place(session: Session, repository: str | None, location: str | None) -> RepositoryPlace:
+def place_of(session: Session, repository: str | None, location: str | None) -> RepositoryPlace:
+    """Return the repository that the line means, or the properties do.
+
+    Raises:
+        Misconfigured: nothing says which.
+    """
     repository = repository or session.configuration.find(properties.REPOSITORY)
     if repository is None:
         raise missing("repository", properties.REPOSITORY)
@@ -167,6 +194,14 @@ def _say_where(session: Session, place: RepositoryPlace, more: str = "") -> None
         f"Listing items under project {place.project}, location {place.location}, "
         f"repository {place.repository}{more}.\n"
     )
+
+
+def _query(show_deleted: bool) -> dict[str, str]:  # noqa: FBT001 - the flag itself
+    return {"showDeleted": "true"} if show_deleted else {}
+
+
+def _columns(columns: tuple[Column, ...], show_deleted: bool) -> tuple[Column, ...]:  # noqa: FBT001
+    return (*columns, *_LOST) if show_deleted else columns
 
 
 def _filename(resource: Mapping[str, Any]) -> str:
@@ -201,6 +236,10 @@ _FILES = (
     Column("SIZE (MB)", _megabytes),
     Column("OWNER", basename("owner")),
     _ANNOTATIONS,
+)
+_LOST = (
+    Column("DELETE_TIME", local_time("deleteTime")),
+    Column("RESTORABLE_UNTIL", local_time("purgeTime")),
 )
 _UPSTREAMS = (
     Column("UPSTREAM", field("id")),
