@@ -21,6 +21,7 @@ from support.clock import SetClock
 
 CLIENT = "bonded"
 SECRET = "the client's secret"
+ACCESS_TOKEN = "for-userinfo-alone"
 
 
 @dataclass
@@ -32,6 +33,8 @@ class FakeIssuer:
     keys: list[Key] = field(default_factory=lambda: [_make_key("first")])
     claims: dict[str, object] = field(default_factory=dict)
     """Of the person who signs in: laid over what a correct token says; None leaves one out."""
+    userinfo: dict[str, object] | None = None
+    """What the userinfo endpoint says; None for a provider that has none."""
     configuration: dict[str, object] = field(default_factory=dict)
     """Laid over the discovery document."""
     header: dict[str, str] = field(default_factory=dict)
@@ -79,12 +82,16 @@ class FakeIssuer:
     def answer(self, path: str, headers: Mapping[str, str], body: str) -> tuple[int, object]:
         """Answer one request."""
         if path == "/.well-known/openid-configuration":
+            more = {} if self.userinfo is None else {"userinfo_endpoint": f"{self.url}/userinfo"}
             return 200, {
                 "issuer": self.url,
                 "authorization_endpoint": f"{self.url}/auth",
                 "token_endpoint": f"{self.url}/token",
                 "jwks_uri": f"{self.url}/jwks",
-            } | self.configuration
+            } | more | self.configuration
+        if path == "/userinfo":
+            is_known = headers.get("authorization") == f"Bearer {ACCESS_TOKEN}"
+            return (200, self.userinfo) if is_known else (401, {})
         if path == "/jwks":
             return 200, {"keys": [key.as_dict(private=False) for key in self.keys]}
         if path == "/token":
@@ -100,7 +107,7 @@ class FakeIssuer:
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         if asked is None or asked["code_challenge"] != challenge:
             return 400, {"error": "invalid_grant"}
-        return 200, {"id_token": self.sign(nonce=asked["nonce"]), "access_token": "unused"}
+        return 200, {"id_token": self.sign(nonce=asked["nonce"]), "access_token": ACCESS_TOKEN}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -11,11 +12,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import requests
 
 from support.server import free_port
 from support.tools import node_tool
 
 START_MAX_S = 20
+PAGES_MAX = 5
+CLIENT, SECRET = "bonded", "of: the registry"
+"""The registry, as a client of the provider."""
 _JOB = base64.b64encode(b"job-7:of-the-job").decode()
 
 
@@ -45,13 +52,34 @@ class OidcProvider:
         except (urllib.error.URLError, OSError):
             return False
 
+    def sign_in(self, person: requests.Session, page: requests.Response, name: str) -> str:
+        """Sign somebody in at the provider's page that *page* is; return the last page elsewhere.
+
+        They say yes to whatever the provider asks of them.
+        """
+        for _ in range(PAGES_MAX):
+            if not page.url.startswith(self.url):
+                return page.text
+            action = re.search(r'action="([^"]+)"', page.text)
+            prompt = re.search(r'name="prompt" value="([a-z]+)"', page.text)
+            assert action, page.text
+            assert prompt, page.text
+            typed = {"prompt": prompt[1], "login": name, "password": "any will do here"}
+            page = person.post(urljoin(page.url, action[1]), typed, timeout=10)
+        raise AssertionError(f"the provider's pages do not end: {page.url}")
+
 
 @contextmanager
-def running_oidc_provider(audience: str) -> Iterator[OidcProvider]:
-    """Run a provider whose tokens are meant for *audience*. Skips the test without Node."""
-    port = free_port()
+def running_oidc_provider(
+    audience: str, redirect_uri: str = "", port: int = 0
+) -> Iterator[OidcProvider]:
+    """Run a provider whose tokens for jobs are meant for *audience*. Skips the test without Node.
+
+    With a *redirect_uri* it has a client for people too, `bonded`. Each run has keys of its own.
+    """
+    port = port or free_port()
     process = subprocess.Popen(
-        ["node", "serve.mjs", str(port), audience],
+        ["node", "serve.mjs", str(port), audience, redirect_uri],
         cwd=node_tool("oidc-provider"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

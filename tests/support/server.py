@@ -34,6 +34,8 @@ class Server:
     data_dir: Path
     port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
+    """Its settings, as an administrator writes them."""
     wrapper: tuple[str, ...] = ()
     """A command that runs the server's, such as strace."""
     process: subprocess.Popen[bytes] | None = None
@@ -63,6 +65,7 @@ class Server:
         """Start it and wait until it is ready."""
         command = [sys.executable, "-m", "bonded", "serve"]
         options = ["--data-dir", str(self.data_dir), "--listen", f"127.0.0.1:{self.port}"]
+        options += ["--config", str(self.config)] if self.config else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.wrapper, *command, *options],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,13 +10,17 @@ from urllib.parse import urlencode
 import pytest
 from joserfc.jwk import RSAKey
 
-from support.browsing import Page, Visitor, join, open_visitor
+from bonded.server.identity.issuers import AGAIN_S, KEPT_S, SKEW_S
+from bonded.server.settings import SettingsError
+from support.browsing import Page, Program, Visitor, join, open_visitor
 from support.clock import SetClock
 from support.issuer import CLIENT, SECRET, FakeIssuer, running_issuer
 from support.site import Site, open_site
 
 ADA = "ada@example.com"
 CALLBACK = "/_/provider/callback"
+FAR = SetClock().now.timestamp() + 48 * 3600
+"""Later than any of these tests comes to."""
 
 
 @pytest.fixture(name="issuer")
@@ -24,17 +29,21 @@ def _issuer() -> Iterator[FakeIssuer]:
         yield issuer
 
 
+def settings_for(issuer: FakeIssuer) -> dict[str, str]:
+    """Return the settings of a server whose people sign in there."""
+    return {
+        "oidc_issuer": issuer.url,
+        "oidc_name": "Example ID",
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SECRET,
+        "oidc_groups_domain": "example.com",
+        "oidc_allowed_domains": "example.com, example.org",
+    }
+
+
 @pytest.fixture(name="site")
 async def _site(tmp_path: Path, issuer: FakeIssuer) -> AsyncIterator[Site]:
-    async with open_site(
-        tmp_path / "data",
-        oidc_issuer=issuer.url,
-        oidc_name="Example ID",
-        oidc_client_id=CLIENT,
-        oidc_client_secret=SECRET,
-        oidc_groups_domain="example.com",
-        oidc_allowed_domains="example.com, example.org",
-    ) as site:
+    async with open_site(tmp_path / "data", **settings_for(issuer)) as site:
         issuer.clock = site.clock
         yield site
 
@@ -77,11 +86,19 @@ def say(**claims: object) -> Callable[[FakeIssuer], None]:
     return lambda issuer: issuer.claims.update(claims)
 
 
+def tell(userinfo: dict[str, object], **claims: object) -> Callable[[FakeIssuer], None]:
+    def spoil(issuer: FakeIssuer) -> None:
+        issuer.userinfo = userinfo
+        issuer.claims.update(claims)
+
+    return spoil
+
+
 def forge(issuer: FakeIssuer) -> None:
     issuer.signer = RSAKey.generate_key(2048, {"kid": "first"})
 
 
-REFUSED: dict[str, tuple[Callable[[FakeIssuer], None], str]] = {
+REFUSED: dict[str, tuple[Callable[[FakeIssuer], object], str]] = {
     "another issuer": (say(iss="http://other.example"), "is not from"),
     "another audience": (say(aud="other"), "for somebody else"),
     "another nonce": (say(nonce="other"), "answers another request"),
@@ -93,6 +110,24 @@ REFUSED: dict[str, tuple[Callable[[FakeIssuer], None], str]] = {
     "an odd address": (say(email="<x>"), "names no usable address"),
     "another domain": (say(email="eve@evil.example"), "may not sign in here"),
     "too many groups": (say(groups=[f"g{n}" for n in range(101)]), "names 101 groups"),
+    "another person at its userinfo endpoint": (
+        tell({"sub": "8", "email": ADA}, email=None),
+        "speaks of somebody else",
+    ),
+    "no address anywhere": (tell({"sub": "7"}, email=None), "does not say your address"),
+    "an address that its userinfo endpoint has not verified": (
+        tell({"sub": "7", "email_verified": False}, email_verified=None),
+        "has not verified",
+    ),
+    "a userinfo endpoint that answers with an error": (
+        lambda issuer: issuer.configuration.update(userinfo_endpoint=f"{issuer.url}/absent"),
+        "answered 404 for",
+    ),
+    "an issue in the future": (say(iat=FAR, exp=FAR + 60), "is from the future"),
+    "an unknown key": (
+        lambda issuer: issuer.header.update(kid="other"),
+        "is not signed with a key of its issuer",
+    ),
     "no token": (
         lambda issuer: setattr(issuer, "raw", {"/token": (200, b"{}")}),
         "without an identity token",
@@ -108,7 +143,10 @@ async def test_an_answer_that_proves_nobody_is_refused_with_a_sentence(
     site: Site, issuer: FakeIssuer
 ) -> None:
     for title, (spoil, says) in REFUSED.items():
-        issuer.claims, issuer.signer, issuer.raw = {}, None, {}
+        issuer.claims, issuer.signer, issuer.raw, issuer.userinfo = {}, None, {}, None
+        issuer.header, issuer.configuration = {}, {}
+        # What the provider publishes of itself is read again.
+        site.clock.forward(seconds=KEPT_S)
         spoil(issuer)
         async with open_visitor(site) as visitor:
             page = await come_back(visitor, issuer)
@@ -157,3 +195,191 @@ async def test_a_provider_that_is_away_is_named(site: Site, issuer: FakeIssuer) 
         page = await visitor.open("/_/provider")
 
     assert (page.status, "answered 500" in page.text) == (503, True)
+
+
+SHAPES: dict[str, tuple[dict[str, str], dict[str, object], list[str]]] = {
+    # Keycloak: roles of the realm, of a client, and groups as paths.
+    "roles of a realm": (
+        {"oidc_groups_claim": "realm_access.roles"},
+        {"realm_access": {"roles": ["Team", "offline_access"]}},
+        ["offline_access@example.com", "team@example.com"],
+    ),
+    "roles of a client": (
+        {"oidc_groups_claim": "resource_access.bonded.roles"},
+        {"resource_access": {"bonded": {"roles": ["publisher"]}, "account": {"roles": ["x"]}}},
+        ["publisher@example.com"],
+    ),
+    "groups as paths": (
+        {},
+        {"groups": ["/dev", "/dev/web"]},
+        ["dev/web@example.com", "dev@example.com"],
+    ),
+    # Google's tokens name no groups at all, but the domain that somebody belongs to.
+    "a hosted domain": (
+        {"oidc_groups_claim": "", "oidc_condition": "assertion.hd == 'example.com'"},
+        {"hd": "example.com", "groups": ["not asked for"]},
+        [],
+    ),
+    # Others name claims by addresses, with dots; and one group as a text.
+    "a claim named by an address": (
+        {"oidc_groups_claim": "https://example.com/groups"},
+        {"https://example.com/groups": "dev"},
+        ["dev@example.com"],
+    ),
+    "an address of another claim": (
+        {"oidc_address_claim": "upn", "oidc_groups_claim": "roles"},
+        {"upn": ADA, "email": None, "email_verified": None, "roles": ["dev@example.org", 7]},
+        ["7@example.com", "dev@example.org"],
+    ),
+    "a path that leads nowhere": (
+        {"oidc_groups_claim": "realm_access.roles.all"},
+        {"realm_access": {"roles": ["team"]}},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", SHAPES)
+async def test_claims_are_read_in_the_shapes_that_providers_have(
+    tmp_path: Path, issuer: FakeIssuer, title: str
+) -> None:
+    settings, issuer.claims, groups = SHAPES[title]
+    async with (
+        open_site(tmp_path / "data", **(settings_for(issuer) | settings)) as site,
+        open_visitor(site) as visitor,
+    ):
+        page = await come_back(visitor, issuer)
+        assert f"user:{ADA}" in page.text
+        (session,) = (await site.get(f"/v1/users/{ADA}/sessions")).json()["sessions"]
+
+    assert session.get("groups", []) == groups
+
+
+@pytest.mark.parametrize("domain", [None, "other.example"])
+async def test_a_condition_keeps_out_who_has_an_address_but_not_from_here(
+    tmp_path: Path, issuer: FakeIssuer, caplog: pytest.LogCaptureFixture, domain: str | None
+) -> None:
+    issuer.claims = {"hd": domain}
+    settings = settings_for(issuer) | {"oidc_condition": "assertion.hd == 'example.com'"}
+    async with open_site(tmp_path / "data", **settings) as site, open_visitor(site) as visitor:
+        page = await come_back(visitor, issuer)
+        users = (await site.get("/v1/users")).json()
+
+    assert (page.status, "that may not sign in here" in page.text) == (403, True)
+    assert "assertion.hd == 'example.com'" in caplog.text
+    assert users == {"users": []}
+
+
+async def test_a_setting_that_could_not_work_is_refused_at_the_start(
+    tmp_path: Path, issuer: FakeIssuer
+) -> None:
+    (tmp_path / "empty").touch()
+    wrong = {
+        "oidc_condition: The expression `assertion.hd = 1` is wrong": {
+            "oidc_condition": "assertion.hd = 1"
+        },
+        "gives a STRING. It must be true or false": {"oidc_condition": "'yes'"},
+        "absent cannot be read: No such file": {
+            "oidc_client_secret_file": str(tmp_path / "absent")
+        },
+        "empty is empty": {"oidc_client_secret_file": str(tmp_path / "empty")},
+    }
+    for says, settings in wrong.items():
+        with pytest.raises(SettingsError, match=re.escape(says)):
+            async with open_site(tmp_path / "data", **(settings_for(issuer) | settings)):
+                pass
+
+
+async def test_what_the_identity_token_leaves_out_comes_from_the_userinfo_endpoint(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    issuer.claims = {"email": None, "email_verified": None, "name": None}
+    issuer.userinfo = {
+        "sub": "7",
+        "email": ADA,
+        "email_verified": True,
+        "name": "Ada",
+        "groups": ["dev"],
+    }
+    async with open_visitor(site) as visitor:
+        await come_back(visitor, issuer)
+
+    user = (await site.get(f"/v1/users/{ADA}")).json()
+    (session,) = (await site.get(f"/v1/users/{ADA}/sessions")).json()["sessions"]
+    assert (user["displayName"], session["groups"]) == ("Ada", ["dev@example.com"])
+
+
+async def test_nothing_is_asked_at_the_userinfo_endpoint_that_the_token_says(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    issuer.claims, issuer.userinfo = {"groups": []}, {}
+    async with open_visitor(site) as visitor:
+        assert f"user:{ADA}" in (await come_back(visitor, issuer)).text
+
+    assert "GET /userinfo" not in issuer.requests
+
+
+async def test_keys_that_rotate_between_two_steps_of_a_sign_in_are_fetched(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    async with open_visitor(site) as visitor:
+        await come_back(visitor, issuer)
+    site.clock.forward(seconds=AGAIN_S)
+    async with open_visitor(site) as visitor:
+        sent = await visitor.open("/_/provider?next=/account")
+        answer = issuer.authorize(sent.headers["location"])
+        issuer.rotate()
+        page = await visitor.open(f"{CALLBACK}?{urlencode(answer)}")
+
+    assert f"user:{ADA}" in page.text
+
+
+async def test_clocks_may_differ_by_a_minute(site: Site, issuer: FakeIssuer) -> None:
+    now = site.clock().timestamp()
+    for claims in ({"iat": now + SKEW_S}, {"exp": now - SKEW_S + 1, "iat": now - 300}):
+        issuer.claims = dict(claims)
+        async with open_visitor(site) as visitor:
+            assert f"user:{ADA}" in (await come_back(visitor, issuer)).text
+
+
+async def test_a_provider_that_is_slow_or_goes_away_is_named_and_nobody_waits_for_ever(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    site.registry.documents.wait_max_s = 0.3
+    async with open_visitor(site) as visitor:
+        sent = await visitor.open("/_/provider")
+        answer = issuer.authorize(sent.headers["location"])
+        issuer.wait_s = 0.5
+        slow = await visitor.open(f"{CALLBACK}?{urlencode(answer)}")
+        other = await visitor.sign_in(ADA)
+
+    assert (slow.status, "did not answer within 0.3 s" in slow.text) == (503, True)
+    # People with a password do not depend on it.
+    assert "The address or the password is wrong." in other.text
+
+
+async def test_a_program_of_somebody_from_a_provider_works_until_they_are_disabled(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    issuer.claims = {"groups": ["dev"]}
+    await site.grant("roles/artifactregistry.reader", "group:dev@example.com")
+    program = Program(site)
+    async with open_visitor(site) as visitor:
+        await come_back(visitor, issuer)
+        await visitor.open(program.path())
+        await visitor.fill("/authorize", answer="yes")
+        tokens = (await program.redeem(visitor.answer()["code"])).json()
+    # The provider is not needed any more.
+    issuer.raw = {"/.well-known/openid-configuration": (500, b"{}"), "/jwks": (500, b"{}")}
+    site.clock.forward(hours=2)
+    refreshed = await program.refresh(tokens["refresh_token"])
+    token = refreshed.json()["access_token"]
+    read = await site.get(f"{site.repository}/simple/", token)
+
+    site.admin = await site.sign_in(site.admin_key)
+    await site.call("POST", f"/v1/users/{ADA}:disable")
+
+    again = await program.refresh(tokens["refresh_token"])
+    assert (read.status_code, again.status_code) == (200, 400)
+    assert again.json()["error"] == "invalid_grant"
+    assert (await site.get(f"{site.repository}/simple/", token)).status_code == 401

@@ -8,11 +8,13 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 from bonded.server.core.clock import Clock
+from bonded.server.core.errors import Rejected
 from bonded.server.identity.authentication import Authenticator
 from bonded.server.identity.codes import CodeGrants
 from bonded.server.identity.devices import DeviceGrants
 from bonded.server.identity.directory import Directory, make_invitation
 from bonded.server.identity.documents import Documents
+from bonded.server.identity.expressions import Expression, parse_expression
 from bonded.server.identity.issuers import Issuer
 from bonded.server.identity.passwords import Passwords
 from bonded.server.identity.provider import Provider, ProviderSettings
@@ -23,7 +25,7 @@ from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.identity.tokens import IdTokenIssuer
 from bonded.server.metadata.store import MetadataStore
 from bonded.server.operations.users import Users
-from bonded.server.settings import Settings
+from bonded.server.settings import Settings, SettingsError
 from bonded.server.web.networks import Failures, Networks
 from bonded.server.web.oauth.authorize import Authorize
 from bonded.server.web.oauth.devices import Devices
@@ -131,7 +133,7 @@ def _open_provider(
         return None
     secret = settings.oidc_client_secret
     if settings.oidc_client_secret_file:
-        secret = Path(settings.oidc_client_secret_file).expanduser().read_text().strip()
+        secret = _read_secret(Path(settings.oidc_client_secret_file).expanduser())
     domains = (one.strip().lower() for one in settings.oidc_allowed_domains.split(","))
     return Provider(
         settings=ProviderSettings(
@@ -144,6 +146,7 @@ def _open_provider(
             groups_claim=settings.oidc_groups_claim,
             groups_domain=settings.oidc_groups_domain,
             allowed_domains=tuple(one for one in domains if one),
+            condition=_condition(settings.oidc_condition),
         ),
         issuer=Issuer(documents, clock, settings.oidc_issuer),
         documents=documents,
@@ -151,3 +154,21 @@ def _open_provider(
         clock=clock,
         redirect_uri=f"{settings.url}{sign_in.CALLBACK}",
     )
+
+
+def _condition(text: str) -> Expression | None:
+    try:
+        return parse_expression(text, ("assertion",), is_condition=True) if text else None
+    except Rejected as error:
+        raise SettingsError(f"oidc_condition: {error}") from error
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        secret = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"oidc_client_secret_file {path} cannot be read: {reason}.") from error
+    if not secret:
+        raise SettingsError(f"oidc_client_secret_file {path} is empty.")
+    return secret

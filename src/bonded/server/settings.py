@@ -113,12 +113,21 @@ class Settings:
     oidc_scopes: str = _setting("openid email profile", "scopes to ask the provider for")
     oidc_address_claim: str = _setting(
         "email",
-        "claim that holds a person's address; of `email`, the provider must say that it is "
-        "verified (email_verified)",
+        "claim that holds a person's address, or a path to it; of `email`, the provider must say "
+        "that it is verified (email_verified)",
     )
-    oidc_groups_claim: str = _setting("groups", "claim that lists a person's groups")
+    oidc_groups_claim: str = _setting(
+        "groups",
+        "claim that lists a person's groups, or a path to it such as realm_access.roles. "
+        "Empty: none",
+    )
     oidc_groups_domain: str = _setting(
         "", "what follows the @ of groups whose name has none (group:NAME@…). Empty: issuer's host"
+    )
+    oidc_condition: str = _setting(
+        "",
+        "condition in CEL over `assertion`, the provider's claims, such as "
+        "assertion.hd == 'example.com': who may sign in. Empty: everybody",
     )
     oidc_allowed_domains: str = _setting(
         "", "domains whose addresses may sign in, with commas between. Empty: all"

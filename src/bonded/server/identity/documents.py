@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,17 +33,18 @@ class Documents:
     def __init__(
         self, wait_max_s: float = WAIT_MAX_S, refusal: Callable[[str], str] | None = None
     ) -> None:
-        self._wait_max_s = wait_max_s
+        self.wait_max_s = wait_max_s
         self._refusal = refusal
         self._client: httpx2.AsyncClient | None = None
 
-    async def get(self, url: str) -> dict[str, Any]:
-        """Return the JSON object at *url*.
+    async def get(self, url: str, bearer: str = "") -> dict[str, Any]:
+        """Return the JSON object at *url*, showing a token if there is one.
 
         Raises:
             Unavailable: it cannot be had within the bounds.
         """
-        status, document = await self._ask("GET", url, None, None)
+        authorization = f"Bearer {bearer}" if bearer else ""
+        status, document = await self._ask("GET", url, None, authorization)
         if status != 200:
             raise Unavailable(f"{_host(url)} answered {status} for {url}")
         return document
@@ -55,7 +57,8 @@ class Documents:
         Raises:
             Unavailable: nothing came back within the bounds, or it was no JSON object.
         """
-        return await self._ask("POST", url, fields, basic)
+        text = "" if basic is None else b64encode(":".join(basic).encode()).decode()
+        return await self._ask("POST", url, fields, f"Basic {text}" if text else "")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -67,14 +70,14 @@ class Documents:
         method: str,
         url: str,
         fields: Mapping[str, str] | None,
-        basic: tuple[str, str] | None,
+        authorization: str,
     ) -> tuple[int, dict[str, Any]]:
         host = _host(url)
         try:
-            async with asyncio.timeout(self._wait_max_s):
-                status, body = await self._exchange(method, url, fields, basic)
+            async with asyncio.timeout(self.wait_max_s):
+                status, body = await self._exchange(method, url, fields, authorization)
         except TimeoutError as error:
-            raise Unavailable(f"{host} did not answer within {self._wait_max_s:g} s") from error
+            raise Unavailable(f"{host} did not answer within {self.wait_max_s:g} s") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise Unavailable(f"{host} cannot be reached: {error}") from error
         try:
@@ -90,20 +93,19 @@ class Documents:
         method: str,
         url: str,
         fields: Mapping[str, str] | None,
-        basic: tuple[str, str] | None,
+        authorization: str,
     ) -> tuple[int, bytes]:
         if self._client is None:
             # Made when first needed, in a thread: it reads every certificate authority.
             self._client = await asyncio.to_thread(_make_client)
-        auth = None if basic is None else httpx2.BasicAuth(*basic)
         *others, last = [_Place(url)]
         if self._refusal is not None:
             *others, last = await _find_places(url, self._refusal)
         for place in others:
             # A name may have addresses of a kind that this machine cannot reach.
             with suppress(httpx2.ConnectError):
-                return await _send(self._client, method, place, fields, auth)
-        return await _send(self._client, method, last, fields, auth)
+                return await _send(self._client, method, place, fields, authorization)
+        return await _send(self._client, method, last, fields, authorization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +148,15 @@ async def _send(
     method: str,
     place: _Place,
     fields: Mapping[str, str] | None,
-    auth: httpx2.BasicAuth | None,
+    authorization: str,
 ) -> tuple[int, bytes]:
     """Return the status and the body of the answer. Raises Unavailable for a body too large."""
+    headers = {"authorization": authorization} if authorization else {}
     async with client.stream(
         method,
         place.url,
         data=fields,
-        auth=auth,
-        headers=place.headers,
+        headers={**place.headers, **headers},
         extensions=place.extensions,
     ) as response:
         body = bytearray()

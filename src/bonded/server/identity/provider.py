@@ -7,6 +7,7 @@ mapped to a user's address and groups by claims that the operator names.
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from bonded.server.core.errors import Forbidden, Rejected, Unauthenticated, Unav
 from bonded.server.core.names import parse_address
 from bonded.server.identity.codes import challenge_of
 from bonded.server.identity.documents import Documents
+from bonded.server.identity.expressions import Expression
 from bonded.server.identity.issuers import Issuer
 from bonded.server.identity.sessions import Person
 from bonded.server.metadata.people import PROVIDER, Proof, User
@@ -27,8 +29,10 @@ from bonded.server.metadata.store import MetadataStore
 GROUPS_MAX = 100
 """They travel in every access token, which travels in a header."""
 _GROUP = re.compile(r"[^@\s:]+@[^@\s:]+")
-_EMAIL = "email"
+_EMAIL, _VERIFIED = "email", "email_verified"
 DISPLAY_NAME_LENGTH_MAX = 200
+
+_log = logging.getLogger("bonded.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,13 @@ class ProviderSettings:
     scopes: str = "openid email profile"
     address_claim: str = _EMAIL
     groups_claim: str = "groups"
+    """Both as `claim_in` reads them; "" for a provider that names no groups."""
     groups_domain: str = ""
     """What follows the @ of groups whose name has none; "" for the issuer's host."""
     allowed_domains: tuple[str, ...] = ()
     """Of addresses; empty for all."""
+    condition: Expression | None = None
+    """Over `assertion`, the claims: whom to let in. None for everybody."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -126,12 +133,15 @@ class Provider:
             raise Forbidden(f"{self.name} refused: {said[:200]!r}", hint="Start again.")
         if not answer.get("code"):
             raise Rejected("The provider's answer has no code", hint="Start again.")
-        token = await self._redeem(answer["code"], flow.verifier)
+        redeemed = await self._redeem(answer["code"], flow.verifier)
+        token = redeemed["id_token"]
         claims = await self._issuer.verify(token, (self._settings.client_id,), flow.nonce)
+        claims = await self._completed(claims, redeemed.get("access_token"))
+        self._check_condition(claims)
         address = self._address_in(claims)
         return await self._admit(address, claims, self._groups_in(claims))
 
-    async def _redeem(self, code: str, verifier: str) -> str:
+    async def _redeem(self, code: str, verifier: str) -> dict[str, Any]:
         settings = self._settings
         form = {
             "grant_type": "authorization_code",
@@ -154,21 +164,52 @@ class Provider:
                 f"{self.name} does not accept its own code: {str(said)[:200]!r}",
                 hint="Start again; if it happens again, the client secret may be wrong.",
             )
-        token = answer.get("id_token")
-        if status != 200 or not isinstance(token, str):
+        if status != 200 or not isinstance(answer.get("id_token"), str):
             raise Unavailable(f"{self.name} answered {status} without an identity token")
-        return token
+        return answer
+
+    async def _completed(self, claims: Mapping[str, Any], access_token: object) -> dict[str, Any]:
+        """Return *claims* with what the provider says at its userinfo endpoint, if some lack.
+
+        Providers that follow the specification to the letter say no more than who it is
+        in the identity token (Core §5.4).
+        """
+        wanted = {self._settings.address_claim, self._settings.groups_claim} - {""}
+        if self._settings.address_claim == _EMAIL:
+            wanted.add(_VERIFIED)
+        is_complete = all(claim_in(claims, name) is not None for name in wanted)
+        published = await self._issuer.configuration()
+        if is_complete or "userinfo_endpoint" not in published or not isinstance(access_token, str):
+            return dict(claims)
+        endpoint = await self._issuer.endpoint("userinfo_endpoint")
+        said = await self._documents.get(endpoint, access_token)
+        # Core §5.3.2: or a stolen access token would lend its owner's address.
+        if said.get("sub") != claims.get("sub"):
+            raise Unauthenticated(f"{self.name} speaks of somebody else at its userinfo endpoint")
+        return {**claims, **said}
+
+    def _check_condition(self, claims: Mapping[str, Any]) -> None:
+        if self._settings.condition is None:
+            return
+        verdict = self._settings.condition.verdict({"assertion": claims})
+        if not verdict.is_true:
+            # The reason is for whoever wrote the condition, not for whoever it keeps out.
+            _log.warning("Somebody of %s is kept out: %s", self.name, verdict.reason)
+            raise Forbidden(
+                f"{self.name} says who you are, but that may not sign in here",
+                hint="An administrator finds the reason in the server's log (oidc_condition).",
+            )
 
     def _address_in(self, claims: Mapping[str, Any]) -> str:
         name = self._settings.address_claim
-        said = claims.get(name)
+        said = claim_in(claims, name)
         if not isinstance(said, str):
             raise Forbidden(
                 f"{self.name} does not say your address (claim {name})",
                 hint="An administrator can add the claim, or a scope that brings it.",
             )
         # Whoever may write any address into their profile must not become its owner.
-        if name == _EMAIL and claims.get("email_verified") not in (True, "true"):
+        if name == _EMAIL and claims.get(_VERIFIED) not in (True, "true"):
             raise Forbidden(
                 f"{self.name} has not verified your address", hint="Verify it there first."
             )
@@ -182,7 +223,7 @@ class Provider:
         return address
 
     def _groups_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
-        said = claims.get(self._settings.groups_claim, [])
+        said = claim_in(claims, self._settings.groups_claim)
         named = [said] if isinstance(said, str) else said
         if not isinstance(named, list):
             return ()
@@ -218,6 +259,19 @@ class Provider:
                 user = replace(user, display_name=name[:DISPLAY_NAME_LENGTH_MAX])
             await tx.users.update(user)
         return Person(address, groups)
+
+
+def claim_in(claims: Mapping[str, Any], name: str) -> object:
+    """Return the claim *name*, or what is at that path (`realm_access.roles`); None if neither.
+
+    A claim of the very name comes first: some providers name claims by addresses, with dots.
+    """
+    if name in claims:
+        return claims[name]
+    found: object = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _check_same(user: User, subject: str, proof: Proof) -> None:
