@@ -6,8 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.site import Site, open_site
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("bonded", deadline=None)
+settings.load_profile("bonded")
 
 
 @pytest.fixture(name="anyio_backend", scope="session")

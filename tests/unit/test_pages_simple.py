@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pypi_simple import ProjectPage
 
@@ -35,7 +35,6 @@ def file_of(number: int, requires_python: str | None = None, yanked: str | None 
     )
 
 
-@settings(deadline=None)  # the HTML parser is slow
 @given(
     st.lists(st.tuples(st.none() | WORDS, st.none() | WORDS), max_size=4),
     st.sampled_from(Status),
