@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +469,32 @@ async def test_a_deleted_repository_is_gone_and_another_of_its_name_begins_afres
     there = await site.get("/my-project/other/simple/acme-core/")
 
     assert (gone.status_code, absent.status_code, there.status_code) == (404, 404, 200)
+
+
+async def test_repositories_stand_upon_each_other_in_few_levels(site: Site) -> None:
+    for lower, upper in pairwise(("python", "one", "two", "three")):
+        await virtual(site, upper, policy(lower, 1))
+
+    deep = await virtual(site, "four", policy("three", 1), status=400)
+    await virtual(site, "inner", policy("python", 1))
+    await virtual(site, "five", policy("two", 1))
+    lowered = await change(
+        site, "one", "virtual_repository_config", {"upstreamPolicies": [policy("inner", 1)]}, 400
+    )
+
+    assert deep["message"].startswith(f"{FULL}/four would stand upon 4 levels of upstreams")
+    assert lowered["message"].startswith(f"{FULL}/five would stand upon 4 levels of upstreams")
+
+
+async def test_a_repository_reaches_a_bounded_number_of_others(site: Site) -> None:
+    shelves = [policy(f"s{number}", 1) for number in range(12)]
+    walls = [policy(f"w{number}", 1) for number in range(8)]
+    for shelf in shelves:
+        await create(site, shelf["id"])
+    for wall in walls:
+        await virtual(site, wall["id"], *shelves)
+
+    await virtual(site, "wide", *walls[:7])
+    wider = await virtual(site, "wider", *walls, status=400)
+
+    assert "would reach 104 repositories through its upstreams, and 100" in wider["message"]

@@ -13,19 +13,17 @@ from bonded.server.core.errors import Needed, NotFound, Rejected
 from bonded.server.core.names import ACCOUNT_DOMAIN, RepositoryName, parse_project_id
 from bonded.server.core.upstreams import (
     CustomIndex,
-    Mode,
     PublicIndex,
     RemoteConfig,
     RepositoryConfig,
-    upstreams_of,
 )
 from bonded.server.metadata.store import (
     MetadataStore,
     Project,
     RepositoryRecord,
-    RepositoryTable,
 )
 from bonded.server.operations.granting import keep_owner
+from bonded.server.operations.nesting import check_upstreams
 
 PAGE_SIZE_MAX = 1000
 DESCRIPTION_LENGTH_MAX = 1024
@@ -204,38 +202,6 @@ class Administration:
                 await self._probe(record.name, config)
             case _:
                 pass
-
-
-async def check_upstreams(repositories: RepositoryTable, record: RepositoryRecord) -> None:
-    """Look whether the upstreams of *record* may be that; for whoever has called `hold_all`.
-
-    Raises:
-        Rejected: one is not there, is the upstream of itself, or is not of a mode that fits.
-    """
-    # By breadth, with the way to each: the sentence shows the shortest cycle.
-    ways: list[tuple[RepositoryName, ...]] = [
-        (upstream,) for upstream in upstreams_of(record.config)
-    ]
-    seen: set[RepositoryName] = set()
-    for way in ways:
-        name = way[-1]
-        if name == record.name:
-            circle = " → ".join(one.repository for one in (record.name, *way))
-            raise Rejected(f"{record.name} would be its own upstream: {circle}")
-        if name in seen:
-            continue
-        seen.add(name)
-        found = await repositories.find(name)
-        if found is None:
-            raise Rejected(
-                f"The upstream {name} does not exist", hint="Create it first, or name another."
-            )
-        if record.mode is Mode.REMOTE and found.mode is not Mode.STANDARD:
-            raise Rejected(
-                f"{name} is a {found.mode.noun} repository, and cannot be a remote one's upstream",
-                hint="Name a standard repository, or make a virtual repository over it.",
-            )
-        ways.extend((*way, upstream) for upstream in upstreams_of(found.config))
 
 
 def parse_description(value: object) -> str:
