@@ -17,6 +17,7 @@ from bonded.server.metadata.sql.store import SqlMetadataStore
 from bonded.server.metadata.store import (
     CachedFile,
     CachedPage,
+    KeptPage,
     Project,
     RepositoryRecord,
     Transaction,
@@ -92,7 +93,7 @@ async def size_of(store: SqlMetadataStore) -> int:
 async def test_pages_come_back_whole_in_their_own_repository(store: SqlMetadataStore) -> None:
     async with store.transaction() as tx:
         for page in (PAGE, ABSENT):
-            await tx.caches.keep_page(CACHE, page)
+            await tx.caches.keep_page(CACHE, page, 0)
 
     async with store.read() as tx:
         assert await tx.caches.find_page(CACHE, PackageName.parse("DEMO")) == PAGE
@@ -105,9 +106,14 @@ async def test_a_serial_moves_when_clients_see_another_page_and_only_then(
 ) -> None:
     later = replace(PAGE, etag='"e2"', checked_at=minute(1), content=b"other URLs")
     seen = []
-    for page in (PAGE, later, replace(later, digest="d2"), replace(ABSENT, name=DEMO)):
+    for page in (
+        PAGE,
+        later,
+        replace(later, digest="d2"),
+        replace(ABSENT, name=DEMO, checked_at=minute(2)),
+    ):
         async with store.transaction() as tx:
-            await tx.caches.keep_page(CACHE, page)
+            await tx.caches.keep_page(CACHE, page, 0)
         seen.append((await serials(store))[1])
 
     assert seen[0] == seen[1] < seen[2] < seen[3]
@@ -120,7 +126,7 @@ async def test_a_confirmation_never_turns_time_back_nor_undoes_a_refresh(
     older = replace(PAGE, checked_at=minute(3), etag='"e3"')
     other = replace(PAGE, checked_at=minute(9), digest="another page")
     async with store.transaction() as tx:
-        await tx.caches.keep_page(CACHE, PAGE)
+        await tx.caches.keep_page(CACHE, PAGE, 0)
         await tx.caches.confirm_pages(CACHE, (newer, older, other))
     async with store.read() as tx:
         assert await tx.caches.find_page(CACHE, DEMO) == newer
@@ -133,14 +139,65 @@ async def test_a_confirmation_never_turns_time_back_nor_undoes_a_refresh(
         assert await tx.caches.find_page(CACHE, DEMO) == replace(newer, is_expired=True)
 
 
+async def test_an_older_answer_never_takes_the_place_of_a_newer_one(
+    store: SqlMetadataStore,
+) -> None:
+    newer = replace(PAGE, checked_at=minute(5), digest="d5", content=b"newer")
+    async with store.transaction() as tx:
+        await tx.caches.keep_page(CACHE, newer, 0)
+        kept = await tx.caches.keep_page(CACHE, replace(PAGE, checked_at=minute(3)), 0)
+
+    assert kept == KeptPage((await serials(store))[1], is_current=False)
+    async with store.read() as tx:
+        assert await tx.caches.find_page(CACHE, DEMO) == newer
+
+
+async def test_a_refresh_outlasts_an_answer_that_was_asked_for_before_it(
+    store: SqlMetadataStore,
+) -> None:
+    async with store.transaction() as tx:
+        asked_at = (await tx.caches.keep_page(CACHE, PAGE, 0)).serial
+    async with store.transaction() as tx:
+        await tx.caches.expire_pages(CACHE, DEMO)
+
+    answer = replace(PAGE, checked_at=minute(1), content=b"of before", digest="d2")
+    async with store.transaction() as tx:
+        kept = await tx.caches.keep_page(CACHE, answer, asked_at)
+    assert not kept.is_current
+    async with store.read() as tx:
+        assert await tx.caches.find_page(CACHE, DEMO) == replace(answer, is_expired=True)
+
+    async with store.transaction() as tx:
+        later = replace(answer, checked_at=minute(2))
+        kept = await tx.caches.keep_page(CACHE, later, kept.serial)
+    assert kept.is_current
+    async with store.read() as tx:
+        assert await tx.caches.find_page(CACHE, DEMO) == later
+
+
+@pytest.mark.parametrize("name", [DEMO, None])
+async def test_a_refresh_by_name_alone_forgets_that_the_upstream_once_had_a_package(
+    store: SqlMetadataStore, name: PackageName | None
+) -> None:
+    gone = replace(PAGE, is_absent=True)
+    async with store.transaction() as tx:
+        await tx.caches.keep_page(CACHE, gone, 0)
+        await tx.caches.expire_pages(CACHE, name)
+
+    async with store.read() as tx:
+        page = await tx.caches.find_page(CACHE, DEMO)
+    assert page is not None
+    assert page.content == (b"" if name else gone.content)
+
+
 @pytest.mark.parametrize(("name", "pages", "moved"), [(DEMO, 1, (1,)), (None, 2, (1, 2))])
 async def test_a_refresh_concerns_one_package_or_all_of_one_repository(
     store: SqlMetadataStore, name: PackageName | None, pages: int, moved: tuple[int, ...]
 ) -> None:
     async with store.transaction() as tx:
         for page in (PAGE, ABSENT):
-            await tx.caches.keep_page(CACHE, page)
-        await tx.caches.keep_page(OTHER, PAGE)
+            await tx.caches.keep_page(CACHE, page, 0)
+        await tx.caches.keep_page(OTHER, PAGE, 0)
         await tx.caches.keep_file(CACHE, DEMO, cached("demo.whl"), CORE, is_news=True)
     before = await serials(store)
 
@@ -263,7 +320,7 @@ async def test_a_repository_that_is_gone_caches_nothing_and_leaves_nothing(
     store: SqlMetadataStore,
 ) -> None:
     attempts: tuple[Callable[[Transaction], Awaitable[object]], ...] = (
-        lambda tx: tx.caches.keep_page(MISSING, PAGE),
+        lambda tx: tx.caches.keep_page(MISSING, PAGE, 0),
         lambda tx: tx.caches.confirm_pages(MISSING, (PAGE,)),
         lambda tx: tx.caches.expire_pages(MISSING, None),
         lambda tx: tx.caches.keep_file(MISSING, DEMO, cached("a.whl"), CORE, is_news=True),
@@ -279,7 +336,7 @@ async def test_a_repository_that_is_gone_caches_nothing_and_leaves_nothing(
     await keep(store, DEMO, cached("demo.whl"))
     await keep_core(store, "other.whl", CORE)
     async with store.transaction() as tx:
-        await tx.caches.keep_page(CACHE, PAGE)
+        await tx.caches.keep_page(CACHE, PAGE, 0)
         await tx.repositories.remove(CACHE)
         config = RemoteConfig(source=PublicIndex())
         await tx.repositories.add(RepositoryRecord(CACHE, "", {}, NOW, NOW, config=config))

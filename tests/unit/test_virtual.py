@@ -152,7 +152,7 @@ async def test_a_reservation_holds_through_virtual_repositories_over_this_one(le
     for level in range(levels):
         repository = virtual({"inner": repository, f"public-{level}": public})
 
-    with pytest.raises(Reserved, match="upstream inner reserves the name"):
+    with pytest.raises(Reserved, match="is reserved for its upstream own"):
         await repository.get_package(ACME)
     assert [str(name) for name in await repository.list_packages()] == ["requests"]
     assert public.asked == set()

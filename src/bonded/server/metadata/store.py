@@ -161,7 +161,8 @@ class CachedPage:
 
     name: PackageName
     content: bytes
-    """The page, as whoever keeps it packs it; empty if the upstream has no such package."""
+    """The page, as whoever keeps it packs it; of a package that the upstream has no more, the
+    last; empty if it never had it."""
     digest: str
     """Of what clients see of it."""
     etag: str
@@ -173,6 +174,16 @@ class CachedPage:
     """Whether the upstream has no such package."""
     is_expired: bool = False
     """Whether the upstream is to be asked again, however fresh this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """What became of a page that was to be kept."""
+
+    serial: int
+    """The package's, then."""
+    is_current: bool
+    """Whether nobody has asked later, or wants it to be asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +262,9 @@ class CacheTable(Protocol):
     async def find_page(
         self, repository: RepositoryName, name: PackageName
     ) -> CachedPage | None: ...
-    async def keep_page(self, repository: RepositoryName, page: CachedPage) -> None: ...
+    async def keep_page(
+        self, repository: RepositoryName, page: CachedPage, as_of: int
+    ) -> KeptPage: ...
     async def confirm_pages(
         self, repository: RepositoryName, pages: Collection[CachedPage]
     ) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import Sha256
-from bonded.server.core.errors import NotFound, UpstreamFailed
+from bonded.server.core.errors import NotFound, Reserved, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.store import CachedPage, MetadataStore, package_scope
@@ -23,6 +23,8 @@ from bonded.server.upstream.headers import Validators
 
 ABSENT_MAX_S = 60
 """How long an upstream's 404 is remembered, at most: somebody may be about to publish."""
+VOUCHED_FOR_S = 60
+"""How long an upstream that has shown its list of packages is believed what it does not have."""
 STALE_AGAIN_S = 10
 """How long a page that is served although it is stale is not asked for again."""
 ANSWER_WAIT_S = 3
@@ -71,6 +73,8 @@ class CachedPages:
         *,
         freshness_s: int,
         stale_max_s: int,
+        vouch: Callable[[], Awaitable[None]] | None = None,
+        is_private: bool = False,
     ) -> None:
         self._repository = repository
         self._metadata = metadata
@@ -79,6 +83,9 @@ class CachedPages:
         self._freshness = timedelta(seconds=freshness_s)
         self._absence = min(self._freshness, timedelta(seconds=ABSENT_MAX_S))
         self._stale_max = timedelta(seconds=stale_max_s)
+        self._vouch = vouch
+        self._is_private = is_private
+        self._vouched_until: datetime | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._parsed: OrderedDict[str, tuple[int, Package]] = OrderedDict()
         self._parsed_files = 0
@@ -132,7 +139,7 @@ class CachedPages:
             # Another replica has asked, or this one before it was started again.
             return self._remember(serial, page, self._fresh_until(page))
         try:
-            page = await self._ask(name, page)
+            return await self._ask(name, page, serial)
         except UpstreamFailed as error:
             # An old 404 says nothing about now: an outage is not absence.
             if page is None or page.is_absent or now >= self._stale_until(page):
@@ -142,7 +149,6 @@ class CachedPages:
             before = self.find_outage(name)
             outage = Outage(now if before is None else before.since, str(error))
             return self._remember(serial, page, again, outage)
-        return self._remember(await self._serial(name), page, self._fresh_until(page))
 
     async def _serial(self, name: PackageName) -> int:
         (serial,) = await self._metadata.serials.read(package_scope(self._repository, name))
@@ -159,22 +165,22 @@ class CachedPages:
             page = await tx.caches.find_page(self._repository, name)
         confirmed = self._confirmed.get(name.normalized)
         # Not written down yet; unless somebody has expired it since.
-        if page is not None and confirmed is not None and confirmed.digest == page.digest:
-            return page if page.is_expired else confirmed
-        return page
+        if page is None or confirmed is None or page.is_expired:
+            return page
+        is_same = (confirmed.digest, confirmed.is_absent) == (page.digest, page.is_absent)
+        return confirmed if is_same else page
 
-    async def _ask(self, name: PackageName, page: CachedPage | None) -> CachedPage:
-        """Return the page as the upstream has it now, and keep it."""
+    async def _ask(self, name: PackageName, page: CachedPage | None, serial: int) -> int:
+        """Keep the page as the upstream has it now; return the serial as of which it is known."""
         asked = self._clock()
         is_known = page is not None and not page.is_absent
         validators = Validators(page.etag, page.last_modified) if page and is_known else None
         try:
             fetched = await self._client.fetch_page(name, validators)
         except NotFound:
-            absent = CachedPage(name, b"", "", "", "", asked, is_absent=True)
-            return await self._keep(absent, page)
+            return await self._note_absence(name, page, asked, serial)
         if page is None or fetched.package is not None:
-            return await self._keep(await self._packed(name, fetched, page, asked), page)
+            return await self._keep(await self._packed(name, fetched, page, asked), page, serial)
         found = fetched.validators
         same = replace(
             page,
@@ -183,20 +189,42 @@ class CachedPages:
             last_modified=found.last_modified,
             is_expired=False,
         )
-        return await self._keep(same, page)
+        return await self._keep(same, page, serial)
+
+    async def _note_absence(
+        self, name: PackageName, page: CachedPage | None, asked: datetime, serial: int
+    ) -> int:
+        was_there = page is not None and not page.is_absent
+        if was_there or self._is_private:
+            # Many an index says 404 to whoever it does not know (any more).
+            await self._ask_for_list(asked)
+        if page is not None and page.content:
+            # A name that was somebody's is nobody else's, because they have let it go.
+            gone = replace(page, checked_at=asked, etag="", last_modified="", is_absent=True)
+            return await self._keep(replace(gone, is_expired=False), page, serial)
+        # In memory alone: whoever asks for what does not exist fills no database.
+        absent = CachedPage(name, b"", "", "", "", asked, is_absent=True)
+        return self._remember(serial, absent, self._fresh_until(absent))
+
+    async def _ask_for_list(self, now: datetime) -> None:
+        """Look whether the upstream still is an index that knows us. Raises UpstreamFailed."""
+        if self._vouch is None or (self._vouched_until is not None and now < self._vouched_until):
+            return
+        await self._vouch()
+        self._vouched_until = now + timedelta(seconds=VOUCHED_FOR_S)
 
     async def _packed(
         self, name: PackageName, fetched: FetchedPage, page: CachedPage | None, asked: datetime
     ) -> CachedPage:
         assert fetched.package is not None
-        before = None if page is None or page.is_absent else await self._parse(page)
+        before = None if page is None or not page.content else await self._parse(page)
         packing = partial(_pack, fetched.package, before)
         package, content, digest = await _aside(len(fetched.package.files), packing)
         self._keep_parsed(name.normalized, hash(content), package)
         found = fetched.validators
         return CachedPage(name, content, digest, found.etag, found.last_modified, asked)
 
-    async def _keep(self, page: CachedPage, before: CachedPage | None) -> CachedPage:
+    async def _keep(self, page: CachedPage, before: CachedPage | None, serial: int) -> int:
         is_same = (
             before is not None
             and not before.is_expired
@@ -206,11 +234,13 @@ class CachedPages:
         if is_same:
             # Clients see no change, so it is written down when there is time.
             self._confirmed[page.name.normalized] = page
-            return page
+            return self._remember(serial, page, self._fresh_until(page))
         self._confirmed.pop(page.name.normalized, None)
         async with self._metadata.transaction() as tx:
-            await tx.caches.keep_page(self._repository, page)
-        return page
+            kept = await tx.caches.keep_page(self._repository, page, serial)
+        # What is not current any more is good for those who wait, and for nobody after them.
+        until = self._fresh_until(page) if kept.is_current else page.checked_at
+        return self._remember(kept.serial, page, until)
 
     def _remember(
         self, serial: int, page: CachedPage, fresh_until: datetime, outage: Outage | None = None
@@ -228,13 +258,20 @@ class CachedPages:
 
         Raises:
             NotFound: the upstream has no such package.
+            Reserved: it has it no more, and so nobody else may have it.
             UpstreamFailed: it does not say, and nothing is known that is new enough.
         """
         await self.version(name)
-        package = await self.find_known(name)
-        if package is None:
-            raise NotFound(f"No package {name} at {self._client}")
-        return package
+        page = await self._find(name)
+        if page is not None and not page.is_absent:
+            return await self._parse(page)
+        if page is not None and page.content:
+            raise Reserved(
+                f"{self._client} has package {name} no more; nobody else may answer for the name",
+                hint=f"If another upstream may: bonded artifacts repositories refresh "
+                f"{self._repository.repository} --package={name}",
+            )
+        raise NotFound(f"No package {name} at {self._client}")
 
     def find_outage(self, name: PackageName) -> Outage | None:
         """Return why the page that was answered with last was an old one; None if it was not."""
@@ -277,6 +314,11 @@ class CachedPages:
         if confirmed:
             async with self._metadata.transaction() as tx:
                 await tx.caches.confirm_pages(self._repository, tuple(confirmed.values()))
+
+    async def drain(self) -> None:
+        """Wait for what is being asked."""
+        if self._renewing:
+            await asyncio.wait(tuple(self._renewing.values()))
 
     async def close(self) -> None:
         """Give up what is being asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from bonded.server.core.errors import NotFound
@@ -90,4 +90,7 @@ class Catalog:
 
 
 def _identity(record: RepositoryRecord) -> object:
-    return record.created_at, record.config
+    config = record.config
+    if isinstance(config, RemoteConfig):
+        config = replace(config, description="")
+    return record.created_at, config

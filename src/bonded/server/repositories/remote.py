@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -85,6 +86,8 @@ class RemoteRepository:
         client: UpstreamClient,
         clock: Clock,
         limits: RemoteLimits,
+        vouch: Callable[[], Awaitable[None]] | None = None,
+        is_private: bool = False,
     ) -> None:
         self.name = name
         self._metadata = metadata
@@ -100,6 +103,8 @@ class RemoteRepository:
             clock,
             freshness_s=limits.freshness_s,
             stale_max_s=limits.stale_max_s,
+            vouch=vouch,
+            is_private=is_private,
         )
         self._downloads = Downloads(client, blobs, limits.file_size_max_bytes)
         self._files: OrderedDict[tuple[str, str], tuple[int, CachedFile]] = OrderedDict()
@@ -365,8 +370,11 @@ class RemoteRepository:
                 return count
 
     async def drain(self) -> None:
-        """Wait for the files that are on their way."""
+        """Wait for what is on its way."""
         await self._downloads.drain()
+        if self._extracting:
+            await asyncio.wait(tuple(self._extracting.values()))
+        await self._pages.drain()
 
     async def close(self) -> None:
         """Give up what is on its way."""

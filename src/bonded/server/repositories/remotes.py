@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 from bonded.server.archives import Limits
 from bonded.server.blobs.store import BlobStore
@@ -66,6 +67,9 @@ class Remotes:
                 file_size_max_bytes=self._file_size_max_bytes,
                 archives=self._archive_limits,
             ),
+            # Of an index without a list, an administrator has said that there is none.
+            vouch=partial(probe, client) if config.is_validated else None,
+            is_private=config.credentials is not None,
         )
         before = self._open.get(name)
         if before is not None:
@@ -102,12 +106,22 @@ class Remotes:
                 await repository.flush()
                 if evicted := await repository.evict():
                     _log.info("Evicted %d files and core metadata of %s", evicted, repository.name)
+                await self._look_up(repository.name)
             except NotFound:
                 # Deleted; nobody asks for it again.
                 _, client = self._open.pop(repository.name)
                 await _close(repository, client)
             except Unavailable as error:
                 _log.warning("What was used is not written down: %s", error)
+            except Exception:  # noqa: BLE001
+                # The boundary between repositories: one must not keep another from being tidied.
+                _log.exception("Tidying %s failed", repository.name)
+
+    async def _look_up(self, name: RepositoryName) -> None:
+        """Look whether the repository is still there. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            if await tx.repositories.find(name) is None:
+                raise NotFound(f"Repository {name} does not exist")
 
     async def run(self) -> None:
         """Tidy again and again, until cancelled."""

@@ -93,9 +93,8 @@ class Decision:
     asked: tuple[tuple[str, Hashable], ...]
     """The id and serial of each upstream that was asked: the same, as long as nothing changes."""
     holders: tuple[Upstream, ...]
-    """The owner; or, of a package that is merged, everybody who has it, in order."""
-    is_final: bool = False
-    """Whether an upstream that has no such package keeps everybody behind it from answering."""
+    """The owner; of a package that is merged, everybody who has it, in order. Or who has it not
+    and keeps everybody behind from answering: asked for it, that one says why."""
 
 
 class VirtualRepository:
@@ -215,7 +214,8 @@ class VirtualRepository:
             if presence is Presence.PRESENT:
                 holders.append(upstream)
             if presence is Presence.RESERVED:
-                return Decision(tuple(asked), tuple(holders), is_final=True)
+                holders = holders or [upstream]
+                break
             if holders and not is_merged:
                 break
         return Decision(tuple(asked), tuple(holders))
@@ -228,11 +228,6 @@ class VirtualRepository:
             raise Reserved(
                 f"No package {name} in {self.name}: {reservation.pattern} is reserved for its "
                 f"upstream {reservation.upstream}, which has none of this name"
-            )
-        if decision.is_final:
-            last, _ = decision.asked[-1]
-            raise Reserved(
-                f"No package {name} in {self.name}: its upstream {last} reserves the name"
             )
         raise NotFound(f"No package {name} in {self.name}")
 

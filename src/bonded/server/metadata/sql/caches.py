@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import (
@@ -35,11 +36,12 @@ from bonded.server.metadata.sql.files import (
 )
 from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
-from bonded.server.metadata.sql.serials import advance, advance_below
+from bonded.server.metadata.sql.serials import advance, advance_below, read
 from bonded.server.metadata.store import (
     CachedFile,
     CachedPage,
     Evicted,
+    KeptPage,
     listing_scope,
     package_scope,
 )
@@ -58,6 +60,9 @@ _HOLD_SHARED = Prepared(
 )
 _ONE_PAGE = (*NAMED, _pages.c.normalized == bindparam("in_package"))
 _FIND_PAGE = Prepared(select(_pages).join(_repositories).where(*_ONE_PAGE))
+_HOLD_PAGE = Prepared(
+    select(_pages).join(_repositories).where(*_ONE_PAGE).with_for_update(of=_pages)
+)
 _PAGE_KEY = ("repository", "normalized")
 _PAGE_REST = [one.name for one in _pages.c if one.name not in _PAGE_KEY]
 _KEEP_PAGE = {
@@ -146,14 +151,26 @@ class SqlCaches:
         row = (await self._connection.run(_FIND_PAGE, wanted)).one_or_none()
         return None if row is None else _page(row)
 
-    async def keep_page(self, repository: RepositoryName, page: CachedPage) -> None:
+    async def keep_page(self, repository: RepositoryName, page: CachedPage, as_of: int) -> KeptPage:
         """Keep a page in place of what was known of it; advance serials if clients see a change.
+
+        *as_of* is the package's serial from before its upstream was asked: whoever wanted it to
+        be asked again since then may want a later answer than this. An older answer never takes
+        the place of a newer one, which another replica may have had.
 
         Raises:
             NotFound: the repository does not exist.
         """
         key = await self._hold_shared(repository)
-        before = await self.find_page(repository, page.name)
+        wanted = parts_of(repository) | {"in_package": page.name.normalized}
+        row = (await self._connection.run(_HOLD_PAGE, wanted)).one_or_none()
+        before = None if row is None else _page(row)
+        scope = package_scope(repository, page.name)
+        serial = await read(self._connection, scope)
+        if before is not None and before.checked_at > page.checked_at:
+            return KeptPage(serial, is_current=False)
+        if before is not None and before.is_expired and serial != as_of:
+            page = replace(page, is_expired=True)
         values = {
             "repository": key,
             "normalized": page.name.normalized,
@@ -168,7 +185,8 @@ class SqlCaches:
         }
         await self._connection.run(_KEEP_PAGE[self._connection.dialect.name], values)
         if before is None or (before.digest, before.is_absent) != (page.digest, page.is_absent):
-            await advance(self._connection, package_scope(repository, page.name))
+            serial = await advance(self._connection, scope)
+        return KeptPage(serial, is_current=not page.is_expired)
 
     async def confirm_pages(
         self, repository: RepositoryName, pages: Collection[CachedPage]
@@ -182,6 +200,7 @@ class SqlCaches:
                 _pages.c.repository == bindparam("in_repository"),
                 _pages.c.normalized == bindparam("in_package"),
                 _pages.c.digest == bindparam("in_digest"),
+                _pages.c.is_absent == bindparam("in_absent"),
                 _pages.c.checked_at < bindparam("at", type_=schema.Instant),
                 _pages.c.is_expired.is_(False),
             )
@@ -196,6 +215,7 @@ class SqlCaches:
                 "in_repository": key,
                 "in_package": page.name.normalized,
                 "in_digest": page.digest,
+                "in_absent": page.is_absent,
                 "in_etag": page.etag,
                 "in_modified": page.last_modified,
                 "at": page.checked_at,
@@ -205,7 +225,8 @@ class SqlCaches:
     async def expire_pages(self, repository: RepositoryName, name: PackageName | None) -> int:
         """Have the upstream asked about a package, or all, before the next answer.
 
-        Returns how many pages that concerns.
+        Returns how many pages that concerns. Of a package that is named, it is forgotten too
+        that the upstream once had it.
 
         Raises:
             NotFound: the repository does not exist.
@@ -214,6 +235,12 @@ class SqlCaches:
         expired = update(_pages).where(_pages.c.repository == key).values(is_expired=True)
         if name is not None:
             expired = expired.where(_pages.c.normalized == name.normalized)
+            withdrawn = (_pages.c.repository == key, _pages.c.is_absent.is_(True))
+            await self._connection.execute(
+                update(_pages)
+                .where(*withdrawn, _pages.c.normalized == name.normalized)
+                .values(content=b"", digest="")
+            )
         changed = await self._connection.execute_long(expired)
         # Every replica keeps in memory until when a page is fresh, by its serial.
         if name is not None:

@@ -33,6 +33,15 @@ KNOWN_MAX = 16_384
 """Serials that are remembered between two commits."""
 
 
+_READ = Prepared(select(_serials.c.serial).where(_serials.c.scope == bindparam("in_scope")))
+
+
+async def read(connection: Connection, scope: str) -> int:
+    """Return the serial of a scope as of this transaction; 0 if it never changed."""
+    found: int | None = (await connection.run(_READ, {"in_scope": scope})).scalar_one_or_none()
+    return found or 0
+
+
 async def advance(connection: Connection, *scopes: str) -> int:
     """Advance the serial of each scope, in this transaction; return that of the last.
 

@@ -1,0 +1,177 @@
+"""What an upstream does not have, or no more: believed with care, for a name hangs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import httpx2
+import pytest
+
+from bonded.server.core.names import RepositoryName
+from bonded.server.core.upstreams import (
+    SecretReference,
+    UpstreamCredentials,
+    UpstreamPolicy,
+    VirtualConfig,
+)
+from bonded.server.metadata.store import RepositoryRecord
+from support.remotes import Remote, open_remote
+from support.site import JSON, Site, open_site
+from support.upstream import Index, Request, Response, open_index, say
+from support.wheels import make_wheel
+
+OURS = make_wheel("acme", "1.0")
+THEIRS = make_wheel("acme", "99.0")
+
+
+@dataclass
+class Stage:
+    """Our index and a public one, a remote repository of each, and a virtual one over both."""
+
+    ours: Index
+    public: Index
+    remote: Remote
+    site: Site
+    view: RepositoryName
+
+    async def ask(self) -> httpx2.Response:
+        return await self.site.get(f"/my-project/{self.view.repository}/simple/acme/", accept=JSON)
+
+    async def versions(self) -> list[str]:
+        answer = await self.ask()
+        assert answer.status_code == 200, answer.text
+        versions: list[str] = answer.json()["versions"]
+        return versions
+
+
+@pytest.fixture(name="site", scope="module")
+async def _site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with open_site(tmp_path_factory.mktemp("absence") / "data") as site:
+        yield site
+
+
+@pytest.fixture(name="stage")
+async def _stage(site: Site) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        indexes = [await stack.enter_async_context(open_index()) for _ in range(2)]
+        for index, wheel in zip(indexes, (OURS, THEIRS), strict=True):
+            index.publish(wheel, make_wheel("other", "1.0"))
+        remotes = [
+            await stack.enter_async_context(open_remote(site, one.url, stale_max_s=600))
+            for one in indexes
+        ]
+        view = replace(remotes[0].name, repository=f"v{secrets.token_hex(4)}")
+        policies = [
+            UpstreamPolicy(f"u{priority}", remote.name, priority)
+            for priority, remote in zip((2, 1), remotes, strict=True)
+        ]
+        now = site.clock()
+        config = VirtualConfig(tuple(policies))
+        async with site.registry.metadata.transaction() as tx:
+            await tx.repositories.add(RepositoryRecord(view, "", {}, now, now, config=config))
+        yield Stage(indexes[0], indexes[1], remotes[0], site, view)
+
+
+async def test_an_index_that_says_404_to_everything_has_not_let_go_of_its_names(
+    stage: Stage,
+) -> None:
+    assert await stage.versions() == ["1.0"]
+    # As many do to whoever has no credentials, or no valid ones any more.
+    stage.ours.faults["/"] = say(Response(404))
+    stage.site.clock.now += timedelta(minutes=2)
+
+    assert await stage.versions() == ["1.0"]
+    assert stage.public.asked == []
+
+    stage.site.clock.now += timedelta(minutes=20)
+    answer = await stage.ask()
+    assert answer.status_code in (502, 504)
+    assert "has no list of packages" in answer.text
+
+
+async def test_a_name_that_an_upstream_had_is_nobody_elses_until_an_administrator_says_so(
+    stage: Stage,
+) -> None:
+    assert await stage.versions() == ["1.0"]
+    del stage.ours.published["acme"]
+    stage.site.clock.now += timedelta(minutes=2)
+
+    for _ in range(2):
+        answer = await stage.ask()
+        assert answer.status_code == 404
+        assert "has package acme no more" in answer.text
+        stage.site.clock.now += timedelta(minutes=15)
+    assert stage.public.asked == []
+
+    rest = f"/v1/{stage.remote.name}"
+    await stage.site.call("POST", f"{rest}:refresh", {})
+    assert (await stage.ask()).status_code == 404
+    await stage.site.call("POST", f"{rest}/packages/acme:refresh", {})
+    assert await stage.versions() == ["99.0"]
+
+    stage.ours.publish(OURS)
+    stage.site.clock.now += timedelta(minutes=2)
+    assert await stage.versions() == ["1.0"]
+
+
+async def test_a_private_index_must_know_us_before_its_404_is_an_absence(
+    site: Site,
+) -> None:
+    place = site.data_dir / "secrets" / "my-project"
+    place.mkdir(parents=True)
+    (place / "nexus").write_text("a token")
+    token = UpstreamCredentials("", SecretReference.parse("file:nexus", "my-project"))
+    async with open_index() as index:
+        index.publish(make_wheel("other", "1.0"))
+        async with open_remote(site, index.url, credentials=token) as remote:
+            assert (await remote.get("simple/acme/")).status_code == 404
+            index.faults["/"] = say(Response(404))
+            site.clock.now += timedelta(minutes=2)
+            assert (await remote.get("simple/acme/")).status_code == 502
+
+
+async def test_asking_for_what_does_not_exist_leaves_nothing_behind(
+    site: Site, stage: Stage
+) -> None:
+    def rows() -> list[int]:
+        with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database:
+            counts = "SELECT (SELECT count(*) FROM cached_pages), (SELECT count(*) FROM serials)"
+            return list(database.execute(counts).fetchone())
+
+    await stage.remote.page("other")
+    before = rows()
+    for number in range(20):
+        assert (await stage.remote.get(f"simple/none-{number}/")).status_code == 404
+
+    assert rows() == before
+
+
+@pytest.mark.parametrize("path", ["simple/acme/", f"acme/{OURS.filename}.metadata"])
+async def test_who_waits_is_answered_though_the_repository_is_described_otherwise_meanwhile(
+    stage: Stage, path: str
+) -> None:
+    waiting, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+        waiting.set()
+        await go.wait()
+        writer.write(bytes(stage.ours.answer(request)))
+        await writer.drain()
+
+    stage.ours.faults["/files/" if path.endswith(".metadata") else "/simple/acme"] = hold
+    asking = asyncio.create_task(stage.remote.get(path, accept=JSON))
+    await waiting.wait()
+    changes = {"remoteRepositoryConfig": {"description": "said otherwise"}}
+    mask = "updateMask=remoteRepositoryConfig.description"
+    changed = await stage.site.call("PATCH", f"/v1/{stage.remote.name}?{mask}", changes)
+    assert changed.status_code == 200, changed.text
+    assert (await stage.remote.get("simple/other/")).status_code == 200
+    go.set()
+
+    assert (await asking).status_code == 200
