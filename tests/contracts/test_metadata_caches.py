@@ -13,11 +13,9 @@ from bonded.server.core.errors import NotFound
 from bonded.server.core.files import File
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import PublicIndex, RemoteConfig
+from bonded.server.metadata.caches import CachedFile, CachedPage, KeptPage
 from bonded.server.metadata.sql.store import SqlMetadataStore
 from bonded.server.metadata.store import (
-    CachedFile,
-    CachedPage,
-    KeptPage,
     Project,
     RepositoryRecord,
     Transaction,

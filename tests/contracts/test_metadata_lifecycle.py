@@ -13,14 +13,9 @@ from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.files import File, Package, Selection
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import PublicIndex, RemoteConfig
+from bonded.server.metadata.caches import CachedFile
 from bonded.server.metadata.sql.store import SqlMetadataStore
-from bonded.server.metadata.store import (
-    CachedFile,
-    Project,
-    RepositoryRecord,
-    listing_scope,
-    package_scope,
-)
+from bonded.server.metadata.store import Project, RepositoryRecord, listing_scope, package_scope
 
 pytest_plugins = ("support.databases",)
 

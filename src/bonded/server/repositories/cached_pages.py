@@ -16,7 +16,8 @@ from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import NotFound, Reserved, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.metadata.store import CachedPage, MetadataStore, package_scope
+from bonded.server.metadata.caches import CachedPage
+from bonded.server.metadata.store import MetadataStore, package_scope
 from bonded.server.upstream import pages
 from bonded.server.upstream.client import FetchedPage, UpstreamClient
 from bonded.server.upstream.headers import Validators

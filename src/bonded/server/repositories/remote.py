@@ -39,7 +39,8 @@ from bonded.server.core.files import (
     UpstreamFile,
 )
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.metadata.store import CachedFile, MetadataStore, listing_scope, package_scope
+from bonded.server.metadata.caches import CachedFile
+from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
 from bonded.server.repositories.cached_pages import CachedPages, Outage
 from bonded.server.repositories.core_metadata import fetch_core_metadata
 from bonded.server.repositories.downloads import Arrived, Download, Downloads
