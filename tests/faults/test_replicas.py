@@ -8,6 +8,7 @@ from pathlib import Path
 
 import requests
 
+from support.device import accept, sign_device_in
 from support.postgresql import PostgreSql
 from support.server import Server, running_server
 from support.site import sign_assertion
@@ -15,6 +16,8 @@ from support.site import sign_assertion
 pytest_plugins = ("support.databases",)
 
 WITHIN_S = 1.0
+ADA = "ada@example.com"
+PROJECT = "/v1/projects/my-project"
 
 
 def sign_in(server: Server, key: dict[str, str]) -> str:
@@ -39,9 +42,10 @@ async def test_what_ends_on_one_replica_ends_on_the_other_within_a_second(
         running_server(tmp_path / "first", environment=shared) as first,
         running_server(tmp_path / "second", environment=shared) as second,
     ):
+        signed_out = end_sign_in(first, second)
         revoked, disabled = end_both(first, second)
 
-    assert (revoked, disabled) == (True, True)
+    assert (signed_out, revoked, disabled) == (True, True, True)
 
 
 def end_both(first: Server, second: Server) -> tuple[bool, bool]:
@@ -60,18 +64,35 @@ def end_both(first: Server, second: Server) -> tuple[bool, bool]:
     )
 
 
-def ends(server: Server, token: str, act: Callable[[], requests.Response]) -> bool:
+def end_sign_in(first: Server, second: Server) -> bool:
+    """End a person's sign-in on *first*; say whether *second* knew in time."""
+    owner = {"authorization": f"Bearer {sign_in(first, first.admin_key)}"}
+    users = f"{first.url}/v1/users"
+    made = requests.post(users, json={"address": ADA}, headers=owner, timeout=30)
+    accept(made.json()["invitation"]["uri"])
+    token = sign_device_in(first.url, ADA)["access_token"]
+    sessions = f"{users}/{ADA}/sessions/-"
+    return ends(
+        second,
+        token,
+        lambda: requests.delete(sessions, headers=owner, timeout=30),
+        "/v1/users/me",
+    )
+
+
+def ends(
+    server: Server, token: str, act: Callable[[], requests.Response], path: str = PROJECT
+) -> bool:
     """Say whether *server* takes *token* before *act*, and refuses it soon after."""
-    assert status(server, token) == 200
+    assert status(server, token, path) == 200
     act().raise_for_status()
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
-        if status(server, token) == 401:
+        if status(server, token, path) == 401:
             return True
     return False
 
 
-def status(server: Server, token: str) -> int:
+def status(server: Server, token: str, path: str) -> int:
     headers = {"authorization": f"Bearer {token}"}
-    url = f"{server.url}/v1/projects/my-project"
-    return requests.get(url, headers=headers, timeout=30).status_code
+    return requests.get(f"{server.url}{path}", headers=headers, timeout=30).status_code
