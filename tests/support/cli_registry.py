@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -115,7 +115,7 @@ class Registry:
                 return self._create_account(name, body)
             case "POST", "keys":
                 return self._create_key(name)
-            case "GET", ("repositories" | "serviceAccounts" | "keys"):
+            case "GET", ("repositories" | "serviceAccounts" | "keys" | "packages" | "files"):
                 return self._list(name, last, query)
             case _:
                 return self._one(method, name, query, body)
@@ -300,12 +300,20 @@ class Said:
     status: int = 0
 
 
+class Door(Protocol):
+    """A registry to sign in to: the tiny one, or a server."""
+
+    @property
+    def url(self) -> str: ...
+    def key_file(self, email: str) -> str: ...
+
+
 class Terminal:
     """Runs command lines against a registry, with a configuration directory of their own."""
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Door,
         directory: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
@@ -315,6 +323,7 @@ class Terminal:
         self._registry = registry
         self._directory = directory
         self._capsys = capsys
+        self._monkeypatch = monkeypatch
         for name in [name for name in os.environ if name.startswith(_OF_TOOLS)]:  # noqa: TID251
             monkeypatch.delenv(name)
         monkeypatch.setenv("BONDED_CONFIG", str(self.config))
@@ -323,7 +332,7 @@ class Terminal:
         monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         monkeypatch.setenv("TZ", "UTC")
         time.tzset()
-        monkeypatch.setattr("sys.stdin", io.StringIO())
+        self.answer("")
 
     def __call__(self, *arguments: str) -> Said:
         """Run one line; ports and paths of this run read PORT and DIR."""
@@ -331,6 +340,10 @@ class Terminal:
         status = run(arguments)
         captured = self._capsys.readouterr()
         return Said(self._steady(captured.out), self._steady(captured.err), status)
+
+    def answer(self, text: str) -> None:
+        """Have *text* typed at the prompts of the next lines, and then the end of the input."""
+        self._monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
     @property
     def port(self) -> str:

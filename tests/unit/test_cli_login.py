@@ -263,6 +263,7 @@ They are those of [ada@example.com] at http://127.0.0.1:PORT, and hold nothing o
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert BondedKeyring().get_password(registry.url, None) == "token-1"
     assert bonded("auth", "application-default", "print-access-token").out == "token-1\n"
+    bonded.answer("\n")
     assert bonded("auth", "application-default", "revoke") == snapshot(
         Said(
             out="",

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import io
 import stat
 from pathlib import Path
 
-import pytest
 from inline_snapshot import snapshot
 
 from support.cli_registry import EMAIL, Registry, Said, Terminal
@@ -259,57 +257,6 @@ For more, run `bonded artifacts repositories update --help`.
     )
 
 
-def test_deleting_asks_first_and_takes_silence_for_yes(
-    registry: Registry, bonded: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.add_repository()
-    registry.add_repository("two")
-    monkeypatch.setattr("sys.stdin", io.StringIO("maybe\nn\n"))
-    assert bonded("artifacts", "repositories", "delete", "python") == snapshot(
-        Said(
-            out="",
-            err="""\
-You are about to delete repository [python]
-
-Do you want to continue (Y/n)?  Please enter 'y' or 'n':  \n\
-ERROR: (bonded.artifacts.repositories.delete) Aborted by user.
-""",
-            status=1,
-        )
-    )
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert bonded("artifacts", "repositories", "delete", "python") == snapshot(
-        Said(
-            out="",
-            err="""\
-You are about to delete repository [python]
-
-Do you want to continue (Y/n)?  \n\
-Delete request issued for: [python]
-Waiting for operation [projects/my-project/locations/local/operations/op-1] to complete...done.
-Deleted repository [python].
-""",
-        )
-    )
-    assert bonded(
-        "artifacts",
-        "repositories",
-        "delete",
-        "two",
-        "--quiet",
-        "--async",
-        "--format=value(done)",
-    ) == snapshot(
-        Said(
-            out="True\n",
-            err="""\
-Delete request issued for: [two]
-Check operation [projects/my-project/locations/local/operations/op-1] for status.
-""",
-        )
-    )
-
-
 def test_a_role_is_granted_and_taken(registry: Registry, bonded: Terminal) -> None:
     registry.add_repository()
     assert bonded(
@@ -461,6 +408,7 @@ def test_a_stale_policy_file_is_refused(registry: Registry, bonded: Terminal) ->
 def test_a_policy_file_without_an_etag_asks_first(registry: Registry, bonded: Terminal) -> None:
     file = bonded.key_file.with_name("policy.json")
     file.write_text("{}")
+    bonded.answer("y\n")
     assert bonded("organizations", "set-iam-policy", "bonded", f"{file}") == snapshot(
         Said(
             out="""\
@@ -485,7 +433,7 @@ def test_a_file_that_holds_no_policy_is_refused(registry: Registry, bonded: Term
             out="",
             err="""\
 ERROR: (bonded.organizations.set-iam-policy) Line 1 of DIR/policy.yaml is not YAML that Bonded reads: bindings: [{role: x}]
-Write the file as JSON: get-iam-policy prints it with --format=json.
+get-iam-policy prints one, with --format=json as JSON, to edit and set again.
 """,
             status=1,
         )
@@ -496,7 +444,7 @@ Write the file as JSON: get-iam-policy prints it with --format=json.
             out="",
             err="""\
 ERROR: (bonded.organizations.set-iam-policy) DIR/policy.yaml holds no policy.
-get-iam-policy prints one, to edit and set again.
+get-iam-policy prints one, with --format=json as JSON, to edit and set again.
 """,
             status=1,
         )
@@ -577,6 +525,7 @@ k1      2026-01-02T03:04:05Z  9999-12-31T23:59:59Z  False
             err="",
         )
     )
+    bonded.answer("\n")
     assert bonded(
         "iam",
         "service-accounts",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
@@ -262,3 +263,54 @@ def test_plain_http_to_another_machine_needs_trust(server: str, is_insecure: boo
 
     assert ("trusted-host = " in TOOLS["pip"](target)) is is_insecure
     assert ("verify_ssl = false" in TOOLS["pdm"](target)) is is_insecure
+
+
+@pytest.mark.parametrize("tool", [None, "pip", "uv", "poetry", "pdm", "twine"])
+def test_nothing_offers_to_publish_where_nothing_can_be_published(
+    registry: Registry, bonded: Terminal, tool: str | None
+) -> None:
+    beside = "projects/my-project/locations/local/repositories"
+    registry.add_repository("far", mode="REMOTE_REPOSITORY")
+    registry.add_repository("own")
+    for name, upstreams in (("only-far", ["far"]), ("both", ["far", "own"])):
+        policies = [{"id": one, "repository": f"{beside}/{one}"} for one in upstreams]
+        virtual = {"upstreamPolicies": policies}
+        registry.add_repository(name, mode="VIRTUAL_REPOSITORY", virtualRepositoryConfig=virtual)
+    line = ("artifacts", "print-settings", "python", *([f"--tool={tool}"] if tool else []))
+
+    nowhere = [bonded(*line, f"--repository={name}") for name in ("far", "only-far")]
+    somewhere = bonded(*line, "--repository=both")
+
+    for said, why in zip(
+        nowhere,
+        ("[far] is a remote repository", "[only-far] shows no standard repository"),
+        strict=True,
+    ):
+        offers = [
+            one
+            for one in ("publish-url", "poetry publish", "pdm publish", "[distutils]")
+            if one in said.out
+        ]
+        assert offers == []
+        assert said.status == (tool == "twine")
+        if tool != "pip":
+            assert f"{why}." in said.out + said.err
+            assert (
+                "ublish to a standard one, and print the settings of that." in said.out + said.err
+            )
+    if tool != "pip":
+        assert "/my-project/own/" in somewhere.out
+
+
+@pytest.mark.parametrize("tool", ["uv", "twine"])
+def test_no_tool_is_configured_to_publish_where_nothing_can_be_published(
+    registry: Registry, bonded: Terminal, tmp_path: Path, tool: str
+) -> None:
+    registry.add_repository("far", mode="REMOTE_REPOSITORY")
+    path = tmp_path / "file"
+
+    said = bonded("auth", f"configure-{tool}", "--repository=far", f"--file={path}", "--quiet")
+
+    assert "[far] is a remote repository." in said.err
+    assert path.exists() == (tool == "uv")
+    assert tool == "twine" or "publish-url" not in path.read_text()

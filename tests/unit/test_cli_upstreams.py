@@ -193,6 +193,10 @@ def test_flags_that_do_not_fit_are_refused_before_anything_is_sent(
 ) -> None:
     nothing = tmp_path / "nothing.json"
     nothing.write_text('"text"')
+    nameless = tmp_path / "nameless.yaml"
+    nameless.write_text("- id: own\n  priority: 1\n")
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("[{id: own}]\n")
     before = len(registry.requests)
 
     said = [
@@ -203,6 +207,8 @@ def test_flags_that_do_not_fit_are_refused_before_anything_is_sent(
         errors(create(bonded, "remote", "--remote-python-repo=PYPI", "--merged-packages=a")),
         errors(create(bonded, "virtual", f"--upstream-policy-file={nothing}")),
         errors(create(bonded, "virtual", f"--upstream-policy-file={tmp_path / 'none'}")),
+        errors(create(bonded, "virtual", f"--upstream-policy-file={nameless}")),
+        errors(create(bonded, "virtual", f"--upstream-policy-file={flow}")),
         errors(create(bonded, "virtual", "--reserved-packages=acme-*")),
     ]
 
@@ -215,7 +221,37 @@ def test_flags_that_do_not_fit_are_refused_before_anything_is_sent(
             "ERROR: (bonded.artifacts.repositories.create) --upstream-policy-file and --…-packages are for a virtual repository.",
             "ERROR: (bonded.artifacts.repositories.create) DIR/nothing.json holds no upstream policies.",
             "ERROR: (bonded.artifacts.repositories.create) There is no upstream policy file at DIR/none.",
+            "ERROR: (bonded.artifacts.repositories.create) DIR/nameless.yaml holds an upstream policy without a repository: {'id': 'own', 'priority': 1}",
+            "ERROR: (bonded.artifacts.repositories.create) Line 1 of DIR/flow.yaml is not YAML that Bonded reads: [{id: own}]",
             "ERROR: (bonded.artifacts.repositories.create) Bad syntax for dict arg: [acme-*]. Write PATTERN=UPSTREAM.",
         ]
     )
     assert not [one for one in registry.requests[before:] if one.startswith(("POST", "PATCH"))]
+
+
+def test_a_policy_file_that_cannot_be_read_is_answered_with_one_that_can(
+    registry: Registry, bonded: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text("upstreams: [python, pypi]\n")
+    said = create(bonded, "virtual", f"--upstream-policy-file={path}")
+    example = said.err.partition("such as:\n\n")[2].partition("\n\n")[0]
+    assert "get-iam-policy" not in said.err
+
+    path.write_text(example)
+    assert create(bonded, "virtual", f"--upstream-policy-file={path}").status == 0
+
+    policies = registry.resources[f"{PARENT}/new"]["virtualRepositoryConfig"]["upstreamPolicies"]
+    assert policies == [
+        {"id": "own", "repository": f"{PARENT}/python", "priority": 100},
+        {"id": "public", "repository": f"{PARENT}/pypi", "priority": 50},
+    ]
+
+
+def test_help_names_every_way_to_tell_a_secret(bonded: Terminal) -> None:
+    # Without any space: where lines break is nobody's business.
+    text = "".join(bonded("artifacts", "repositories", "create", "--help").out.split())
+
+    for form in ("file:NAME", "command:NAME", "env:NAME", "projects/P/secrets/NAME/versions/"):
+        assert form in text
+    assert "--remote-username=reader--remote-password-secret-version=file:nexus." in text

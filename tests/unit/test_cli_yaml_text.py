@@ -23,13 +23,13 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_what_is_printed_reads_as_what_it_was(value: object) -> None:
-    assert yaml_text.load(yaml_text.dump(value), "file") == value
+    assert yaml_text.load(yaml_text.dump(value), "file", "") == value
 
 
 @given(st.text(alphabet=string.printable, max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        yaml_text.load(text, "file")
+        yaml_text.load(text, "file", "Write JSON.")
     except Misconfigured as error:
         assert "not YAML that Bonded reads" in error.message  # noqa: PT017 - either is right
 
@@ -81,7 +81,7 @@ etag: BwX=
 version: 3
 """
 
-    assert yaml_text.load(text, "file") == snapshot(
+    assert yaml_text.load(text, "file", "Write JSON.") == snapshot(
         {
             "bindings": [
                 {
@@ -115,4 +115,4 @@ version: 3
 )
 def test_what_is_beyond_this_reader_is_refused_by_line(text: str) -> None:
     with pytest.raises(Misconfigured, match=r"^Line \d of file is not YAML that Bonded reads: "):
-        yaml_text.load(text, "file")
+        yaml_text.load(text, "file", "Write JSON.")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bonded.cli.artifacts.settings import find_target
+from bonded.cli.artifacts.settings import find_target, require_uploads
 from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
 from bonded.client import config_files
@@ -76,13 +76,14 @@ def configure_uv(
     index = {
         "name": target.repository,
         "url": target.index_url,
-        "publish-url": target.upload_url,
+        **({} if target.refusal else {"publish-url": target.upload_url}),
         "default": True,
         "authenticate": "always",
     }
     path = path or _config_home(session) / "uv" / "uv.toml"
     _change(session, path, lambda text: config_files.set_uv_index(text, index))
-    session.say(f"Publish: uv publish --index {target.repository} --username {target.user}")
+    command = f"uv publish --index {target.repository} --username {target.user}"
+    session.say(f"Publish: {target.refusal or command}")
 
 
 @click.command("configure-twine", cls=Command)
@@ -93,6 +94,7 @@ def configure_twine(
 ) -> None:
     """Name a repository in .pypirc, with tokens from keyring."""
     target = find_target(session, repository, location, None)
+    require_uploads(target)
 
     def edit(text: str) -> str:
         servers = config_files.read_option(text, "distutils", "index-servers").split()

@@ -11,8 +11,8 @@ from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private
 
 
-def read_document(path: Path, what: str) -> Any:
-    """Return what the file at *path* holds; the errors call it *what*.
+def read_document(path: Path, what: str, hint: str) -> Any:
+    """Return what the file at *path* holds; the errors call it *what*, and *hint* how to write it.
 
     Raises:
         Misconfigured: it is not there, or neither JSON nor YAML.
@@ -23,4 +23,4 @@ def read_document(path: Path, what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return yaml_text.load(text, str(path))
+        return yaml_text.load(text, str(path), hint)

@@ -23,6 +23,11 @@ ANY: Message = {"any": "condition"}
 """Stands for every condition, and for none."""
 _KEYS = {"expression", "title", "description"}
 Parameters = Mapping[str, str]
+_POLICY = "get-iam-policy prints one, with --format=json as JSON, to edit and set again."
+_CONDITION = """Write YAML or JSON, such as:
+
+expression: request.time < timestamp("2027-01-01T00:00:00Z")
+title: until-2027"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +231,7 @@ def read_condition(text: str | None, path: Path | None) -> Message | None:
     if text is not None and path is not None:
         raise Misconfigured("Give --condition or --condition-from-file, not both.")
     if path is not None:
-        condition = read_document(path, "condition file")
+        condition = read_document(path, "condition file", _CONDITION)
     elif text == "None":
         return None
     else:
@@ -251,11 +256,9 @@ def _read_policy(path: Path) -> Message:
     Raises:
         Misconfigured: it is not there, or holds no policy.
     """
-    policy = read_document(path, "policy file")
+    policy = read_document(path, "policy file", _POLICY)
     if not isinstance(policy, dict) or not isinstance(policy.get("bindings", []), list):
-        raise Misconfigured(
-            f"{path} holds no policy.", hint="get-iam-policy prints one, to edit and set again."
-        )
+        raise Misconfigured(f"{path} holds no policy.", hint=_POLICY)
     return policy
 
 

@@ -214,19 +214,26 @@ class Session:
         click.echo(text, err=True)
 
     def confirm(self, text: str) -> None:
-        """Ask whether to go on. Silence means yes, as gcloud has it, so that scripts go on.
+        """Ask whether to go on. An empty line means yes, as gcloud has it.
 
         Raises:
-            Misconfigured: the answer is no.
+            Misconfigured: the answer is no, or nobody is there to answer.
         """
         if self.flags.quiet:
             return
         self.say(f"{text}\n")
         click.echo("Do you want to continue (Y/n)?  ", nl=False, err=True)
-        while (answer := sys.stdin.readline().strip().lower()) not in {"", "y", "yes", "n", "no"}:
+        while (line := sys.stdin.readline()).strip().lower() not in {"", "y", "yes", "n", "no"}:
             click.echo("Please enter 'y' or 'n':  ", nl=False, err=True)
         self.say("")
-        if answer.startswith("n"):
+        if not line:
+            # A pipe that has ended is nobody's consent.
+            raise Misconfigured(
+                "This prompt could not be answered: the input is at its end.",
+                hint="Re-run the command with the --quiet flag to accept the default answers for "
+                "all prompts.",
+            )
+        if line.strip().lower().startswith("n"):
             raise Misconfigured("Aborted by user.")
 
     def confirm_risk(self, text: str, flag: str) -> None:

@@ -35,8 +35,8 @@ def dump(value: Any) -> str:
     return "\n".join(_lines(value)) + "\n"
 
 
-def load(text: str, source: str) -> Any:
-    """Return the value that *text* spells; *source* names it in errors.
+def load(text: str, source: str, hint: str) -> Any:
+    """Return the value that *text* spells; errors name it by *source*, and end with *hint*.
 
     Raises:
         Misconfigured: it is not YAML of the kind that this module reads.
@@ -46,7 +46,7 @@ def load(text: str, source: str) -> Any:
         for number, raw in enumerate(text.split("\n"), 1)
         if raw.strip() and not raw.lstrip().startswith("#") and raw.strip() != "---"
     ]
-    reader = _Reader(lines, source)
+    reader = _Reader(lines, source, hint)
     if not lines:
         return None
     value = reader.block(lines[0].indent, 0)
@@ -116,9 +116,10 @@ class _Line:
 class _Reader:
     """Reads lines by their indentation, top to bottom."""
 
-    def __init__(self, lines: list[_Line], source: str) -> None:
+    def __init__(self, lines: list[_Line], source: str, hint: str) -> None:
         self._lines = lines
         self._source = source
+        self._hint = hint
         self._at = 0
 
     def block(self, indent: int, depth: int) -> Any:
@@ -218,5 +219,5 @@ class _Reader:
     def _refuse(self, line: _Line) -> NoReturn:
         raise Misconfigured(
             f"Line {line.number} of {self._source} is not YAML that Bonded reads: {line.text[:80]}",
-            hint="Write the file as JSON: get-iam-policy prints it with --format=json.",
+            hint=self._hint,
         )

@@ -39,6 +39,8 @@ class Target:
     """Whether the settings are for the packages that name the repository, and for no others."""
     published_to: str = ""
     """The repository that takes the uploads, if it is another one."""
+    refusal: str = ""
+    """Why there are no uploads, if neither it nor another one takes any: sentences."""
 
     @property
     def upload_repository(self) -> str:
@@ -136,6 +138,8 @@ def twine(target: Target) -> str:
 
 def pypirc_and_pip(target: Target) -> str:
     """Return what gcloud's print-settings returns, in its layout."""
+    if target.refusal:
+        return f"# No .pypirc: {target.refusal}\n\n{pip(target)}\n"
     return f"{twine(target)}\n{pip(target)}\n"
 
 
@@ -146,15 +150,17 @@ def uv(target: Target) -> str:
     file. `authenticate` makes uv say what is missing instead of trying without (standards.md §3.1).
     """
     scope = "explicit" if target.is_explicit else "default"
+    publish = target.refusal or f"uv publish --index {target.repository}"
+    publish_url = "" if target.refusal else f'publish-url = "{target.upload_url}"\n'
     return (
         "# Insert the following snippet into your pyproject.toml\n"
         f"# Credentials: {target.exports(f'UV_INDEX_{target.variable}')}\n"
-        f"# Publish: uv publish --index {target.repository}\n"
+        f"# Publish: {publish}\n"
         "\n"
         "[[tool.uv.index]]\n"
         f'name = "{target.repository}"\n'
         f'url = "{target.index_url}"\n'
-        f'publish-url = "{target.upload_url}"\n'
+        f"{publish_url}"
         f"{scope} = true\n"
         'authenticate = "always"\n'
     )
@@ -162,12 +168,13 @@ def uv(target: Target) -> str:
 
 def poetry(target: Target) -> str:
     """Return a source for pyproject.toml. By the environment: `poetry config` shows in `ps`."""
-    publish = f"POETRY_REPOSITORIES_{target.variable}_URL={target.upload_url}"
+    url = f"POETRY_REPOSITORIES_{target.variable}_URL={target.upload_url}"
+    publish = target.refusal or f"{url} poetry publish -r {target.repository}"
     priority = "explicit" if target.is_explicit else "primary"
     return (
         "# Insert the following snippet into your pyproject.toml\n"
         f"# Credentials: {target.exports(f'POETRY_HTTP_BASIC_{target.variable}')}\n"
-        f"# Publish: {publish} poetry publish -r {target.repository}\n"
+        f"# Publish: {publish}\n"
         "\n"
         "[[tool.poetry.source]]\n"
         f'name = "{target.repository}"\n'
@@ -179,10 +186,11 @@ def poetry(target: Target) -> str:
 def pdm(target: Target) -> str:
     """Return a source for pyproject.toml; named `pypi`, it replaces PDM's default source."""
     insecure = "verify_ssl = false\n" if target.is_insecure else ""
+    command = f"{target.exports('PDM_PUBLISH')}; pdm publish -r {target.upload_url}"
     return (
         "# Insert the following snippet into your pyproject.toml\n"
         f"# Credentials: {target.exports('PDM_PYPI')}\n"
-        f"# Publish: {target.exports('PDM_PUBLISH')}; pdm publish -r {target.upload_url}\n"
+        f"# Publish: {target.refusal or command}\n"
         "\n"
         "[[tool.pdm.source]]\n"
         'name = "pypi"\n'

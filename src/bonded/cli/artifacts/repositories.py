@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from bonded.cli.artifacts import upstreams
-from bonded.cli.artifacts.locating import locate, location_path
+from bonded.cli.artifacts.hosts import find_hurdle
+from bonded.cli.artifacts.locating import RepositoryPlace, locate, location_path
+from bonded.cli.artifacts.losses import losses_of
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, basename, field, local_time
 from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
@@ -101,8 +103,9 @@ def create(
         session.say(f"Check operation [{operation['name']}] for status.")
         session.show(operation)
         return
-    session.finish(operation)
+    made = session.finish(operation)
     session.say(f"Created repository [{place.repository}].")
+    _say_hurdle(session, place, made)
     if session.flags.format:
         session.show(session.api.get(place.path))
 
@@ -130,6 +133,7 @@ def describe(session: Session, repository: str, location: str | None) -> None:
     if "registryUri" not in found:
         session.say(f"Registry URL: {session.server}/{place.project}/{place.repository}")
     session.say(f"Repository Size: {_megabytes(found)}MB")
+    _say_hurdle(session, place, found)
     session.show(found)
 
 
@@ -189,7 +193,9 @@ def update(
 def delete(session: Session, repository: str, location: str | None, *, is_async: bool) -> None:
     """Delete a repository with everything in it."""
     place = locate(session, repository, location)
-    session.confirm(f"You are about to delete repository [{place.repository}]")
+    if not session.flags.quiet:
+        lost = losses_of(session, place)
+        session.confirm(f"You are about to delete repository [{place.repository}]. {lost}")
     operation = session.api.delete(place.path)
     session.say(f"Delete request issued for: [{place.repository}]")
     if is_async:
@@ -212,6 +218,11 @@ def _every(session: Session, location: str) -> Iterator[Message]:
         yield from session.api.list_all(
             f"{location_path(project, name)}/repositories", "repositories"
         )
+
+
+def _say_hurdle(session: Session, place: RepositoryPlace, found: Mapping[str, Any]) -> None:
+    if hurdle := find_hurdle(session.server, place, found):
+        session.say(hurdle)
 
 
 def _megabytes(repository: Mapping[str, Any]) -> str:

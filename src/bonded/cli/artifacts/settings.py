@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
+from bonded.cli.artifacts.hosts import find_hurdle, server_of
 from bonded.cli.artifacts.locating import RepositoryPlace, locate
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, missing, pass_session
@@ -60,6 +60,8 @@ def python(
         )
     target = find_target(session, repository, location, json_key)
     target = replace(target, is_explicit=explicit)
+    if tool == "twine":
+        require_uploads(target)
     write = snippets.TOOLS[tool] if tool else snippets.pypirc_and_pip
     click.echo(write(target), nl=False)
 
@@ -83,11 +85,36 @@ def find_target(
     found = session.api.get(place.path)
     if found.get("format") != "PYTHON":
         raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
-    server = _server_of(session.server, place, found)
+    if hurdle := find_hurdle(session.server, place, found):
+        session.say(hurdle)
+    published_to = _published_to(session, place, found)
     return snippets.Target(
-        *(server, place.project, place.location, place.repository, key_file),
-        published_to=_published_to(session, place, found),
+        *(server_of(session.server, place, found), place.project, place.location),
+        *(place.repository, key_file),
+        published_to=published_to,
+        refusal="" if published_to else _refusal(found),
     )
+
+
+def require_uploads(target: snippets.Target) -> None:
+    """Refuse a repository that takes no uploads, for a tool that does nothing else.
+
+    Raises:
+        Misconfigured: it takes none, and shows none that does.
+    """
+    if target.refusal:
+        what, _, hint = target.refusal.partition(". ")
+        raise Misconfigured(f"Nothing can be published: {what}.", hint=hint)
+
+
+def _refusal(repository: Message) -> str:
+    """Return why nothing can be published to a repository; nothing if it can."""
+    mode = str(repository.get("mode", "")).partition("_")[0].lower()
+    if mode not in ("remote", "virtual"):
+        return ""
+    name = str(repository["name"]).rpartition("/")[2]
+    what = "shows no standard repository" if mode == "virtual" else "is a remote repository"
+    return f"[{name}] {what}. Publish to a standard one, and print the settings of that."
 
 
 def _published_to(session: Session, place: RepositoryPlace, repository: Message) -> str:
@@ -106,18 +133,6 @@ def _published_to(session: Session, place: RepositoryPlace, repository: Message)
         if mode == "STANDARD_REPOSITORY":
             return name.removeprefix(beside)
     return ""
-
-
-def _server_of(server: str, place: RepositoryPlace, repository: Message) -> str:
-    """Return the origin at which clients reach *repository*.
-
-    It is the server's own, unless the repository is in a location that has a host of its own,
-    `LOCATION-python.DOMAIN`: then the server says so in `registryUri`, which carries no scheme.
-    """
-    host = str(repository.get("registryUri", "")).partition("/")[0]
-    if host.startswith(f"{place.location}-python."):
-        return f"{urlsplit(server).scheme}://{host}"
-    return server
 
 
 # The older gcloud's name of the same command.

@@ -22,6 +22,16 @@ Given = Mapping[str, Any]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_POLICIES = """Write a list, in YAML or JSON, such as:
+
+- id: own
+  repository: python
+  priority: 100
+- id: public
+  repository: pypi
+  priority: 50
+
+The upstream of the greater priority is asked first."""
 _UPSTREAM = click.option(
     "--remote-python-repo",
     metavar="PYPI|URI|REPOSITORY",
@@ -34,8 +44,11 @@ _SETTINGS = (
     click.option(
         "--remote-password-secret-version",
         metavar="REFERENCE",
-        help="Where the server finds the password, or without a user the token: "
-        "projects/P/secrets/NAME/versions/latest, command:NAME or env:NAME.",
+        help="Where the server finds the password, or without a user the token: file:NAME (the "
+        "file PROJECT/NAME in its directory of secrets; Google's projects/P/secrets/NAME/versions/"
+        "latest is the same), command:NAME (what the program of that name there prints) or "
+        "env:NAME (its variable BONDED_SECRET_PROJECT_NAME). Such as --remote-username=reader "
+        "--remote-password-secret-version=file:nexus.",
     ),
     click.option(
         "--disable-remote-validation/--no-disable-remote-validation",
@@ -47,7 +60,7 @@ _SETTINGS = (
     click.option(
         "--remote-allow-private-addresses/--no-remote-allow-private-addresses",
         default=None,
-        help="Whether the upstream may be in a private network.",
+        help="Whether the upstream may be at a private or loopback address; not by default.",
     ),
     click.option("--remote-page-freshness", metavar="60s", help="How long pages are not renewed."),
     click.option(
@@ -199,16 +212,18 @@ def _certificates(path: Path | None) -> str | None:
 
 
 def _policies(path: Path, place: RepositoryPlace) -> list[Message]:
-    found = read_document(path, "upstream policy file")
+    found = read_document(path, "upstream policy file", _POLICIES)
     # gcloud prints a repository with its policies; what it prints may be given back.
     if isinstance(found, dict):
         found = found.get("upstreamPolicies")
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise Misconfigured(
-            f"{path} holds no upstream policies.",
-            hint="Write a list of objects with id, repository and priority.",
-        )
-    return [one | {"repository": _full_name(str(one.get("repository")), place)} for one in found]
+    if not isinstance(found, list):
+        raise Misconfigured(f"{path} holds no upstream policies.", hint=_POLICIES)
+    for one in found:
+        if not isinstance(one, dict) or not isinstance(one.get("repository"), str):
+            raise Misconfigured(
+                f"{path} holds an upstream policy without a repository: {one}", hint=_POLICIES
+            )
+    return [one | {"repository": _full_name(one["repository"], place)} for one in found]
 
 
 def _full_name(repository: str, place: RepositoryPlace) -> str:
