@@ -13,7 +13,6 @@ import pytest
 
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.core.errors import TooLarge
-from bonded.server.web import application
 from bonded.server.web.forms import read_form
 from bonded.server.web.messages import Call, Message
 from bonded.server.web.uploads import FIELDS
@@ -251,12 +250,8 @@ async def test_a_refused_upload_that_falls_silent_is_answered_all_the_same(
     assert answer.status_code == status
 
 
-async def test_a_refused_upload_that_trickles_is_answered_soon(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(application, "DRAIN_MAX_S", 0.3)
-
-    async with asyncio.timeout(3):
+async def test_a_refused_upload_that_trickles_is_answered_soon(tmp_path: Path) -> None:
+    async with open_site(tmp_path / "data", body_wait_s=0.3) as site, asyncio.timeout(3):
         answer = await site.http.post(f"{site.repository}/", content=drip(0.05))
 
     assert answer.status_code == 401

@@ -106,6 +106,8 @@ ADMIN_KEY = "admin-key.json"
 DATABASE = "bonded.sqlite3"
 SECRETS = "secrets"
 LOCK = "lock"
+DRAIN_MAX_S = 5.0
+"""How long a refused request is read at most, whatever the patience with others."""
 
 _log = logging.getLogger("bonded.server")
 
@@ -338,7 +340,12 @@ async def _assemble(
     )
     access_log = AccessLog(addresses) if settings.access_log else None
     audited = Audited(trail, addresses)
-    patience = Patience(settings.body_wait_s, settings.body_grace_s, settings.body_rate_min_bytes_s)
+    patience = Patience(
+        wait_s=settings.body_wait_s,
+        grace_s=settings.body_grace_s,
+        rate_min_bytes_s=settings.body_rate_min_bytes_s,
+        drain_s=min(DRAIN_MAX_S, settings.body_wait_s),
+    )
     application = Application(
         routes, access, audited, settings.default_location, patience, access_log=access_log
     )

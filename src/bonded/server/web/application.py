@@ -30,9 +30,7 @@ from bonded.server.web.sending import send_answer
 LOCATION_SUFFIX = "-python"
 """A host `LOCATION-python.ANYTHING` selects that location (gar.md §1.1)."""
 DRAIN_MAX_BYTES = 16 * 1024 * 1024
-"""How much of a refused upload is still read, so that the client sees why and not a reset,"""
-DRAIN_MAX_S = 5.0
-"""and for how long: it may be nobody's, and come a byte at a time."""
+"""How much of a refused upload is still read, so that the client sees why and not a reset."""
 HOST_LENGTH_MAX = 255
 """No name in the DNS is longer (RFC 1035 §2.3.4)."""
 _HOSTS_MAX = 1024
@@ -50,6 +48,8 @@ class Patience:
     """and after so long"""
     rate_min_bytes_s: int
     """must have come at least this fast."""
+    drain_s: float
+    """How long a refused request is still read: it may be nobody's, and come a byte at a time."""
 
 
 class Application:
@@ -216,7 +216,7 @@ class _Incoming:
         """Read on, within bounds, and forget what comes; whatever happens, the answer follows."""
         drained = 0
         with suppress(TimedOut, TimeoutError):
-            async with asyncio.timeout(DRAIN_MAX_S):
+            async with asyncio.timeout(self._patience.drain_s):
                 while not self._is_read and drained < DRAIN_MAX_BYTES:
                     drained += len((await self()).get("body", b""))
         self._is_read = True
