@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
 
 from clients.shelves import Shelf, make_shelf, sign_in
 from support.server import running_server
-from support.tools import Desk
+from support.tools import ROOT, Desk
 
 
 @pytest.fixture(name="make_repository", scope="session")
@@ -34,3 +35,13 @@ def _desk(tmp_path: Path) -> Desk:
     home = tmp_path / "home"
     home.mkdir()
     return Desk(home)
+
+
+@pytest.fixture(name="plugin", scope="session")
+def _plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a path for Python where Bonded is installed, as far as importing it can tell."""
+    directory = tmp_path_factory.mktemp("plugin")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        prepare_metadata_for_build_wheel(str(directory))
+    return f"{ROOT / 'src'}:{directory}"

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
 
 from clients.shelves import PROJECT, USER, Shelf, make_shelf, sign_in
+from clients.views import View
 from support.clock import SetClock
 from support.enclave import Enclave, open_enclave
 from support.issuer import running_issuer
@@ -53,21 +53,14 @@ ELSEWHERE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(View):
     """A desk inside the enclave, and the registry as it looks from there."""
 
-    host: str
-    desk: Desk
-    shelf: Shelf
     front: TlsFront
 
     @property
-    def upload_url(self) -> str:
-        return f"https://{self.host}/{PROJECT}/{self.shelf.name}/"
-
-    @property
-    def index_url(self) -> str:
-        return f"{self.upload_url}simple/"
+    def host(self) -> str:
+        return self.origin.removeprefix("https://")
 
     @property
     def tokens(self) -> int:
@@ -94,16 +87,6 @@ class Stage:
 
     def with_settings(self, **settings: str) -> Stage:
         return replace(self, desk=replace(self.desk, settings={**self.desk.settings, **settings}))
-
-
-@pytest.fixture(name="plugin", scope="module")
-def _plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a path for Python where Bonded is installed, as far as importing it can tell."""
-    directory = tmp_path_factory.mktemp("plugin")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        prepare_metadata_for_build_wheel(str(directory))
-    return f"{ROOT / 'src'}:{directory}"
 
 
 @pytest.fixture(name="set_up", scope="module")
@@ -152,7 +135,7 @@ def _stage(
         host = OTHER_HOST
     front.names.clear()
     front.requests.clear()
-    return Stage(host, Desk(desk.home, settings, enclave.wrapper), make(), front)
+    return Stage(f"https://{host}", Desk(desk.home, settings, enclave.wrapper), make(), front)
 
 
 @contextmanager
@@ -299,15 +282,14 @@ def publish(stage: Stage, by_twine: Path, by_uv: Path) -> None:
 def install(stage: Stage, *, is_thorough: bool) -> None:
     """Install by pip and by uv; thoroughly, by either way in which pip asks keyring."""
     desk, url = stage.desk, stage.index_url
-    url_of_user = url.replace("://", f"://{USER}@")
     python = desk.make_environment("empty")
     pip = (tool("keyring", "python"), "-m", "pip", "download", "--no-cache-dir", "by-twine")
     desk.run(*pip, "--index-url", url, "--keyring-provider", "import")
     if is_thorough:
-        by_command = ("install", "by-twine", "--index-url", url_of_user)
+        by_command = ("install", "by-twine", "--index-url", stage.index_url_of_user)
         desk.pip(python, *by_command, "--keyring-provider", "subprocess")
     uv = ("pip", "install", "--python", python, "--keyring-provider", "subprocess", "by-uv")
-    desk.uv(*uv, "--default-index", url_of_user)
+    desk.uv(*uv, "--default-index", stage.index_url_of_user)
     assert desk.run(python, "-c", "import by_uv").output == ""
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
 
 from clients.cutting import CuttingLine, cutting_line
 from clients.publishers import PUBLISHERS
-from clients.shelves import PROJECT, USER, Shelf
+from clients.shelves import USER, Shelf
+from clients.views import View
 from support.site import basic
-from support.tools import ROOT, Desk, tool
+from support.tools import Desk, tool
 from support.wheels import make_wheel
 
 pytestmark = pytest.mark.clients
@@ -30,32 +30,10 @@ dependencies = []
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(View):
     """A desk whose only credential is a key file, and a line that counts what it is good for."""
 
-    desk: Desk
-    shelf: Shelf
     line: CuttingLine
-
-    @property
-    def origin(self) -> str:
-        """The registry, as this desk knows it."""
-        return f"http://127.0.0.1:{self.line.port}"
-
-    @property
-    def upload_url(self) -> str:
-        """Where publishing tools send files."""
-        return f"{self.origin}/{PROJECT}/{self.shelf.name}/"
-
-    @property
-    def index_url(self) -> str:
-        """What installers point at."""
-        return f"{self.upload_url}simple/"
-
-    @property
-    def index_url_of_user(self) -> str:
-        """The same with a user name, without which pip and uv do not run the keyring command."""
-        return self.index_url.replace("://", f"://{USER}@")
 
     @property
     def tokens(self) -> int:
@@ -73,16 +51,6 @@ class Counter:
         )
 
 
-@pytest.fixture(name="plugin", scope="session")
-def _plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a path for Python where Bonded is installed, as far as importing it can tell."""
-    directory = tmp_path_factory.mktemp("plugin")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        prepare_metadata_for_build_wheel(str(directory))
-    return f"{ROOT / 'src'}:{directory}"
-
-
 @pytest.fixture(name="counter")
 def _counter(desk: Desk, shelf: Shelf, plugin: str) -> Iterator[Counter]:
     with cutting_line(shelf.server.port, cut_after_bytes=1 << 40) as line:
@@ -95,7 +63,7 @@ def _counter(desk: Desk, shelf: Shelf, plugin: str) -> Iterator[Counter]:
             "PYTHONPATH": plugin,
             "PYTHON_KEYRING_BACKEND": "keyring.backends.chainer.ChainerBackend",
         }
-        yield Counter(Desk(desk.home, settings), shelf, line)
+        yield Counter(f"http://127.0.0.1:{line.port}", Desk(desk.home, settings), shelf, line)
 
 
 @pytest.fixture(name="wheel")
@@ -214,7 +182,7 @@ def test_twine_publishes_with_and_without_a_user_name(counter: Counter, wheel: P
 
 def test_poetry_publishes_and_adds(counter: Counter, tmp_path: Path) -> None:
     poetry = tool("keyring", "poetry")
-    parcel = _poetry_project(counter, tmp_path)
+    parcel = _built_by("poetry", tmp_path)
     counter.desk.run(poetry, "config", "repositories.shelf", counter.upload_url)
     counter.desk.run(poetry, "config", "virtualenvs.in-project", "true")
     consumer = tmp_path / "consumer"
@@ -234,7 +202,7 @@ def test_poetry_publishes_and_adds(counter: Counter, tmp_path: Path) -> None:
 
 def test_pdm_publishes_and_adds(counter: Counter, tmp_path: Path) -> None:
     pdm = tool("keyring", "pdm")
-    parcel = _poetry_project(counter, tmp_path)
+    parcel = _built_by("poetry", tmp_path)
     consumer = tmp_path / "consumer"
     consumer.mkdir()
     source = f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{counter.index_url}"\n'
@@ -248,6 +216,25 @@ def test_pdm_publishes_and_adds(counter: Counter, tmp_path: Path) -> None:
 
     said = counter.desk.run(python, "-c", "import parcel_one; print(parcel_one.contents)")
     assert said.output == "a book\n"
+    assert counter.tokens == 1
+
+
+def test_hatch_publishes_with_a_token_at_hand(counter: Counter, tmp_path: Path) -> None:
+    """Hatch brings keyring and no google-auth, which only a fetch needs."""
+    settings = dict(counter.desk.settings)
+    key = settings.pop("GOOGLE_APPLICATION_CREDENTIALS")
+    desk = Desk(counter.desk.home, settings)
+    activate = ("auth", "activate-service-account", f"--key-file={key}")
+    desk.run(tool("keyring", "python"), "-m", "bonded", *activate)
+    parcel = _built_by("hatch", tmp_path)
+
+    desk.run(
+        *(tool("hatch"), "publish", "--no-prompt", "--user", USER),
+        *("--repo", counter.upload_url),
+        *sorted((parcel / "dist").iterdir()),
+    )
+
+    assert len(counter.shelf.list_files("parcel-one")) == 2
     assert counter.tokens == 1
 
 
@@ -310,10 +297,12 @@ def test_googles_own_plugin_finds_a_token_through_a_link_called_gcloud(counter: 
     assert counter.tokens == 1
 
 
-def _poetry_project(counter: Counter, directory: Path) -> Path:
-    """Return the directory of a project that Poetry has built."""
-    publisher = next(each for each in PUBLISHERS if each.name == "poetry")
-    return publisher.prepare(Desk(counter.desk.home), directory / "parcel", "a book")
+def _built_by(name: str, directory: Path) -> Path:
+    """Return the directory of a project that a tool has built."""
+    publisher = next(each for each in PUBLISHERS if each.name == name)
+    home = directory / "builder"
+    home.mkdir()
+    return publisher.prepare(Desk(home), directory / "parcel", "a book")
 
 
 def _basic_of_nobody() -> bytes:

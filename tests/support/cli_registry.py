@@ -25,6 +25,7 @@ from support.cli_people import OAuthAnswer, People
 
 Body = dict[str, Any]
 CREATED = "2026-01-02T03:04:05.123456789Z"
+TOKEN_WAIT_MAX_S = 30
 OPERATION = "projects/my-project/locations/local/operations/op-1"
 # Variables that would have tools here do as they do for whoever runs the tests.
 _OF_TOOLS = (
@@ -57,6 +58,9 @@ class Registry:
         self.workload = "principal://iam.googleapis.com/the-pool/subject/job-7"
         self.requests: list[str] = []
         self.token_requests = 0
+        # Whoever asks first waits for this; everybody else is answered at once.
+        self.first_token = threading.Event()
+        self.first_token.set()
         self.token_life_s = 3600
         self.tokens: set[str] = set()
         self.locations = ["local", "eu"]
@@ -228,6 +232,8 @@ class Registry:
         """Answer a request for a token."""
         more = self.people.check(form)
         self.token_requests += 1
+        if self.token_requests == 1:
+            self.first_token.wait(TOKEN_WAIT_MAX_S)
         token = f"token-{self.token_requests}"
         self.tokens.add(token)
         given = {"access_token": token, "expires_in": self.token_life_s, "token_type": "Bearer"}

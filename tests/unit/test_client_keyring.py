@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from keyring.errors import PasswordDeleteError, PasswordSetError
 
-from bonded.client.accounts import AccountStore, ServiceAccountKey
+from bonded.client.accounts import AccountStore, ServiceAccountKey, SignIn
 from bonded.client.keyring_backend import BondedKeyring
+from support.cli_people import PERSON, fault
 from support.cli_registry import EMAIL, Registry, running_registry
 
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -35,6 +36,7 @@ def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BONDED_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     return tmp_path / "config"
 
 
@@ -342,6 +344,88 @@ def test_nothing_ever_raises_into_the_client(
         assert capsys.readouterr().err.startswith("bonded: ")
     assert ask(registry.url * 10_000) is None
     assert ask(None) is None  # type: ignore[arg-type]
+
+
+def _end_session(registry: Registry, _config: Path) -> None:
+    registry.people.refresh_tokens.clear()
+
+
+def _disable(registry: Registry, _config: Path) -> None:
+    registry.people.fault = fault("invalid_grant", "The user is disabled.")
+
+
+def _stop_for_maintenance(registry: Registry, _config: Path) -> None:
+    registry.people.fault = fault("temporarily_unavailable", "The database is away.", 503)
+
+
+def _put_something_else_there(registry: Registry, _config: Path) -> None:
+    registry.people.fault = fault("", "")
+
+
+def _damage_configuration(_registry: Registry, config: Path) -> None:
+    (config / "configurations" / "default.ini").write_bytes(b"\xff\xfe")
+
+
+def _block_configuration(_registry: Registry, config: Path) -> None:
+    (config / "configurations" / "default.ini").mkdir(parents=True)
+
+
+def _damage_account(_registry: Registry, config: Path) -> None:
+    next(config.glob("accounts/*/*.json")).write_text("garbage")
+
+
+def _lose_secret(_registry: Registry, config: Path) -> None:
+    path = next(config.glob("accounts/*/*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "refresh_token": None}))
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        (_end_session, "has ended. Sign in again. Sign in again with `bonded auth login ada"),
+        (_disable, "The user is disabled. Sign in again with `bonded auth login ada@example.com`."),
+        (_stop_for_maintenance, "cannot answer now: The database is away. Try again later."),
+        (_put_something_else_there, "Sign in again with `bonded auth login"),
+        (_damage_configuration, "is not a text file. It is damaged, or another file by mistake"),
+        (_block_configuration, "Make it a file that you may read, or remove it."),
+        (_damage_account, "is not JSON, so not a key file. Create a key with `bonded iam"),
+        (_lose_secret, "Unlock the keyring, or sign in again from here with `bonded auth login"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_what_goes_wrong_for_a_person_is_one_line_that_says_what_to_do(
+    happens: Callable[[Registry, Path], None],
+    says: str,
+    registry: Registry,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    registry.people.refresh_tokens.add("brt_1")
+    (config / "configurations").mkdir(parents=True, exist_ok=True)
+    AccountStore(config).add(SignIn(PERSON, registry.url, "brt_1"))
+    happens(registry, config)
+
+    given = ask(registry.url)
+
+    said = capsys.readouterr().err
+    assert given is None
+    assert said.startswith("bonded: ")
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_a_name_that_nobody_knows_is_a_server_that_nobody_answers_at(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # RFC 6761 §6.4: no network has a host under `invalid`.
+    server = "http://packages.invalid"
+    AccountStore(config).add(SignIn(PERSON, server, "brt_1"))
+
+    assert ask(f"{server}/p/r/simple/") is None
+
+    said = capsys.readouterr().err
+    assert said.startswith(f"bonded: Nobody answers at {server}/v1/oauthtoken")
+    assert "check the network and the address." in said
 
 
 def test_a_home_that_cannot_be_written_costs_a_request_and_no_more(

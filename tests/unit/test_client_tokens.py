@@ -12,15 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from bonded.client.accounts import Account, AccountStore, ServiceAccountKey
+from bonded.client.accounts import (
+    Account,
+    AccountStore,
+    Credential,
+    ServiceAccountKey,
+    SignIn,
+)
 from bonded.client.tokens import (
     REMAINING_LIFE_MIN_S,
     AccessToken,
     CachedTokens,
     KeyTokens,
     forget_tokens,
+    keep_token,
 )
-from support.cli_registry import EMAIL, running_registry
+from support.cli_people import PERSON
+from support.cli_registry import EMAIL, Registry, running_registry
 
 SERVER = "https://packages.example.com"
 
@@ -105,22 +113,57 @@ def test_a_secret_does_not_print() -> None:
     assert "private" not in repr(key)
 
 
-def test_processes_that_need_a_token_at_once_fetch_one(tmp_path: Path) -> None:
-    with running_registry() as registry:
-        AccountStore(tmp_path).add(ServiceAccountKey.parse(registry.key_file(), "key"))
-        environment = os.environ | {  # noqa: TID251 - the children need the rest of it
-            "BONDED_CONFIG": str(tmp_path),
-            "BONDED_CORE_ACCOUNT": EMAIL,
-        }
-        line = [sys.executable, "-m", "bonded", "auth", "print-access-token"]
+def asking(tmp_path: Path, email: str) -> subprocess.Popen[bytes]:
+    """Start a process that needs a token."""
+    environment = os.environ | {  # noqa: TID251 - the children need the rest of it
+        "BONDED_CONFIG": str(tmp_path),
+        "BONDED_CORE_ACCOUNT": email,
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+    }
+    line = [sys.executable, "-m", "bonded", "auth", "print-access-token"]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE)
 
-        children = [
-            subprocess.Popen(line, env=environment, stdout=subprocess.PIPE) for _ in range(3)
-        ]
+
+def signed_in(registry: Registry, kind: str, directory: Path) -> Account:
+    """Store an account whose token has just expired."""
+    credential: Credential = SignIn(PERSON, registry.url, "brt_1")
+    if kind == "key":
+        credential = ServiceAccountKey.parse(registry.key_file(), "key")
+    registry.people.refresh_tokens.add("brt_1")
+    AccountStore(directory).add(credential)
+    keep_token(directory, credential.account, AccessToken("expired", time.time() - 1))
+    return credential.account
+
+
+@pytest.mark.parametrize("kind", ["key", "person"])
+def test_processes_that_need_a_token_at_once_fetch_one(kind: str, tmp_path: Path) -> None:
+    with running_registry() as registry:
+        account = signed_in(registry, kind, tmp_path)
+
+        children = [asking(tmp_path, account.email) for _ in range(3)]
         printed = {child.communicate(timeout=60)[0] for child in children}
 
         assert printed == {b"token-1\n"}
         assert registry.token_requests == 1
+
+
+def test_a_process_that_dies_while_it_fetches_holds_up_nobody(tmp_path: Path) -> None:
+    with running_registry() as registry:
+        account = signed_in(registry, "person", tmp_path)
+        registry.first_token.clear()
+        first = asking(tmp_path, account.email)
+        deadline = time.monotonic() + 30
+        while registry.token_requests == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        others = [asking(tmp_path, account.email) for _ in range(2)]
+
+        first.kill()
+        printed = {child.communicate(timeout=30)[0] for child in others}
+        registry.first_token.set()
+
+        assert first.communicate(timeout=30)[0] == b""
+        assert printed == {b"token-2\n"}
+        assert registry.token_requests == 2
 
 
 def test_a_key_of_another_universe_signs_for_itself(tmp_path: Path) -> None:

@@ -41,10 +41,14 @@ class DefaultCredential:
         try:
             fields = json.loads(text)
         except ValueError as error:
-            raise Misconfigured(f"{path} is not JSON, so no credential file.") from error
+            raise Misconfigured(
+                f"{path} is not JSON, so no credential file.", hint=_hint(path)
+            ) from error
         endpoint = endpoint_of(fields) if isinstance(fields, dict) else None
         if endpoint is None:
-            raise Misconfigured(f"{path} is no credential file that google-auth knows.")
+            raise Misconfigured(
+                f"{path} is no credential file that google-auth knows.", hint=_hint(path)
+            )
         return cls(path, endpoint, text)
 
     @property
@@ -68,8 +72,7 @@ class DefaultCredential:
             source=str(self.path),
             subject=f"the credential in {self.path}",
             endpoint=self.endpoint,
-            hint=f"Replace {self.path}, or unset {VARIABLE} to use the account of `bonded auth "
-            "list`.",
+            hint=_hint(self.path),
         )
 
     def forget(self) -> None:
@@ -119,13 +122,20 @@ def find_default(environment: Environment) -> DefaultCredential | None:
     if text is not None:
         return DefaultCredential.parse(path, text)
     if named:
-        raise Misconfigured(f"There is no file {path}, which {VARIABLE} names.")
+        raise Misconfigured(f"There is no file {path}, which {VARIABLE} names.", hint=_hint(path))
     return None
 
 
 def find_attached(environment: Environment) -> AttachedIdentity:
     """Return the identity of this machine; whether it has one, only a fetch tells."""
     return AttachedIdentity(environment.find("GCE_METADATA_HOST") or "metadata.google.internal")
+
+
+def _hint(path: Path) -> str:
+    """Return what to do about a file that is of no use."""
+    if path.name == _FILENAME:
+        return "Write it again with `bonded auth application-default login`, or remove it."
+    return f"Replace {path}, or unset {VARIABLE} to use the account of `bonded auth list`."
 
 
 def default_path(environment: Environment) -> Path:

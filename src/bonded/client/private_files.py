@@ -8,6 +8,7 @@ from pathlib import Path
 from bonded.client.errors import Misconfigured
 
 FILE_SIZE_BYTES_MAX = 1 << 20
+_REPLACE = "It is damaged, or another file by mistake: replace it, or remove it."
 
 
 def read_private(path: Path) -> str | None:
@@ -20,14 +21,19 @@ def read_private(path: Path) -> str | None:
         with path.open("rb") as file:
             content = file.read(FILE_SIZE_BYTES_MAX + 1)
         if len(content) > FILE_SIZE_BYTES_MAX:
-            raise Misconfigured(f"{path} is larger than {FILE_SIZE_BYTES_MAX} bytes.")
+            raise Misconfigured(
+                f"{path} is larger than {FILE_SIZE_BYTES_MAX} bytes.", hint=_REPLACE
+            )
         return content.decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:
-        raise Misconfigured(f"{path} is not a text file.") from error
+        raise Misconfigured(f"{path} is not a text file.", hint=_REPLACE) from error
     except OSError as error:
-        raise Misconfigured(f"Cannot read {path}: {error.strerror}.") from error
+        raise Misconfigured(
+            f"Cannot read {path}: {error.strerror}.",
+            hint="Make it a file that you may read, or remove it.",
+        ) from error
 
 
 def write_private(path: Path, text: str) -> None:
@@ -51,7 +57,10 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise Misconfigured(f"Cannot write {path}: {error.strerror}.") from error
+        raise Misconfigured(
+            f"Cannot write {path}: {error.strerror}.",
+            hint=f"Make {path.parent} a directory that you may write to, with room on its disk.",
+        ) from error
     finally:
         _forget(draft)
 
