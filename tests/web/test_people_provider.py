@@ -12,7 +12,7 @@ from joserfc.jwk import RSAKey
 
 from bonded.server.identity.issuers import AGAIN_S, KEPT_S, SKEW_S
 from bonded.server.settings import SettingsError
-from support.browsing import Page, Program, Visitor, join, open_visitor
+from support.browsing import Page, Program, Visitor, invite, join, open_visitor
 from support.clock import SetClock
 from support.issuer import CLIENT, SECRET, FakeIssuer, running_issuer
 from support.site import Site, open_site
@@ -80,6 +80,18 @@ async def test_a_person_without_groups_or_password_may_come_again(
             assert f"user:{ADA}" in (await come_back(visitor, issuer)).text
     async with open_visitor(site) as visitor:
         assert (await visitor.sign_in(ADA, "")).status == 403
+
+
+async def test_an_invitation_is_void_once_somebody_has_come_by_the_provider(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    link = await invite(site, ADA)
+    async with open_visitor(site) as visitor:
+        assert f"user:{ADA}" in (await come_back(visitor, issuer)).text
+    async with open_visitor(site, "203.0.113.9") as finder:
+        assert (await finder.open(link)).status == 404
+    async with open_visitor(site) as visitor:
+        assert f"user:{ADA}" in (await come_back(visitor, issuer)).text
 
 
 def say(**claims: object) -> Callable[[FakeIssuer], None]:

@@ -258,6 +258,8 @@ class Provider:
             if isinstance(name, str):
                 user = replace(user, display_name=name[:DISPLAY_NAME_LENGTH_MAX])
             await tx.users.update(user)
+            # Who has signed in needs none; one in an old mail would take the account over.
+            await tx.users.forget_invitations(address)
         return Person(address, groups)
 
 

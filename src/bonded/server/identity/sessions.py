@@ -83,7 +83,13 @@ class Sessions:
             await tx.sessions.add(started.session)
         return started
 
-    async def find(self, secret: str) -> Session | None:
+    async def find_browser(self, cookie: str) -> Session | None:
+        """Return the session of a browser that a cookie belongs to, if it is alive."""
+        session = await self._find(cookie)
+        # A refresh token is no cookie: who has stolen one must not be able to sign in more.
+        return session if session is not None and session.client == BROWSER else None
+
+    async def _find(self, secret: str) -> Session | None:
         """Return the session that a secret belongs to, if it is alive; note that it is used."""
         if not secret or len(secret) > SECRET_LENGTH_MAX:
             return None
@@ -104,7 +110,7 @@ class Sessions:
         Raises:
             GrantRefused: there is none, it has ended, or it is another client's.
         """
-        session = await self.find(refresh_token)
+        session = await self._find(refresh_token)
         if session is None or session.client != client or client == BROWSER:
             raise GrantRefused(
                 "invalid_grant", "The sign-in has ended or was revoked", hint="Sign in again."

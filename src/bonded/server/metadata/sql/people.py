@@ -113,9 +113,7 @@ class SqlUsers:
 
     async def invite(self, invitation: Invitation) -> None:
         """Add an invitation in place of the user's earlier ones."""
-        await self._connection.execute(
-            delete(_invitations).where(_invitations.c.address == invitation.address)
-        )
+        await self.forget_invitations(invitation.address)
         await self._connection.execute(insert(_invitations).values(**asdict(invitation)))
 
     async def find_invitation(self, secret_hash: str) -> Invitation | None:
@@ -133,6 +131,12 @@ class SqlUsers:
         )
         row = taken.one_or_none()
         return None if row is None else Invitation(**row._asdict())
+
+    async def forget_invitations(self, address: str) -> None:
+        """Forget the user's invitations."""
+        await self._connection.execute(
+            delete(_invitations).where(_invitations.c.address == address)
+        )
 
 
 class SqlSessions:
@@ -191,8 +195,11 @@ class SqlSessions:
             raise NotFound(f"{address} has no session {session_id[:80]}")
 
     async def remove_all(self, address: str, besides: str = "") -> None:
-        """End every session of a user *besides* one."""
+        """End every session of a user *besides* one, and what they have approved meanwhile."""
         await advance(self._connection, ACCESS)
+        # A code or a device that waits would become a session after this.
+        for table in (_codes, _devices):
+            await self._connection.execute(delete(table).where(table.c.address == address))
         await self._connection.execute(
             delete(_sessions).where(_sessions.c.address == address, _sessions.c.id != besides)
         )

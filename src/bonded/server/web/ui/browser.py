@@ -12,7 +12,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -66,14 +65,15 @@ class Browser:
 
     def cookie_of(self, call: Call, name: str) -> str:
         """Return the value of a cookie of ours, "" if there is none."""
+        wanted = self._full(name)
         header = call.headers.get(b"cookie", b"")[:_COOKIES_LENGTH_MAX].decode("latin-1")
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(header)
-        except CookieError:
-            return ""
-        found = cookies.get(self._full(name))
-        return "" if found is None else found.value
+        # As browsers join them (RFC 6265 §5.4). What another site of the domain has set may be
+        # anything, and a parser that takes offence at it would take ours away with it.
+        for pair in header.split(";"):
+            found, _, value = pair.strip().partition("=")
+            if found == wanted:
+                return value
+        return ""
 
     def cookie(self, name: str, value: str, life_s: int) -> tuple[bytes, bytes]:
         """Return the header that sets a cookie; with a life of 0, the one that removes it."""
@@ -91,7 +91,7 @@ class Browser:
 
     async def session_of(self, call: Call) -> Session | None:
         """Return the session of the browser, if somebody is signed in."""
-        session = await self._sessions.find(self.cookie_of(call, SESSION))
+        session = await self._sessions.find_browser(self.cookie_of(call, SESSION))
         if session is not None:
             proved(Principal(f"user:{session.address}", f"session:{session.id}", session.also))
         return session
