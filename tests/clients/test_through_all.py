@@ -19,17 +19,18 @@ from clients.shelves import LOCATION, PROJECT, Shelf, sign_in
 from support.loopback import Loopback
 from support.server import Server, free_port, running_server
 from support.tools import Desk, download, machine_index
-from support.upstream import running_index
+from support.upstream import reset, running_index
 from support.wheels import make_wheel
 
 pytestmark = pytest.mark.clients
 
 ROOTS = ("requests==2.32.3",)
+CLOSURE_PACKAGES = 150
 FRESHNESS_S = 1
 CLIENTS = 100
 LARGE_BYTES = 100_000_000
 CLIENT_MAX_S = 60
-MEMORY_MAX_BYTES = CLIENTS * 800_000
+MEMORY_MAX_BYTES = CLIENTS * 3_000_000
 """For the buffers of each connection. Of the file itself there would be 10 GB."""
 HASHING = 3
 """How many of the clients look at what they get; the others only count it."""
@@ -50,11 +51,13 @@ def _shorten_freshness(server: Server, token: str) -> None:
         assert response.status == 200
 
 
-def _lock_and_install(desk: Desk, index_url: str, name: str) -> tuple[str, list[str]]:
+def _lock_and_install(
+    desk: Desk, index_url: str, name: str, roots: tuple[str, ...] = ROOTS
+) -> tuple[str, list[str]]:
     """Return the lock and what is installed, with nothing cached at the client."""
     cache = str(desk.home / f"cache-{name}")
     lock = desk.home / f"{name}.txt"
-    (desk.home / "roots.in").write_text("\n".join(ROOTS))
+    (desk.home / "roots.in").write_text("\n".join(roots))
     desk.uv(
         *("pip", "compile", "roots.in", "--generate-hashes", "--no-header", "--only-binary"),
         *(":all:", "--no-emit-index-url", "--default-index", index_url, "--output-file", lock),
@@ -101,6 +104,36 @@ def test_a_closure_is_the_same_cold_warm_and_with_its_index_unreachable(
     assert warm == cold
     assert offline == cold
     assert never_seen.status == 502, never_seen.text
+
+
+def test_a_closure_of_150_packages_is_the_same_cold_warm_and_with_its_index_gone(
+    desk: Desk, tmp_path: Path
+) -> None:
+    with running_index() as index:
+        for number in range(CLOSURE_PACKAGES):
+            # A tree: each needs two others, of which there is a newer version that it excludes.
+            below = (2 * number + 1, 2 * number + 2)
+            needs = [f"part-{one}<2" for one in below if one < CLOSURE_PACKAGES]
+            index.publish(make_wheel(f"part-{number}", "1.0", requires_dist=needs))
+            index.publish(make_wheel(f"part-{number}", "2.0"))
+        environment = {"BONDED_PUBLIC_INDEX_URL": index.url}
+        with running_server(tmp_path / "data", environment=environment) as server:
+            token = sign_in(server)
+            _shorten_freshness(server, token)
+            url = Shelf(server, "all", token).index_url
+            cold = _lock_and_install(desk, url, "cold", ("part-0<2",))
+            files = index.paths("/files/")
+            time.sleep(FRESHNESS_S)
+            warm = _lock_and_install(desk, url, "warm", ("part-0<2",))
+            fetched_once = index.paths("/files/") == files
+            index.faults["/"] = reset
+            time.sleep(FRESHNESS_S)
+            offline = _lock_and_install(desk, url, "offline", ("part-0<2",))
+
+    assert set(cold[1]) == {f"part-{number}==1.0" for number in range(CLOSURE_PACKAGES)}
+    assert warm == cold
+    assert offline == cold
+    assert fetched_once
 
 
 def _receive(server: Server, token: str, filename: str, *, is_hashing: bool) -> str:
