@@ -129,6 +129,11 @@ def test_doctor_finds_what_endangers_the_registry(server: Server, bonded: Bonded
         *("projects", "add-iam-policy-binding", "my-project"),
         *("--role=roles/owner", "--member=user:ada@example.com"),
     )
+    over = 'expression=request.time < timestamp("2001-01-01T00:00:00Z"),title=over'
+    bonded(
+        *("artifacts", "repositories", "add-iam-policy-binding", repository, "--location=local"),
+        *("--role=roles/viewer", "--member=user:ada@example.com", f"--condition={over}"),
+    )
     in_database(server, "UPDATE audit_log SET principal = 'user:x@example.com' WHERE number = 2")
 
     ill = bonded("doctor", "--format=json")
@@ -145,6 +150,7 @@ def test_doctor_finds_what_endangers_the_registry(server: Server, bonded: Bonded
         ("DISABLED_ACCOUNT", where),
         ("NO_SUCH_ACCOUNT", where),
         ("PUBLIC", where),
+        ("EXPIRED_CONDITION", where),
         ("OWNER", "projects/my-project"),
         ("AUDIT_LOG", "entry 2"),
     }

@@ -68,6 +68,7 @@ class Registry:
         self.resources: dict[str, Body] = {}
         self.policies: dict[str, Body] = {}
         self.aborts = 0
+        self.date: str | None = None
         # What to answer to every call, or to every request for a token, whatever is asked.
         self.raw: tuple[int, bytes, dict[str, str]] | None = None
         self.raw_token: tuple[int, bytes, dict[str, str]] | None = None
@@ -282,7 +283,8 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
                 self._send(fault.code, json.dumps({"error": error}).encode(), {})
 
         def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
-            self.send_response(code)
+            self.send_response_only(code)
+            self.send_header("date", registry.date or self.date_time_string())
             self.send_header("content-length", str(len(content)))
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from bonded.cli.grammar import Command
 from bonded.cli.logs import verify_chain
 from bonded.cli.output import Column
 from bonded.cli.output import field as column
+from bonded.cli.policies import PolicyResource
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import CONNECT_TIMEOUT_S, Message, segment
 from bonded.client.errors import Refused, Unreachable
@@ -176,15 +178,10 @@ class Examination:
             yield Finding("KEY_IDLE", name, f"not used for {idle.days} days", remove)
 
     def _policy(self, resource: str) -> Iterator[Finding]:
-        path = f"/v1/{resource}:getIamPolicy"
-        by_post = not resource.partition("/repositories/")[1]
-        options = {"options": {"requestedPolicyVersion": 3}}
-        policies = self._seen(
-            lambda: [
-                self.session.api.post(path, options) if by_post else self.session.api.get(path)
-            ],
-            f"/v1/{resource}",
-        )
+        path = f"/v1/{resource}"
+        by_post = "/repositories/" not in resource
+        place = PolicyResource("resource", resource, path, is_read_by_post=by_post)
+        policies = self._seen(lambda: [place.read(self.session)], path)
         for binding in policies[0].get("bindings", ()) if policies else ():
             yield from self._binding(resource, binding)
 
@@ -229,12 +226,7 @@ class Examination:
 def _expired(resource: str, binding: Message) -> Iterator[Finding]:
     condition = binding.get("condition") or {}
     expression = str(condition.get("expression", ""))
-    # The one form that people and consoles write for an expiry (gar.md §3.4).
-    _, found, rest = expression.partition('request.time < timestamp("')
-    try:
-        until = datetime.fromisoformat(rest.partition('"')[0]) if found else None
-    except ValueError:
-        return
+    until = _end_of(expression)
     if until is not None and until.timestamp() < time.time():
         members = ", ".join(binding.get("members", []))
         yield Finding(
@@ -243,6 +235,28 @@ def _expired(resource: str, binding: Message) -> Iterator[Finding]:
             f"{binding['role']} for {members} expired on {until:%Y-%m-%d}",
             "Remove the binding: it grants nothing.",
         )
+
+
+# The form that people and consoles write for an expiry (gar.md §3.4).
+_UNTIL = re.compile(r"""request\.time\s*<=?\s*timestamp\(\s*(["'])([^"']+)\1\s*\)""")
+
+
+def _end_of(expression: str) -> datetime | None:
+    """Return when *expression* stops holding for good, if it is plain to see."""
+    parts = [part.strip() for part in expression.split("&&")]
+    # Beside an alternative, or within parentheses, an end may be the end of nothing.
+    if re.search(r"\|\||\?", expression) or any(p.count("(") != p.count(")") for p in parts):
+        return None
+    ends = []
+    for part in parts:
+        found = _UNTIL.fullmatch(part)
+        try:
+            end = datetime.fromisoformat(found[2]) if found else None
+        except ValueError:
+            end = None
+        if end is not None:
+            ends.append(end if end.tzinfo else end.replace(tzinfo=UTC))
+    return min(ends, default=None)
 
 
 def _project_of(email: str) -> str:
