@@ -17,17 +17,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from bonded.server.core.errors import Rejected
 from bonded.server.core.files import Filename
-from bonded.server.core.iam import ORGANIZATION, Principal
+from bonded.server.core.iam import ALL_USERS, ORGANIZATION, Principal
 
 TEXT_LENGTH_MAX = 1000
 """Of what a client writes into an entry: its User-Agent, a path, an error's sentence."""
 COLUMN_LENGTH_MAX = 255
 ALSO_MAX = 32
 """Groups and the like that an entry names beside its principal."""
+FRAMES_MAX = 512
+"""What so many kinds of entries have in common is kept, some 4 kB each."""
 START = "0" * 64
 """The hash before the first entry."""
 
@@ -136,48 +138,143 @@ def proved(principal: Principal) -> None:
         act.principal = principal
 
 
-def entry_of(act: Act, outcome: Outcome = DONE) -> str:
-    """Return the entry of *act*, in the bytes over which it will be hashed."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an act leaves: its text, over which it will be hashed, and what it is found by."""
+
+    text: str
+    columns: Mapping[str, Any]
+
+
+def entry_of(act: Act, outcome: Outcome = DONE) -> Entry:
+    """Return the entry of *act*."""
     principal = act.principal
-    service = _service(act.method, act.resource)
+    traits = _Traits(
+        act.kind,
+        act.method,
+        act.resource,
+        act.permission,
+        act.checked_on or act.resource,
+        act.address,
+        act.client,
+        outcome,
+        principal.member,
+        principal.credential,
+        principal.also,
+    )
+    frame = _frame(traits)
+    details = _without_empty(act.details)
+    filename = details.get("filename")
+    if isinstance(filename, str) and "version" not in details and (found := _version_of(filename)):
+        details["version"] = found
+    metadata = f'"metadata":{_text_of(details)},' if details else ""
+    moment = f"{act.at.isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
+    text = (
+        f'{{"insertId":"{secrets.token_hex(8)}",{frame.before}{metadata}{frame.after},'
+        f'"timestamp":"{moment}"}}'
+    )
+    package, version = indexed(details.get("package")), indexed(details.get("version"))
+    return Entry(text, {"at": act.at, "package": package, "version": version, **frame.columns})
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What entries of the same kind have in common: texts around the details, and columns."""
+
+    before: str
+    after: str
+    columns: Mapping[str, str]
+
+
+class _Traits(NamedTuple):
+    """What decides all of an entry but its details and its time."""
+
+    kind: Kind
+    method: str
+    resource: str
+    permission: str
+    checked_on: str
+    address: str
+    client: str
+    outcome: Outcome
+    member: str
+    credential: str
+    also: tuple[str, ...]
+
+
+# Of downloads there are many, and most of what they leave is what the last one has left: encoding
+# it anew for each would cost more than all else about an entry.
+@lru_cache(maxsize=FRAMES_MAX)
+def _frame(traits: _Traits) -> _Frame:
+    outcome = traits.outcome
+    service = _service(traits.method, traits.resource)
+    subject = "" if traits.member == ALL_USERS else traits.member
     asked = {
-        "resource": act.checked_on or act.resource,
-        "permission": act.permission,
+        "resource": traits.checked_on,
+        "permission": traits.permission,
         "granted": outcome.code != 7,
     }
-    status = _without_empty({"code": outcome.code, "message": outcome.message[:TEXT_LENGTH_MAX]})
-    filename = act.details.get("filename")
-    if isinstance(filename, str) and "version" not in act.details:
-        act.details["version"] = _version_of(filename)
-    payload = {
+    # In the order of their keys, with the details in the middle: `metadata` comes after the first
+    # three of the payload.
+    first = {
         "@type": _AUDIT_LOG,
-        "serviceName": service,
-        "methodName": act.method,
-        "resourceName": act.resource[:TEXT_LENGTH_MAX],
         "authenticationInfo": _without_empty(
             {
-                "principalEmail": email_of(principal.member),
-                "principalSubject": "" if principal.is_anonymous else principal.member,
-                "credential": principal.credential,
-                "memberOf": list(principal.also[:ALSO_MAX]),
+                "principalEmail": email_of(traits.member),
+                "principalSubject": subject,
+                "credential": traits.credential,
+                "memberOf": list(traits.also[:ALSO_MAX]),
             }
         ),
-        "authorizationInfo": [asked] if act.permission and outcome.code != 16 else [],
-        "requestMetadata": _without_empty(
-            {"callerIp": act.address, "callerSuppliedUserAgent": act.client[:TEXT_LENGTH_MAX]}
-        ),
-        "metadata": _without_empty(act.details),
+        "authorizationInfo": [asked] if traits.permission and outcome.code != 16 else [],
     }
-    log = "data_access" if act.kind in (Kind.WRITE, Kind.DOWNLOAD, Kind.READ) else "activity"
-    entry = {
-        "insertId": secrets.token_hex(8),
-        "logName": f"{_owner(act.resource)}/logs/cloudaudit.googleapis.com%2F{log}",
-        "timestamp": f"{act.at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+    status = _without_empty({"code": outcome.code, "message": outcome.message[:TEXT_LENGTH_MAX]})
+    last = {
+        "methodName": traits.method,
+        "resourceName": traits.resource[:TEXT_LENGTH_MAX],
+        "requestMetadata": _without_empty(
+            {
+                "callerIp": traits.address,
+                "callerSuppliedUserAgent": traits.client[:TEXT_LENGTH_MAX],
+            }
+        ),
+        "serviceName": service,
+    }
+    log = "data_access" if traits.kind in (Kind.WRITE, Kind.DOWNLOAD, Kind.READ) else "activity"
+    owner = _owner(traits.resource)
+    log_name = {"logName": f"{owner}/logs/cloudaudit.googleapis.com%2F{log}"}
+    about = {
         "severity": "ERROR" if outcome.code else "NOTICE" if log == "activity" else "INFO",
         "resource": {"type": "audited_resource", "labels": {"service": service}},
-        "protoPayload": _without_empty(payload) | {"status": status},
     }
-    return canonical(entry)
+    ending = _inner(_without_empty(last) | {"status": status})
+    return _Frame(
+        before=f'{_inner(log_name)},"protoPayload":{{{_inner(_without_empty(first))},',
+        after=f"{ending}}},{_inner(about)}",
+        columns={
+            "principal": indexed(subject),
+            "method": indexed(traits.method),
+            "resource": indexed(traits.resource[:TEXT_LENGTH_MAX]),
+            "project": indexed(owner.removeprefix("projects/")),
+        },
+    )
+
+
+def _text_of(details: dict[str, Any]) -> str:
+    # Texts and numbers, as downloads leave them; not `True`, which equals 1 and is written so.
+    if all(type(value) in (str, int) for value in details.values()):
+        return _plain_text(tuple(details.items()))
+    return canonical(details)
+
+
+@lru_cache(maxsize=FRAMES_MAX)
+def _plain_text(details: tuple[tuple[str, object], ...]) -> str:
+    return canonical(dict(details))
+
+
+def _inner(fields: Mapping[str, Any]) -> str:
+    """Return the text of *fields* without the braces around it."""
+    return canonical(fields)[1:-1]
 
 
 def canonical(entry: Mapping[str, Any]) -> str:

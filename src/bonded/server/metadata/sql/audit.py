@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from bonded.server.core.audit import (
     COLUMNS,
     MUTATIONS,
+    Entry,
     Sealed,
     columns_of,
     current_act,
@@ -61,7 +63,7 @@ async def leave_entry(connection: Connection) -> None:
     """Leave the entry of what is being done, in the transaction that does it."""
     act = current_act()
     if act is not None and act.kind in MUTATIONS:
-        await connection.run(_LEAVE, {"entry": entry_of(act)})
+        await connection.run(_LEAVE, {"entry": entry_of(act).text})
         act.is_recorded = True
 
 
@@ -75,7 +77,7 @@ class SqlAudit:
         """Say whether a transaction has left an entry that is not in the chain yet."""
         return (await self._connection.execute(_IS_WAITING)).first() is not None
 
-    async def append(self, entries: Sequence[str], at_most: int) -> tuple[Sealed, ...]:
+    async def append(self, entries: Sequence[Entry], at_most: int) -> tuple[Sealed, ...]:
         """Chain up to *at_most* entries that transactions have left, then *entries*.
 
         Returns what was chained, in order.
@@ -83,10 +85,12 @@ class SqlAudit:
         # Held until the commit: whoever else appends, on whatever replica, waits here.
         end = (await self._connection.execute(_HOLD_END)).one()
         taken = await self._connection.collect(_TAKE, _key_and_entry, {"at_most": at_most})
-        texts = [*(entry for _, entry in sorted(taken)), *entries]
-        if not texts:
+        if not taken and not entries:
             return ()
-        sealed, rows = await asyncio.to_thread(_chained, ChainEnd(end.number, end.hash), texts)
+        left = [entry for _, entry in sorted(taken)]
+        sealed, rows = await asyncio.to_thread(
+            _chained, ChainEnd(end.number, end.hash), left, entries
+        )
         await self._connection.execute_each(_APPEND, rows)
         moved = {"to_number": sealed[-1].number, "to_hash": sealed[-1].hash}
         await self._connection.execute(_MOVE_END, moved)
@@ -133,20 +137,21 @@ def _key_and_entry(row: Row[Any]) -> tuple[int, str]:
 
 
 def _chained(
-    end: ChainEnd, texts: Sequence[str]
+    end: ChainEnd, left: Iterable[str], entries: Iterable[Entry]
 ) -> tuple[tuple[Sealed, ...], list[dict[str, Any]]]:
-    """Return *texts* in order of time behind the end of the chain, and as rows."""
-    found = sorted(((columns_of(text), text) for text in texts), key=lambda one: one[0]["at"])
-    sealed = tuple(link(end.number, end.hash, (text for _, text in found)))
+    """Return *left* and *entries* in order of time behind the end of the chain, and as rows."""
+    parsed = (Entry(text, columns_of(text)) for text in left)
+    found = sorted(chain(parsed, entries), key=lambda one: one.columns["at"])
+    sealed = tuple(link(end.number, end.hash, (one.text for one in found)))
     rows = [
         {
             "number": one.number,
             "previous": one.previous,
             "hash": one.hash,
             "entry": one.text,
-            **columns,
+            **entry.columns,
         }
-        for one, (columns, _) in zip(sealed, found, strict=True)
+        for one, entry in zip(sealed, found, strict=True)
     ]
     return sealed, rows
 
