@@ -153,7 +153,7 @@ def test_a_limited_token_is_good_for_what_was_said(bonded: Line) -> None:
 
     assert (bonded.status(token), bonded.status(token, "POST", "")) == (200, 403)
     about = requests.post(f"{bonded.server.url}/v1/introspect", {"token": token}, timeout=30).json()
-    assert about["limits"] == {"repositories": [HERE], "readOnly": True}
+    assert (about["limits"]["repositories"], about["limits"]["readOnly"]) == ([HERE], True)
     assert about["exp"] - about["iat"] == 900
     requests.post(f"{bonded.server.url}/revoke", {"token": token}, timeout=30)
     assert bonded.status(token) == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -127,9 +128,49 @@ def test_limits_only_take_away(
     decision = Grants(policies, "a").decide(limited, permission)
 
     free = is_allowed(policies, ADA, permission)
-    is_here = not limits.repositories or "a" in limits.repositories
-    is_within = is_here and (not limits.read_only or is_reading(permission))
-    assert decision.is_allowed == (free and is_within)
+    assert decision.is_allowed == (free and limits.allow(permission, "a"))
+    if decision.is_allowed:
+        assert not limits.repositories or "a" in limits.repositories
+        assert not limits.read_only or is_reading(permission)
+
+
+WIDE_LIMITS = st.builds(
+    TokenLimits,
+    st.lists(st.sampled_from("abc"), max_size=2).map(tuple),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.sampled_from(["a", "b", "a/packages/x", "b/packages/y"]), max_size=2).map(tuple),
+)
+
+
+@given(WIDE_LIMITS, WIDE_LIMITS, PERMISSIONS, st.sampled_from("abcd"), st.sampled_from("xyz"))
+def test_what_narrower_limits_allow_both_allow_that_they_came_from(
+    own: TokenLimits, asked: TokenLimits, permission: Permission, resource: str, package: str
+) -> None:
+    try:
+        narrower = own.narrowed(asked)
+    except Rejected:
+        return
+
+    for wider in (own, asked):
+        assert narrower.allow(permission, resource) <= wider.allow(permission, resource)
+        assert narrower.allow_upload(resource, package) <= wider.allow_upload(resource, package)
+
+
+def test_no_limit_is_lost_by_asking_for_none() -> None:
+    own = TokenLimits(("a",), read_only=True, upload_only=True, uploads=("a/packages/x",))
+
+    assert all(getattr(own, one.name) for one in fields(own))
+    assert own.narrowed(TokenLimits()) == own
+
+
+def test_a_token_of_repositories_is_good_for_packages_and_not_for_what_is_granted_there() -> None:
+    limits = TokenLimits(("a",))
+    allowed = {one for one in Permission if limits.allow(one, "a")}
+
+    assert {Permission.REPOSITORY_DOWNLOAD, Permission.REPOSITORY_UPLOAD} < allowed
+    assert all(is_reading(one) or one is Permission.REPOSITORY_UPLOAD for one in allowed)
+    assert not any(word in one.lower() for one in allowed for word in ("policy", "trusted"))
 
 
 def test_reading_changes_nothing_and_hands_out_no_credential() -> None:

@@ -159,7 +159,13 @@ def is_within(endpoint: Endpoint, caller: str) -> bool:
     """Say whether an owner's limited token is good for a route, by what the path shows."""
     if caller == "owner who only reads":
         return endpoint.method == "GET" or endpoint.path.endswith(READING)
-    return caller == "owner for this repository" and "{repository}" in endpoint.path
+    if caller != "owner for this repository" or "{repository}" not in endpoint.path:
+        return False
+    # Who writes packages reads and uploads them; who may is none of such a token's business.
+    return (
+        endpoint.permission in ROLES["roles/artifactregistry.writer"]
+        and endpoint.permission is not Permission.REPOSITORY_GET_POLICY
+    )
 
 
 def address(endpoint: Endpoint) -> str:

@@ -345,6 +345,37 @@ async def test_who_may_act_as_an_account_gets_tokens_that_end_with_it(
     assert (await read(site, acting)).status_code == 401
 
 
+@pytest.mark.parametrize("how", ["disabled", "deleted", "key deleted", "token revoked"])
+async def test_who_acts_as_an_account_does_so_no_longer_than_they_may_sign_in(
+    site: Site, how: str
+) -> None:
+    robot, caller = await reader(site), await site.make_account("caller")
+    robots, callers = (f"serviceAccount:{one['client_email']}" for one in (robot, caller))
+    await site.grant(TOKEN_CREATOR, callers, path_of(robot))
+    await site.grant(TOKEN_CREATOR, robots, path_of(robot))
+    token = await site.sign_in(caller)
+    acting = (await act_as(site, robot, token, lifetime="43200s")).json()["accessToken"]
+    # Renewed by itself, it still hangs on who it began with.
+    renewed = (await act_as(site, robot, acting, lifetime="43200s")).json()["accessToken"]
+    before = [(await read(site, one)).status_code for one in (acting, renewed)]
+
+    if how == "disabled":
+        await site.call("POST", f"{path_of(caller)}:disable", {})
+    elif how == "deleted":
+        await site.call("DELETE", path_of(caller))
+    elif how == "key deleted":
+        await site.call("DELETE", f"{path_of(caller)}/keys/{caller['private_key_id']}")
+    else:
+        await site.http.post("/revoke", data={"token": token})
+        site.clock.forward(hours=11)
+        # Something else is revoked, and what needs no memory any more is forgotten.
+        other = await site.sign_in(site.admin_key)
+        await site.http.post("/revoke", data={"token": other})
+
+    after = [(await read(site, one)).status_code for one in (acting, renewed)]
+    assert (before, after) == ([200, 200], [401, 401])
+
+
 async def test_an_account_made_again_lets_in_nobody_who_could_act_as_the_old_one(
     site: Site,
 ) -> None:

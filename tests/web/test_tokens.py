@@ -11,7 +11,7 @@ import pytest
 from httpx2 import Response
 
 from bonded.server.core.iam import TokenLimits
-from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.tokens import ANCESTORS_MAX, TokenIssuer
 from support.site import Site
 from support.wheels import make_wheel
 
@@ -51,6 +51,26 @@ async def test_a_token_is_good_within_its_limits_only(site: Site, title: str) ->
     assert (read.status_code, written.status_code, above.status_code) == expected
 
 
+async def test_a_token_of_a_repository_does_not_administer_it(site: Site) -> None:
+    token = admin_token(site, limits=TokenLimits((HERE,)))
+    rest = f"/v1/{HERE}"
+    publisher = {"provider": "oidc", "issuerUri": "https://i.example", "claims": {"sub": "x"}}
+
+    shown = await site.get(rest, token)
+    listed = await site.get(f"{rest}/packages", token)
+    refused = [
+        await site.call("POST", f"{rest}:setIamPolicy", {"policy": {"bindings": []}}, token),
+        await site.call("POST", f"{rest}:getIamPolicy", {}, token),
+        await site.call("POST", f"{rest}/trustedPublishers", publisher, token),
+        await site.call("PATCH", rest, {"description": "mine"}, token),
+        await site.call("DELETE", rest, None, token),
+    ]
+
+    assert (shown.status_code, listed.status_code) == (200, 200)
+    assert [one.status_code for one in refused] == [403] * 5
+    assert "is limited to reading and uploading packages in projects/" in refused[0].text
+
+
 async def test_a_refusal_says_what_the_token_is_limited_to(site: Site) -> None:
     token = admin_token(site, limits=TokenLimits((HERE,), read_only=True))
 
@@ -58,7 +78,7 @@ async def test_a_refusal_says_what_the_token_is_limited_to(site: Site) -> None:
 
     assert refused.text == (
         "Permission 'artifactregistry.repositories.uploadArtifacts' denied on resource "
-        f"'{HERE}': the access token is limited to reading in {HERE}. "
+        f"'{HERE}': the access token is limited to reading packages in {HERE}. "
         "Use a token with other limits, or with none.\n"
     )
 
@@ -139,6 +159,8 @@ async def test_whoever_holds_a_token_gets_narrower_ones_and_never_wider_ones(sit
     assert (await introspected(site, longer["accessToken"]))["limits"] == {
         "repositories": [HERE],
         "readOnly": True,
+        "uploadOnly": False,
+        "uploads": [],
     }
     assert (wider.status_code, wider.json()["error"]["message"]) == (
         400,
@@ -149,6 +171,39 @@ async def test_whoever_holds_a_token_gets_narrower_ones_and_never_wider_ones(sit
     )
     assert (await site.get(f"{site.repository}/simple/", token)).status_code == 200
     assert (written.status_code, acting.status_code) == (403, 403)
+
+
+async def test_a_token_ends_with_the_one_that_it_was_narrowed_from(site: Site) -> None:
+    first = await site.sign_in(site.admin_key)
+    second = (await narrowed(site, first, repositories=[HERE])).json()["accessToken"]
+    third = (await narrowed(site, second, readOnly=True)).json()["accessToken"]
+    page = f"{site.repository}/simple/"
+    before = await site.get(page, third)
+
+    await site.http.post("/revoke", data={"token": second})
+
+    assert before.status_code == 200
+    assert [(await site.get(page, one)).status_code for one in (first, second, third)] == [
+        *(200, 401, 401)
+    ]
+    assert await introspected(site, third) == {"active": False}
+
+
+async def test_a_token_is_narrowed_a_few_times_and_not_for_ever(site: Site) -> None:
+    token = site.admin
+
+    for _ in range(ANCESTORS_MAX):
+        token = (await narrowed(site, token)).json()["accessToken"]
+    refused = await narrowed(site, token)
+
+    assert (await site.get(f"{site.repository}/simple/", token)).status_code == 200
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        400,
+        (
+            "The token would hang on 5 others; 4 are allowed. "
+            "Start from a token that was made with fewer."
+        ),
+    )
 
 
 LIMITS: list[tuple[dict[str, object], str]] = [
@@ -216,9 +271,12 @@ async def test_a_revoked_token_stops_at_once_and_no_other_does(site: Site) -> No
     assert nothing.json() == {"error": "invalid_request", "error_description": "token is missing"}
 
 
-async def test_revoked_tokens_are_forgotten_when_they_would_have_expired(site: Site) -> None:
+async def test_revoked_tokens_are_forgotten_when_nothing_made_with_them_can_be_alive(
+    site: Site,
+) -> None:
     await site.http.post("/revoke", data={"token": site.admin})
-    site.clock.forward(hours=1)
+    # Its own hour, and eleven more: so long lives what may have been made with it.
+    site.clock.forward(hours=12)
     fresh = await site.sign_in(site.admin_key)
 
     await site.http.post("/revoke", data={"token": fresh})

@@ -130,6 +130,30 @@ async def test_an_assertion_is_good_for_one_exchange(site: Site, issuer: FakeIss
     )
 
 
+async def test_a_minted_token_that_is_narrowed_keeps_its_limits_and_ends_with_it(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    await trust(site, issuer, None, "github", "demo")
+    token = await minted(site, issuer)
+
+    made = await site.call("POST", "/v1/tokens:limit", {}, token)
+    narrow = made.json()["accessToken"]
+    told = await site.http.post("/v1/introspect", data={"token": narrow})
+    answers = [await site.upload(make_wheel(name, "1.0"), narrow) for name in ("demo", "victim")]
+    reading = await site.get(f"{site.repository}/simple/", narrow)
+    await site.http.post("/_/oidc/burn-token", json={"token": token})
+    burned = await site.upload(make_wheel("demo", "2.0"), narrow)
+
+    assert [one.status_code for one in answers] == [200, 403]
+    assert (reading.status_code, burned.status_code) == (403, 401)
+    assert told.json()["limits"] == {
+        "repositories": [site.rest.removeprefix("/v1/")],
+        "readOnly": False,
+        "uploadOnly": True,
+        "uploads": [f"{site.rest.removeprefix('/v1/')}/packages/demo"],
+    }
+
+
 @pytest.mark.parametrize("how", ["burned", "publisher deleted", "repository deleted", "expired"])
 async def test_a_minted_token_ends(site: Site, issuer: FakeIssuer, how: str) -> None:
     name = await trust(site, issuer)

@@ -188,9 +188,9 @@ async def _assemble(
     blobs = _open_blobs(settings)
 
     sealer = load_sealer(settings.sealing_key_path)
+    token_life_max = timedelta(seconds=settings.token_life_max_s)
     schedule = Schedule(
-        timedelta(seconds=settings.signing_key_period_s),
-        token_life_max=timedelta(seconds=settings.token_life_max_s),
+        timedelta(seconds=settings.signing_key_period_s), token_life_max=token_life_max
     )
     signing_keys = SigningKeys(metadata, sealer, clock, schedule)
     await signing_keys.refresh()
@@ -296,9 +296,9 @@ async def _assemble(
         files=FilesApi(catalog),
         uploads=UploadApi(catalog, publisher, access),
         status=TokenStatus(
-            Tokens(metadata, tokens, origins, clock),
+            Tokens(metadata, tokens, origins, clock, token_life_max),
             access,
-            timedelta(seconds=settings.token_life_max_s),
+            token_life_max,
         ),
         discovery=Discovery(settings.url, signing_keys),
         exchange=TokenExchange(workloads, failures),
@@ -326,7 +326,7 @@ async def _assemble(
             accounts,
             tokens,
             id_tokens,
-            timedelta(seconds=settings.token_life_max_s),
+            token_life_max,
             clock,
         ),
         publishers=PublishersApi(

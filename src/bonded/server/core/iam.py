@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
 
@@ -166,6 +166,25 @@ _READING = frozenset(
 """Last words of permissions that change nothing and hand out no credential."""
 
 
+_OF_CLIENTS = frozenset(
+    {
+        Permission.REPOSITORY_DOWNLOAD,
+        Permission.REPOSITORY_GET,
+        Permission.REPOSITORY_READ_VIA_VIRTUAL,
+        Permission.REPOSITORY_UPLOAD,
+        Permission.FILE_GET,
+        Permission.FILE_LIST,
+        Permission.PACKAGE_GET,
+        Permission.PACKAGE_LIST,
+        Permission.PYTHON_PACKAGE_GET,
+        Permission.PYTHON_PACKAGE_LIST,
+        Permission.VERSION_GET,
+        Permission.VERSION_LIST,
+    }
+)
+"""What installers and uploaders need of a repository, and who looks at what is in it."""
+
+
 def is_reading(permission: Permission) -> bool:
     """Say whether *permission* only reads. What has no known reading word does not."""
     return permission.rpartition(".")[2] in _READING
@@ -186,11 +205,14 @@ class TokenLimits:
     def allow(self, permission: Permission, resource: str) -> bool:
         """Say whether a token with these limits may be used for *permission* on *resource*.
 
-        One that names repositories is good for nothing else, not even for their
-        project; one that is read-only is good for what reads, one that is
-        upload-only for uploads.
+        One that names repositories is good for reading and publishing packages there
+        and for nothing else: not for their project, and not for administering them, or
+        it would become lasting access. One that is read-only is good for what reads,
+        one that is upload-only for uploads.
         """
-        if self.repositories and resource not in self.repositories:
+        if self.repositories and (
+            resource not in self.repositories or permission not in _OF_CLIENTS
+        ):
             return False
         if self.upload_only and permission is not Permission.REPOSITORY_UPLOAD:
             return False
@@ -201,12 +223,58 @@ class TokenLimits:
         named = (repository, f"{repository}/packages/{package}")
         return not self.uploads or any(name in self.uploads for name in named)
 
+    def narrowed(self, asked: Self) -> Self:
+        """Return limits that allow what both these and *asked* allow, starting from these.
+
+        Raises:
+            Rejected: *asked* names what is beyond these.
+        """
+        repositories = _within(asked.repositories, self.repositories)
+        uploads = _within(asked.uploads, self.uploads)
+        return replace(
+            self,
+            repositories=repositories,
+            read_only=self.read_only or asked.read_only,
+            upload_only=self.upload_only or asked.upload_only,
+            uploads=uploads,
+        )
+
     def __str__(self) -> str:
         """What the token is good for, for a refusal."""
-        what = "reading" if self.read_only else "anything"
         if self.upload_only:
             return f"uploading {', '.join(self.uploads or self.repositories) or 'files'}"
-        return f"{what} in {', '.join(self.repositories)}" if self.repositories else what
+        if not self.repositories:
+            return "reading" if self.read_only else "anything"
+        what = "reading packages" if self.read_only else "reading and uploading packages"
+        return f"{what} in {', '.join(self.repositories)}"
+
+
+def _within(asked: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what *asked* names, or *own* if it names nothing.
+
+    Raises:
+        Rejected: one is neither in *own* nor a package of a repository in it.
+    """
+    beyond = [one for one in asked if own and not {one, one.partition("/packages/")[0]} & {*own}]
+    if beyond:
+        raise Rejected(
+            f"Your own token is limited to {', '.join(own)}",
+            hint=f"Leave out {min(beyond)}, or start from a token without that limit.",
+        )
+    return asked or own
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A credential that a token was made with: the token is good only while this is.
+
+    Of another credential than a token, *token_id* is empty.
+    """
+
+    member: str
+    origin: str
+    issued_at: float
+    token_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +285,8 @@ class Principal:
     it, for logs (`key:3f2a…`, `session:…`), and never holds a secret. *also* are
     further members of policies that mean this principal, as its credential says;
     *groups* are those that this server keeps; *limits* are those of the token it
-    came with.
+    came with; *ancestry* is the credential itself and those that it was made with,
+    on which every token hangs that is made with it.
     """
 
     member: str
@@ -225,6 +294,7 @@ class Principal:
     also: tuple[str, ...] = ()
     limits: TokenLimits | None = None
     groups: frozenset[str] = frozenset()
+    ancestry: tuple[Ancestor, ...] = ()
 
     @property
     def is_anonymous(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
-from bonded.server.core.iam import Permission, Principal
+from bonded.server.core.iam import Ancestor, Permission, Principal
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity.assertions import AssertionVerifier, is_assertion
 from bonded.server.identity.credentials import (
@@ -126,9 +126,12 @@ class Authenticator:
                 raise
             assertion = await self._assertions.verify_bearer(text)
             key = await self._accounts.live_key(assertion.key_id)
-            return _principal(key), _sooner(assertion.expires_at, key)
+            return self._principal(key), _sooner(assertion.expires_at, key)
         expires_at = await self._origins.check(token)
-        return Principal(token.member, token.origin, token.also, token.limits), expires_at
+        principal = Principal(
+            token.member, token.origin, token.also, token.limits, ancestry=token.ancestry
+        )
+        return principal, expires_at
 
     async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
         key = await self._accounts.live_key(presented.key_id)
@@ -140,7 +143,7 @@ class Authenticator:
             public.strip().encode(), key.public_key_pem.strip().encode()
         ):
             raise Unauthenticated("The service-account key is not valid")
-        return _principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
+        return self._principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 
     async def exchange(self, assertion: str) -> Exchanged:
         """Return the token that an assertion asks for (RFC 7523 §2.1; gar.md §5.3).
@@ -152,7 +155,7 @@ class Authenticator:
         """
         verified = await self._assertions.verify_grant(assertion)
         account, key = await self._accounts.live(verified.key_id)
-        principal = _principal(key)
+        principal = self._principal(key)
         self._uses.note(principal, self._clock().timestamp())
         if verified.target_audience is not None:
             proved(principal)
@@ -162,11 +165,12 @@ class Authenticator:
         token, life_s = self._tokens.issue(principal.member, principal.credential)
         return Exchanged("access_token", token, life_s)
 
+    def _principal(self, key: AccountKey) -> Principal:
+        member, origin = f"serviceAccount:{key.email}", f"key:{key.id}"
+        ancestor = Ancestor(member, origin, self._clock().timestamp())
+        return Principal(member, credential=origin, ancestry=(ancestor,))
+
 
 def _sooner(expires_at: float, key: AccountKey) -> float:
     # What a key vouches for does not outlive it.
     return expires_at if key.expires_at is None else min(expires_at, key.expires_at.timestamp())
-
-
-def _principal(key: AccountKey) -> Principal:
-    return Principal(f"serviceAccount:{key.email}", credential=f"key:{key.id}")

@@ -3,6 +3,9 @@
 A token names its origin as `kind:name`. Whoever ends an origin advances the
 access serial in the same transaction; the next request with a token that hangs
 on it is verified again, on every replica, and fails.
+
+A token that was made with another credential, a narrower one or one of a service
+account that somebody acts as, names that too: it ends when that credential does.
 """
 
 from __future__ import annotations
@@ -35,17 +38,32 @@ class Origins:
         """Return until when *token* is good (seconds since 1970).
 
         Raises:
-            Unauthenticated: it has been revoked, or its origin is no more.
+            Unauthenticated: it has been revoked, or its origin is no more; or so has been
+                a credential that it was made with.
         """
+        async with self._metadata.read() as tx:
+            for one in token.ancestry:
+                if one.token_id and await tx.tokens.is_revoked(one.token_id):
+                    raise Unauthenticated(
+                        "The access token has been revoked", hint="Fetch a new one."
+                    )
+        good_until = min(token.expires_at, await self._ask(token))
+        asked = {(token.member, token.origin)}
+        for one in token.ancestors:
+            if (one.member, one.origin) not in asked:
+                asked.add((one.member, one.origin))
+                made_with = AccessToken(
+                    one.member, one.origin, token.expires_at, issued_at=one.issued_at
+                )
+                good_until = min(good_until, await self._ask(made_with))
+        return good_until
+
+    async def _ask(self, token: AccessToken) -> float:
         kind, _, name = token.origin.partition(":")
         origin = self._by_kind.get(kind)
         if origin is None:
             raise Unauthenticated("The access token is not valid")
-        async with self._metadata.read() as tx:
-            is_revoked = await tx.tokens.is_revoked(token.id)
-        if is_revoked:
-            raise Unauthenticated("The access token has been revoked", hint="Fetch a new one.")
-        return min(token.expires_at, await origin(name, token))
+        return await origin(name, token)
 
 
 class AccountOrigins:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import sha256_of
-from bonded.server.core.errors import Rejected, Unauthenticated
+from bonded.server.core.errors import Unauthenticated
 from bonded.server.core.iam import Principal, TokenLimits
 from bonded.server.identity.origins import Origins
 from bonded.server.identity.tokens import AccessToken, TokenIssuer
@@ -19,12 +19,18 @@ class Tokens:
     """Tells about, ends and narrows tokens, for whoever holds them."""
 
     def __init__(
-        self, metadata: MetadataStore, issuer: TokenIssuer, origins: Origins, clock: Clock
+        self,
+        metadata: MetadataStore,
+        issuer: TokenIssuer,
+        origins: Origins,
+        clock: Clock,
+        life_max: timedelta,
     ) -> None:
         self._metadata = metadata
         self._issuer = issuer
         self._origins = origins
         self._clock = clock
+        self._life_max = life_max
 
     async def find(self, text: str) -> AccessToken | None:
         """Return what a live access token says; None if *text* is none."""
@@ -36,13 +42,16 @@ class Tokens:
         return token
 
     async def revoke(self, text: str) -> None:
-        """End an access token, or the sign-in of a refresh token, if *text* is either."""
+        """End an access token and what was made with it, or the sign-in of a refresh token.
+
+        Of what is neither, nothing comes.
+        """
         token = await self.find(text)
         now = self._clock()
         async with self._metadata.transaction() as tx:
             if token is not None:
-                ends_at = datetime.fromtimestamp(token.expires_at, tz=UTC)
-                await tx.tokens.revoke(token.id, ends_at, now)
+                # What was made with it, by acting as an account, may live longer than itself.
+                await tx.tokens.revoke(token.id, now + self._life_max, now)
                 return
             session = await tx.sessions.find_by_secret(sha256_of(text[:TOKEN_LENGTH_MAX].encode()))
             if session is not None:
@@ -53,11 +62,12 @@ class Tokens:
     ) -> tuple[str, datetime]:
         """Return a token that does at most what *principal*'s own credential does, and its end.
 
-        It hangs on the same origin, and does not outlive that credential, which is
-        good *until* then: or a chain of tokens could go on for ever.
+        It hangs on that credential and on its origin, and does not outlive it, which
+        is good *until* then: or a chain of tokens could go on for ever.
 
         Raises:
-            Rejected: *limits* reach beyond those of the credential.
+            Rejected: *limits* reach beyond those of the credential, or that was narrowed
+                too often.
         """
         now = self._clock()
         left = timedelta(seconds=int(until - now.timestamp()))
@@ -65,21 +75,8 @@ class Tokens:
             principal.member,
             principal.credential,
             also=principal.also,
-            limits=_narrowed(principal.limits, limits),
+            limits=limits if principal.limits is None else principal.limits.narrowed(limits),
             life=left if life is None else min(left, life),
+            ancestors=principal.ancestry,
         )
         return token, now + timedelta(seconds=life_s)
-
-
-def _narrowed(own: TokenLimits | None, asked: TokenLimits) -> TokenLimits:
-    if own is None:
-        return asked
-    beyond = set(asked.repositories) - set(own.repositories)
-    if own.repositories and beyond:
-        raise Rejected(
-            f"Your own token is limited to {', '.join(own.repositories)}",
-            hint=f"Leave out {min(beyond)}, or start from a token without that limit.",
-        )
-    return TokenLimits(
-        asked.repositories or own.repositories, read_only=own.read_only or asked.read_only
-    )

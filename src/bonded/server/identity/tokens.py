@@ -18,8 +18,8 @@ from joserfc.jws import extract_compact
 
 from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Unauthenticated
-from bonded.server.core.iam import Principal, TokenLimits
+from bonded.server.core.errors import Rejected, Unauthenticated
+from bonded.server.core.iam import Ancestor, Principal, TokenLimits
 from bonded.server.identity.signing import ALGORITHM, SigningKeys
 from bonded.server.metadata.store import ServiceAccount
 
@@ -29,6 +29,8 @@ TYPE = "at+jwt"
 ID_TOKEN_LIFE_S = 3600
 SKEW_S = 60
 """How far replicas' clocks may be apart."""
+ANCESTORS_MAX = 4
+"""Credentials that one token hangs on: each is named in it, and asked when it is verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,14 @@ class AccessToken:
     limits: TokenLimits | None = None
     issued_at: float = 0.0
     id: str = ""
-    """Its `jti`, by which it alone can be revoked."""
+    """Its `jti`, by which it can be revoked, with all that were made with it."""
+    ancestors: tuple[Ancestor, ...] = ()
+    """The credentials that it was made with; it is good only while all of them are."""
+
+    @property
+    def ancestry(self) -> tuple[Ancestor, ...]:
+        """What every token hangs on that is made with this one."""
+        return (Ancestor(self.member, self.origin, self.issued_at, self.id), *self.ancestors)
 
 
 class TokenIssuer:
@@ -65,11 +74,21 @@ class TokenIssuer:
         also: Sequence[str] = (),
         limits: TokenLimits | None = None,
         life: timedelta | None = None,
+        ancestors: Sequence[Ancestor] = (),
     ) -> tuple[str, int]:
         """Return a token for *member*, and its life in seconds.
 
-        *origin* says what must stay alive for it to be good, as `kind:name`.
+        *origin* says what must stay alive for it to be good, as `kind:name`; so must
+        the *ancestors*, the credentials that it is made with.
+
+        Raises:
+            Rejected: there are too many of those.
         """
+        if len(ancestors) > ANCESTORS_MAX:
+            raise Rejected(
+                f"The token would hang on {len(ancestors)} others; {ANCESTORS_MAX} are allowed",
+                hint="Start from a token that was made with fewer.",
+            )
         now = int(self._clock().timestamp())
         life_s = int((self._life if life is None else life).total_seconds())
         key = self._keys.current()
@@ -85,6 +104,8 @@ class TokenIssuer:
             claims["also"] = list(also)
         if limits is not None:
             claims["limits"] = asdict(limits)
+        if ancestors:
+            claims["ancestors"] = [asdict(one) for one in ancestors]
         # Whoever issues a token: it is this that the audit log keeps of a sign-in.
         proved(Principal(member, origin, tuple(also)))
         note(member=member, tokenId=claims["jti"], lifeSeconds=life_s)
@@ -181,6 +202,7 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
             bool(said.get("upload_only", False)),
             tuple(said.get("uploads", ())),
         )
+    ancestors = tuple(Ancestor(**one) for one in claims.get("ancestors", ()))
     return AccessToken(
         member=str(claims["sub"]),
         origin=str(claims["origin"]),
@@ -189,4 +211,5 @@ def _read(claims: Mapping[str, Any]) -> AccessToken:
         limits=limits,
         issued_at=float(claims["iat"]),
         id=str(claims["jti"]),
+        ancestors=ancestors,
     )

@@ -48,6 +48,8 @@ class TokenStatus:
             view["limits"] = {
                 "repositories": list(token.limits.repositories),
                 "readOnly": token.limits.read_only,
+                "uploadOnly": token.limits.upload_only,
+                "uploads": list(token.limits.uploads),
             }
         return json_reply(view, headers=NO_STORE)
 

@@ -36,7 +36,7 @@ class CredentialsApi:
         self._clock = clock
 
     async def generate_access_token(self, call: Call) -> Answer:
-        """Answer with an access token of the account, which ends with the account.
+        """Answer with an access token of the account, which ends with the account, or the caller.
 
         Scopes are accepted and change nothing: what a token may do is up to policies.
         """
@@ -51,6 +51,8 @@ class CredentialsApi:
             # Whoever came with a limited token does not get an unlimited one.
             limits=call.principal.limits,
             life=life,
+            # Nor does anybody act through an account longer than they may act at all.
+            ancestors=call.principal.ancestry,
         )
         expires_at = self._clock() + timedelta(seconds=life_s)
         # To the second, and not as other times are: google-auth reads nothing else.
