@@ -10,7 +10,7 @@ import pytest
 
 from bonded.server.core.errors import Unavailable
 from bonded.server.identity.documents import Documents
-from bonded.server.upstream.addresses import refusal
+from bonded.server.upstream.addresses import AddressInfo, any_socket, public_socket
 from support.clock import SetClock
 from support.issuer import running_issuer
 from support.tls_front import tls_front
@@ -20,7 +20,7 @@ CONFIGURATION = "/.well-known/openid-configuration"
 
 @pytest.fixture(name="guarded")
 async def _guarded() -> AsyncIterator[Documents]:
-    documents = Documents(refusal=refusal)
+    documents = Documents(guard=public_socket)
     yield documents
     await documents.close()
 
@@ -36,7 +36,7 @@ async def _guarded() -> AsyncIterator[Documents]:
         ("https://[::ffff:127.0.0.1]/x", "is not a public address (loopback)"),
         ("https://169.254.169.254/x", "169.254.169.254 is not a public address (link-local)"),
         ("https://10.0.0.1/x", "10.0.0.1 is not a public address (private"),
-        ("https://2130706433/x", "is not a public address"),
+        ("https://2130706433/x", "is not a canonical IPv4 address"),
     ],
 )
 async def test_nothing_is_asked_in_the_clear_or_at_a_private_address(
@@ -53,9 +53,9 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_asked_for_its_n
 ) -> None:
     looked_at = []
 
-    def allow(address: str) -> str:
-        looked_at.append(address)
-        return ""
+    def allow(info: AddressInfo) -> socket.socket:
+        looked_at.append(info[4][0])
+        return any_socket(info)
 
     listener = socket.create_server(("127.0.0.1", 0))
     with (
@@ -64,7 +64,7 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_asked_for_its_n
         tls_front(listener, int(issuer.url.rpartition(":")[2]), ["localhost"], tmp_path) as front,
     ):
         monkeypatch.setenv("SSL_CERT_FILE", str(front.certificates))
-        documents = Documents(refusal=allow)
+        documents = Documents(guard=allow)
         port = listener.getsockname()[1]
 
         found = await documents.get(f"https://localhost:{port}{CONFIGURATION}")
@@ -75,3 +75,27 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_asked_for_its_n
     assert front.names == {"localhost"}
     assert f"host: localhost:{port}" in b"".join(front.requests).decode().lower()
     assert "127.0.0.1" in looked_at
+
+
+async def test_the_certificate_of_one_name_does_not_vouch_for_another_at_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two names of one address; whoever answers there has a certificate for the second alone.
+    listener = socket.create_server(("127.0.0.1", 0))
+    with (
+        listener,
+        running_issuer(SetClock()) as issuer,
+        tls_front(listener, int(issuer.url.rpartition(":")[2]), ["localhost"], tmp_path) as front,
+    ):
+        monkeypatch.setenv("SSL_CERT_FILE", str(front.certificates))
+        documents = Documents(guard=any_socket)
+        port = listener.getsockname()[1]
+        urls = [f"https://{host}:{port}{CONFIGURATION}" for host in ("127.0.0.1", "localhost")]
+
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await documents.get(urls[0])
+        for _ in range(2):
+            assert (await documents.get(urls[1]))["issuer"] == issuer.url
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                await documents.get(urls[0])
+        await documents.close()

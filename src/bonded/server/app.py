@@ -68,7 +68,7 @@ from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.remotes import Remotes
 from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
-from bonded.server.upstream.addresses import refusal
+from bonded.server.upstream.addresses import public_socket
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.clients import Clients
 from bonded.server.upstream.secrets import Secrets
@@ -197,7 +197,7 @@ async def _assemble(
     tokens = TokenIssuer(signing_keys, clock, timedelta(seconds=settings.token_life_s))
     assertions = AssertionVerifier(metadata, clock, f"{settings.url}/token")
     of_accounts = AccountOrigins(metadata, clock)
-    workload_issuers = Documents(refusal=None if settings.private_issuers else refusal)
+    workload_issuers = Documents(guard=None if settings.private_issuers else public_socket)
     issuers = Issuers(workload_issuers, clock)
     workloads = Workloads(metadata, issuers, tokens, clock)
     audience = settings.trusted_publishing_audience or urlsplit(settings.url).netloc

@@ -1,20 +1,24 @@
-"""Fetches small JSON documents of identity providers, within bounds."""
+"""Fetches small JSON documents of identity providers, within bounds.
+
+aiohttp, as for upstream indexes: it makes each socket where the address can be checked, and
+keeps what belongs to one host name apart from every other, even at the same address. So the
+certificate of one provider never vouches for another.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from base64 import b64encode
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
+import aiohttp
 import orjson
+from yarl import URL
 
 from bonded.server.core.errors import Unavailable
+from bonded.server.upstream.addresses import NOT_PUBLIC, SocketFactory, any_socket
 
 WAIT_MAX_S = 10
 """For one document, from the look-up of the name to the last byte: a person is waiting."""
@@ -25,17 +29,14 @@ CONNECTIONS_MAX = 16
 class Documents:
     """Asks identity providers. Follows no redirects: what an issuer says is at its own address.
 
-    *refusal* says why an IP address must not be connected to, "" if it may be; without
-    it every address may, and even in the clear. With it, the address that was looked at
-    is the one that is connected to, whatever the DNS says a moment later.
+    *guard* makes the socket for an address, or refuses to; with it, nothing is asked in
+    the clear. Without it every address may be asked, and even in the clear.
     """
 
-    def __init__(
-        self, wait_max_s: float = WAIT_MAX_S, refusal: Callable[[str], str] | None = None
-    ) -> None:
+    def __init__(self, wait_max_s: float = WAIT_MAX_S, guard: SocketFactory | None = None) -> None:
         self.wait_max_s = wait_max_s
-        self._refusal = refusal
-        self._client: httpx2.AsyncClient | None = None
+        self._guard = guard
+        self._session: aiohttp.ClientSession | None = None
 
     async def get(self, url: str, bearer: str = "") -> dict[str, Any]:
         """Return the JSON object at *url*, showing a token if there is one.
@@ -43,8 +44,8 @@ class Documents:
         Raises:
             Unavailable: it cannot be had within the bounds.
         """
-        authorization = f"Bearer {bearer}" if bearer else ""
-        status, document = await self._ask("GET", url, None, authorization)
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        status, document = await self._ask("GET", url, None, headers)
         if status != 200:
             raise Unavailable(f"{_host(url)} answered {status} for {url}")
         return document
@@ -57,29 +58,31 @@ class Documents:
         Raises:
             Unavailable: nothing came back within the bounds, or it was no JSON object.
         """
-        text = "" if basic is None else b64encode(":".join(basic).encode()).decode()
-        return await self._ask("POST", url, fields, f"Basic {text}" if text else "")
+        headers = {} if basic is None else {"Authorization": aiohttp.encode_basic_auth(*basic)}
+        return await self._ask("POST", url, fields, headers)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def _ask(
         self,
         method: str,
         url: str,
         fields: Mapping[str, str] | None,
-        authorization: str,
+        headers: Mapping[str, str],
     ) -> tuple[int, dict[str, Any]]:
         host = _host(url)
+        if self._guard is not None and urlsplit(url).scheme != "https":
+            raise Unavailable(f"{host} must be asked over https, not at {url}")
         try:
             async with asyncio.timeout(self.wait_max_s):
-                status, body = await self._exchange(method, url, fields, authorization)
+                status, body = await self._exchange(method, url, fields, headers)
         except TimeoutError as error:
             raise Unavailable(f"{host} did not answer within {self.wait_max_s:g} s") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise Unavailable(f"{host} cannot be reached: {error}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _unreachable(host, error) from error
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -93,87 +96,48 @@ class Documents:
         method: str,
         url: str,
         fields: Mapping[str, str] | None,
-        authorization: str,
+        headers: Mapping[str, str],
     ) -> tuple[int, bytes]:
-        if self._client is None:
-            # Made when first needed, in a thread: it reads every certificate authority.
-            self._client = await asyncio.to_thread(_make_client)
-        *others, last = [_Place(url)]
-        if self._refusal is not None:
-            *others, last = await _find_places(url, self._refusal)
-        for place in others:
-            # A name may have addresses of a kind that this machine cannot reach.
-            with suppress(httpx2.ConnectError):
-                return await _send(self._client, method, place, fields, authorization)
-        return await _send(self._client, method, last, fields, authorization)
+        """Return the status and the body of the answer. Raises Unavailable for a body too large."""
+        session = self._session or await self._open()
+        async with session.request(
+            method, URL(url), data=fields, headers=headers, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > SIZE_MAX_BYTES:
+                    raise Unavailable(f"{_host(url)} sent more than {SIZE_MAX_BYTES} bytes")
+        return response.status, bytes(body)
 
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to connect to, and whom to ask for there."""
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    extensions: Mapping[str, str] = field(default_factory=dict)
-
-
-async def _find_places(url: str, refusal: Callable[[str], str]) -> tuple[_Place, ...]:
-    """Return the addresses of the host of *url*, if none of them is refused.
-
-    Raises:
-        Unavailable: one is, or it would be asked in the clear.
-    """
-    parsed = httpx2.URL(url)
-    if parsed.scheme != "https":
-        raise Unavailable(f"{_host(url)} must be asked over https, not at {url}")
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
-    addresses = [str(info[4][0]) for info in found]
-    for address in addresses:
-        if why := refusal(address):
-            raise Unavailable(
-                f"{_host(url)} must not be asked: {why}",
-                hint="If it is your own, set the server's setting private_issuers.",
+    async def _open(self) -> aiohttp.ClientSession:
+        # When first needed, in a thread: it reads every certificate authority.
+        tls = await asyncio.to_thread(ssl.create_default_context)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS_MAX,
+                    socket_factory=self._guard or any_socket,
+                    ssl=tls,
+                    # Asked a few times an hour: a connection that was kept would be stale.
+                    force_close=True,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept": "application/json", "User-Agent": "bonded"},
+                timeout=aiohttp.ClientTimeout(total=None),  # the whole exchange has one bound
             )
-    headers = {"host": parsed.netloc.decode("ascii")}
-    extensions = {"sni_hostname": parsed.raw_host.decode("ascii")}
-    return tuple(
-        _Place(str(parsed.copy_with(host=address)), headers, extensions)
-        for address in dict.fromkeys(addresses)
-    )
+        return self._session
 
 
-async def _send(
-    client: httpx2.AsyncClient,
-    method: str,
-    place: _Place,
-    fields: Mapping[str, str] | None,
-    authorization: str,
-) -> tuple[int, bytes]:
-    """Return the status and the body of the answer. Raises Unavailable for a body too large."""
-    headers = {"authorization": authorization} if authorization else {}
-    async with client.stream(
-        method,
-        place.url,
-        data=fields,
-        headers={**place.headers, **headers},
-        extensions=place.extensions,
-    ) as response:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > SIZE_MAX_BYTES:
-                raise Unavailable(f"{_host(place.url)} sent more than {SIZE_MAX_BYTES} bytes")
-    return response.status_code, bytes(body)
-
-
-def _make_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        timeout=None,  # the whole exchange has one bound, above
-        follow_redirects=False,
-        limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
-        headers={"accept": "application/json", "user-agent": "bonded"},
-    )
+def _unreachable(host: str, error: Exception) -> Unavailable:
+    # Of several addresses, the errors come as one text.
+    why = str(getattr(error, "os_error", error)) or str(error) or type(error).__name__
+    if NOT_PUBLIC in why:
+        return Unavailable(
+            f"{host} must not be asked: {why}",
+            hint="If it is your own, set the server's setting private_issuers.",
+        )
+    return Unavailable(f"{host} cannot be reached: {why}")
 
 
 def _host(url: str) -> str:
