@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +38,7 @@ def evaluate(text: str) -> Value:
         ("assertion['sub']", "repo:acme/web:ref:refs/heads/main"),
         ("'x-' + assertion.nested.key", "x-value"),
         ("assertion.groups", ("dev", "ops")),
-        ("assertion.groups.filter(g, g.matches('^o.+$'))", ("ops",)),
+        ("assertion.groups.filter(g, g.startsWith('o'))", ("ops",)),
         ("'ops' in assertion.groups", True),
         ("has(assertion.actor)", False),
         ("has(assertion.sub) && assertion.protected", True),
@@ -137,27 +136,8 @@ def test_a_true_alternative_excuses_what_cannot_be_evaluated() -> None:
     ],
 )
 def test_an_expression_that_lets_values_grow_without_bound_is_refused(text: str) -> None:
-    with pytest.raises(Rejected, match=r"are allowed|together with|is wrong"):
+    with pytest.raises(Rejected, match=r"is allowed|together with|is wrong"):
         parse_expression(text, ("assertion",))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "assertion.sub.matches('^(a|a)*b$')",
-        "assertion.sub.matches('^(([a-z])+.)+[A-Z]([a-z])+$')",
-        "assertion.letters.exists(a, assertion.letters.exists(b, a == 'z' && b == 'z'))",
-    ],
-)
-def test_an_expensive_expression_ends_soon(text: str) -> None:
-    claims = {"sub": "a" * 16_384, "letters": ["a"] * 1000}
-    expression = parse_expression(text, ("assertion",))
-
-    started_at = time.monotonic()
-    verdict = expression.verdict({"assertion": claims})
-
-    assert not verdict.is_true
-    assert time.monotonic() - started_at < 1
 
 
 @given(st.text(max_size=60), st.dictionaries(st.text(), st.text() | st.integers() | st.floats()))

@@ -133,6 +133,11 @@ async def test_a_forwarded_address_counts_only_from_a_proxy_that_is_trusted(site
         ("true &&\n  (1 <", "line 2, column 7: Syntax error"),
         ("resource.name", "gives a STRING. It must be true or false"),
         ("x" * 4097, "its expression 4096"),
+        ("[1].all(i, [1].all(j, i == j))", "may not use all, exists, exists_one, map or filter"),
+        (
+            "resource.name.matches('(a{1,30}){1,30}')",
+            "with its counted repetitions; 128 are allowed",
+        ),
         ("", "A condition needs a title and an expression"),
     ],
 )

@@ -25,7 +25,7 @@ from bonded.server.core.names import RepositoryName
 from bonded.server.identity import keys
 from bonded.server.identity.assertions import AssertionVerifier
 from bonded.server.identity.authentication import Authenticator
-from bonded.server.identity.conditions import check_condition
+from bonded.server.identity.conditions import check_conditions
 from bonded.server.identity.documents import Documents
 from bonded.server.identity.explaining import Explaining
 from bonded.server.identity.groups import GroupBook
@@ -309,7 +309,7 @@ async def _assemble(
         curation=CurationApi(curating),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
-            Granting(metadata, check_condition), access, Explaining(policy_book, group_book, clock)
+            Granting(metadata, check_conditions), access, Explaining(policy_book, group_book, clock)
         ),
         roles=RolesApi(Roles(metadata)),
         groups=GroupsApi(Groups(metadata, clock)),

@@ -10,15 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from bonded.server.core.errors import Rejected, Unauthenticated
 from bonded.server.core.federation import IAM_HOST, Provider
-from bonded.server.identity.expressions import Value, parse_expression
+from bonded.server.identity.bounding import HEAVY
+from bonded.server.identity.expressions import Expression, Value, parse_expression
 
 SUBJECT = "google.subject"
 GROUPS = "google.groups"
 SUBJECT_LENGTH_MAX_BYTES = 127
+COST_MAX = 400
+"""Of all expressions of one provider (`identity.bounding`): each exchange evaluates them all."""
+COMPILED_MAX = 1024
 EXPRESSION_LENGTH_MAX = 2048
 """Of a mapping; conditions may be longer. Both as Google has it."""
 MEMBERS_LENGTH_MAX = 6000
@@ -51,6 +56,7 @@ def check_expressions(provider: Provider) -> None:
     Raises:
         Rejected: one of them is wrong, or something needed is missing.
     """
+    cost = 0
     for key, text in provider.attribute_mapping.items():
         if key not in (SUBJECT, GROUPS) and not _ATTRIBUTE.fullmatch(key):
             raise Rejected(
@@ -59,19 +65,25 @@ def check_expressions(provider: Provider) -> None:
             )
         if len(text) > EXPRESSION_LENGTH_MAX:
             raise Rejected(f"attributeMapping.{key} is longer than {EXPRESSION_LENGTH_MAX}")
-        parse_expression(text, _CLAIMS)
+        cost += parse_expression(text, _CLAIMS).cost
     if SUBJECT not in provider.attribute_mapping:
         raise Rejected(
             f"attributeMapping must say what {SUBJECT} is",
             hint=f"For instance {SUBJECT}=assertion.sub.",
         )
     if provider.attribute_condition:
-        parse_expression(provider.attribute_condition, _MAPPED, is_condition=True)
+        cost += parse_expression(provider.attribute_condition, _MAPPED, is_condition=True).cost
     elif provider.issuer.rstrip("/") in SHARED_ISSUERS:
         raise Rejected(
             f"{provider.issuer} signs tokens for everybody: the provider needs a condition",
             hint="Set attributeCondition, for instance to "
             "assertion.repository_owner == 'YOUR-ORGANIZATION'.",
+        )
+    if cost > COST_MAX:
+        raise Rejected(
+            f"The provider's expressions cost {cost} together; {COST_MAX} are allowed, where every "
+            f"variable that is named costs 1, and every matches, filter and the like {HEAVY}",
+            hint="Map fewer attributes, or use startsWith instead of matches.",
         )
 
 
@@ -103,7 +115,14 @@ def _check_condition(
 ) -> None:
     if not provider.attribute_condition:
         return
-    condition = parse_expression(provider.attribute_condition, _MAPPED, is_condition=True)
+    try:
+        condition = _compiled(provider.attribute_condition, _MAPPED, is_condition=True)
+    except Rejected as error:
+        # Stored by a server that allowed more.
+        raise Unauthenticated(
+            f"The attribute condition of {provider.name} is refused: {error.message}",
+            hint="Have it changed.",
+        ) from error
     google = {"subject": subject, "groups": list(groups)}
     verdict = condition.verdict({**assertion, "google": google, "attribute": dict(attributes)})
     if not verdict.is_true:
@@ -145,12 +164,17 @@ def _subject(provider: Provider, assertion: Mapping[str, object]) -> str:
 
 def _mapped(key: str, text: str, assertion: Mapping[str, object]) -> Value:
     try:
-        return parse_expression(text, _CLAIMS).evaluate(assertion)
+        return _compiled(text, _CLAIMS).evaluate(assertion)
     except Rejected as error:
         raise Unauthenticated(
             f"The mapping of {key} gives nothing: {error.message}",
             hint="Compare the provider's attribute mapping with the claims of the token.",
         ) from error
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def _compiled(text: str, variables: tuple[str, ...], *, is_condition: bool = False) -> Expression:
+    return parse_expression(text, variables, is_condition=is_condition)
 
 
 def _text(key: str, value: Value) -> str:

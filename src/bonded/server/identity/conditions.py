@@ -7,6 +7,7 @@ about none), and `request.ip`, where it comes from, with `inIpRange(request.ip, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
 from bonded.server.core.iam import ORGANIZATION
 from bonded.server.core.names import RepositoryName
+from bonded.server.identity.bounding import HEAVY
 from bonded.server.identity.expressions import (
     Expression,
     Kinds,
@@ -23,6 +25,8 @@ from bonded.server.identity.expressions import (
 )
 
 COMPILED_MAX = 4096
+COST_MAX = 600
+"""Of all conditions of one policy (`identity.bounding`): all may be evaluated for one request."""
 PACKAGE = "resource.package"
 ATTRIBUTES: Kinds = (
     ("request.time", "timestamp"),
@@ -49,17 +53,34 @@ class Circumstances:
     """Normalized; "" if the request is about none, None if its body will say about which."""
 
 
-def check_condition(condition: Condition) -> None:
-    """Refuse what is no condition. Raises Rejected, which says where the mistake is."""
-    _compiled(condition.expression)
+def check_conditions(conditions: Iterable[Condition]) -> None:
+    """Refuse what are no conditions of a policy.
+
+    Raises:
+        Rejected: one is wrong, which says where the mistake is; or together they cost too much.
+    """
+    cost = 0
+    for condition in conditions:
+        compiled = _compiled(condition.expression)
+        if isinstance(compiled, Rejected):
+            raise compiled
+        cost += compiled.cost
+    if cost > COST_MAX:
+        raise Rejected(
+            f"The conditions of the policy cost {cost}; {COST_MAX} are allowed, where every "
+            f"variable that is named costs 1, and every matches {HEAVY}",
+            hint="Give one binding more members, or use startsWith instead of matches.",
+        )
 
 
 def verdict_on(condition: Condition, circumstances: Circumstances) -> Verdict:
-    """Say whether *condition* holds, and if not, why. What cannot be evaluated does not hold."""
-    try:
-        expression = _compiled(condition.expression)
-    except Rejected as error:
-        return Verdict(is_true=False, reason=error.message)
+    """Say whether *condition* holds, and if not, why. What cannot be evaluated does not hold.
+
+    Nor does what was stored by a server that allowed more.
+    """
+    expression = _compiled(condition.expression)
+    if isinstance(expression, Rejected):
+        return Verdict(is_true=False, reason=expression.message)
     return expression.verdict(_attributes(circumstances))
 
 
@@ -69,17 +90,25 @@ def holds(condition: Condition, circumstances: Circumstances) -> bool:
         return True
     if circumstances.package is not None:
         return False
+    expression = _compiled(condition.expression)
+    if isinstance(expression, Rejected):
+        return False
     # Without the package, CEL gives an error just where the answer depends on it.
     try:
-        _compiled(condition.expression).evaluate(_attributes(circumstances))
+        expression.evaluate(_attributes(circumstances))
     except Rejected:
         return PACKAGE in condition.expression
     return False
 
 
 @lru_cache(maxsize=COMPILED_MAX)
-def _compiled(text: str) -> Expression:
-    return parse_expression(text, ATTRIBUTES, is_condition=True)
+def _compiled(text: str) -> Expression | Rejected:
+    try:
+        # Google's conditions ask about no elements either.
+        return parse_expression(text, ATTRIBUTES, is_condition=True, has_comprehensions=False)
+    except Rejected as error:
+        # Kept as well: a stored one is not compiled again for every request.
+        return error
 
 
 def _attributes(circumstances: Circumstances) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """Expressions in CEL: attribute mappings and conditions that administrators write (gar.md §3.4).
 
 The evaluator is Google's own (cel-cpp): it checks names and types before anything
-runs, its regular expressions are RE2's and take linear time, and it bounds nesting
-(32) and iterations (10,000). What it does not bound is how large a value becomes;
-the rules here do, because the text comes from whoever may configure a provider.
+runs, its regular expressions are RE2's and take time linear in the text, and it bounds
+nesting (32) and iterations (10,000). That is far too much for the event loop, on which
+expressions of whoever may configure one repository are evaluated: what an expression
+may cost at all is bounded by `identity.bounding`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from typing import Any, Literal
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from bonded.server.core.errors import Rejected
+from bonded.server.identity.bounding import Measured, check_pattern, check_values, measure
 
 TEXT_LENGTH_MAX = 4096
 """Of one expression: Google's limit for conditions."""
-COMPREHENSIONS_MAX = 2
-"""Of one expression. Each may square the size of a value, and so the time of comparing it."""
 LIST_LENGTH_MAX = 1000
 """Of a list that an expression gives."""
 
@@ -31,15 +31,6 @@ Value = bool | int | float | str | datetime | timedelta | tuple[str, ...] | None
 """What an expression may give."""
 
 _POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
-# A raw string ends at the first quote, any other at the first that no backslash precedes.
-_TEXT = re.compile(
-    r"""//[^\n]*"""
-    r"""|(?:[rR][bB]?|[bB][rR])(?:'''.*?'''|\"\"\".*?\"\"\"|'[^'\n]*'|"[^"\n]*")"""
-    r"""|'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\""""
-    r"""|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*\"""",
-    re.DOTALL,
-)
-_COMPREHENSION = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +44,24 @@ class Verdict:
 class Expression:
     """A checked expression, ready to be evaluated. Build it with `parse_expression`."""
 
-    def __init__(self, text: str, program: Any) -> None:
+    def __init__(self, text: str, program: Any, measured: Measured) -> None:
         self.text = text
+        self.cost = measured.cost
         self._program = program
+        self._is_matching = bool(measured.patterns)
 
     def evaluate(self, variables: Mapping[str, object]) -> Value:
         """Return what the expression gives for *variables*.
 
         Raises:
-            Rejected: it gives nothing: a name is missing, or types do not fit.
+            Rejected: it gives nothing: a name is missing, types do not fit, or the values
+                are too many or too long.
         """
         try:
+            check_values(variables, is_matched=self._is_matching)
             found = self._program.eval(data=variables)
+        except Rejected as error:
+            raise Rejected(f"{self._quoted} cannot be evaluated: {error.message}") from None
         except (RuntimeError, ValueError, TypeError) as error:
             raise Rejected(f"{self._quoted} cannot be evaluated: {_cause(str(error))}") from None
         kind = found.type()
@@ -104,14 +101,21 @@ Kinds = tuple[tuple[str, Literal["string", "timestamp"]], ...]
 
 
 def parse_expression(
-    text: str, variables: tuple[str, ...] | Kinds, *, is_condition: bool = False
+    text: str,
+    variables: tuple[str, ...] | Kinds,
+    *,
+    is_condition: bool = False,
+    has_comprehensions: bool = True,
 ) -> Expression:
     """Check *text*, which may use *variables*; a condition must give a bool.
+
+    *has_comprehensions* says whether it may ask about each element of a list.
 
     A variable without a type may be anything.
 
     Raises:
-        Rejected: it is no such expression; the message says where the mistake is.
+        Rejected: it is no such expression, and the message says where the mistake is; or it
+            may cost too much.
     """
     if len(text) > TEXT_LENGTH_MAX:
         raise Rejected(f"The expression is longer than {TEXT_LENGTH_MAX} characters")
@@ -122,30 +126,23 @@ def parse_expression(
             f"The expression {_shown(text)} is wrong{_where(str(error))}",
             hint=f"It is CEL, and may use {', '.join(_names(variables))}.",
         ) from None
-    _bound_growth(text)
+    measured = measure(text, has_comprehensions=has_comprehensions)
+    for literal in measured.patterns:
+        check_pattern(_pattern_in(literal))
     if is_condition and program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = program.return_type().name()
         raise Rejected(
             f"The condition {_shown(text)} gives a {kind}", hint="It must be true or false."
         )
-    return Expression(text, program)
+    return Expression(text, program, measured)
 
 
-def _bound_growth(text: str) -> None:
-    # `.map(a, a + a)`, thirty times in a row, is a gigabyte; `.map(a, [a, a])` as many comparisons.
-    bare = _TEXT.sub("''", text)
-    comprehensions = len(_COMPREHENSION.findall(bare))
-    if comprehensions > COMPREHENSIONS_MAX:
-        raise Rejected(
-            f"The expression uses {comprehensions} of all, exists, exists_one, map and filter; "
-            f"{COMPREHENSIONS_MAX} are allowed",
-            hint="Split it, or map a claim to an attribute first.",
-        )
-    if comprehensions and "+" in bare:
-        raise Rejected(
-            "The expression uses + together with all, exists, exists_one, map or filter",
-            hint="Use one or the other.",
-        )
+def _pattern_in(literal: str) -> str:
+    """Return the text that a literal of CEL stands for."""
+    pattern: object = _environment(()).compile(literal).eval(data={}).value()
+    if not isinstance(pattern, str):
+        raise Rejected("The pattern of matches must be a string")
+    return pattern
 
 
 def extract(text: str, template: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
@@ -27,10 +27,10 @@ class Granting:
     """Reads and replaces policies."""
 
     def __init__(
-        self, metadata: MetadataStore, check_condition: Callable[[Condition], None]
+        self, metadata: MetadataStore, check_conditions: Callable[[Iterable[Condition]], None]
     ) -> None:
         self._metadata = metadata
-        self._check_condition = check_condition
+        self._check_conditions = check_conditions
 
     async def get_policy(self, resource: Resource) -> Policy:
         """Return the policy that hangs on *resource* itself. Raises NotFound."""
@@ -61,8 +61,10 @@ class Granting:
             before = await tx.policies.find(str(resource))
             if before is None or policy.etag in ("", before.etag):  # `set` refuses any other
                 policy = restore_conditions(policy, before, version)
+                named = (binding.condition for binding in policy.bindings)
+                self._check_conditions(one for one in named if one is not None)
                 for binding in policy.bindings:
-                    self._check(binding, resource)
+                    _check_members(binding, resource)
                 await _check_roles(tx, policy)
             written = await tx.policies.set(policy)
             note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
@@ -72,14 +74,13 @@ class Granting:
                 await guard(tx)
         return written
 
-    def _check(self, binding: Binding, resource: Resource) -> None:
-        if binding.condition is not None:
-            self._check_condition(binding.condition)
-        for member in binding.members:
-            kind, _, project = member.partition(":")
-            is_below = str(resource).startswith(f"projects/{project}/")
-            if kind in CONVENIENCE and not is_below:
-                raise Rejected(f"{member} may be named only below projects/{project}")
+
+def _check_members(binding: Binding, resource: Resource) -> None:
+    for member in binding.members:
+        kind, _, project = member.partition(":")
+        is_below = str(resource).startswith(f"projects/{project}/")
+        if kind in CONVENIENCE and not is_below:
+            raise Rejected(f"{member} may be named only below projects/{project}")
 
 
 def binding_deltas(before: Policy | None, after: Policy) -> list[dict[str, object]]:
