@@ -174,8 +174,9 @@ def test_this_machines_index_is_cached_as_it_is(desk: Desk, tmp_path: Path) -> N
     download("one", "--no-deps", "idna==3.10")  # skips where there is no index
     with PyPISimple(machine_index()) as index:
         theirs = {one.filename: one for one in index.get_project_page("idna").packages}
+    files = [one.url for one in theirs.values()]
     # A machine's own mirror may be at addresses that are not public.
-    hosts = {urlsplit(one.url).hostname or "" for one in theirs.values()}
+    hosts = {urlsplit(url).hostname or "" for url in (*files, machine_index())}
     environment = {
         "BONDED_PUBLIC_INDEX_URL": machine_index(),
         "BONDED_UPSTREAM_PRIVATE_HOSTS": ",".join(hosts),

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_MAX_S = 30
+UPSTREAMS_HERE = {"BONDED_UPSTREAM_PRIVATE_HOSTS": "127.0.0.0/8"}
+"""Where the indexes of tests are, which a repository has to allow besides."""
 
 
 def free_port() -> int:
@@ -71,7 +73,7 @@ class Server:
                 [*self.wrapper, *command, *options],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},  # noqa: TID251 - a child inherits it
+                env={**UPSTREAMS_HERE, **os.environ, **self.environment},  # noqa: TID251 - a child inherits it
             )
         deadline = time.monotonic() + START_MAX_S
         while not self.is_ready():

@@ -133,7 +133,13 @@ async def open_site(data_dir: Path, **changes: Any) -> AsyncIterator[Site]:
     """Build a registry on *data_dir* (again, if it has one) and sign its administrator in."""
     clock = SetClock()
     # A real password takes a twentieth of a second and 64 MiB, on purpose; tests have many.
-    cheap = Settings(data_dir=data_dir, public_url=URL, password_memory_kib=64)
+    cheap = Settings(
+        data_dir=data_dir,
+        public_url=URL,
+        password_memory_kib=64,
+        # Where the indexes of tests are; their files must be there too, or be refused.
+        upstream_private_hosts="127.0.0.0/8",
+    )
     settings = replace(cheap, **changes)
     registry = await build(settings, clock)
     transport = httpx2.ASGITransport(registry.application)

@@ -127,9 +127,10 @@ async def test_an_index_at_a_private_address_is_refused_with_the_way_to_allow_it
 
     assert said == (
         f"The upstream {index.url} leads to http://127.0.0.1:{index.port}, which is not contacted: "
-        "127.0.0.1 is not a public address (loopback). If that is where it is meant to be, allow "
-        "it: `bonded artifacts repositories create` and `update` have the flag "
-        "--remote-allow-private-addresses (in REST, "
+        "127.0.0.1 is not a public address (loopback). If that is where it is meant to be, the "
+        "server's operator names the host or its network in the setting upstream_private_hosts "
+        "(BONDED_UPSTREAM_PRIVATE_HOSTS). Then allow it: `bonded artifacts repositories create` "
+        "and `update` have the flag --remote-allow-private-addresses (in REST, "
         "remoteRepositoryConfig.bonded.allowPrivateAddresses)."
     )
     assert index.asked == []

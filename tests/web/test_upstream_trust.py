@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trustme
@@ -204,3 +205,63 @@ async def test_a_secret_that_is_missing_fails_with_a_sentence(site: Site) -> Non
     assert "is not to be had: its file cannot be read: No such file or directory" in answer.text
     assert str(site.data_dir) not in answer.text
     assert index.asked == []
+
+
+async def test_who_makes_a_repository_allows_nothing_that_the_operator_has_not_listed(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_index() as index,
+        open_proxy() as proxy,
+        open_site(tmp_path / "data", upstream_private_hosts="10.0.0.0/8,localhost") as site,
+    ):
+        index.publish(WHEEL)
+        answers = []
+        for config in ({}, {"proxy": proxy.url}):
+            async with open_remote(site, index.url, **config) as remote:
+                answers.append((await remote.get("simple/demo/")).text)
+        named = index.url.replace("127.0.0.1", "localhost")
+        async with open_remote(site, named) as remote:
+            allowed = await remote.get("simple/demo/")
+
+    assert f"leads to http://127.0.0.1:{index.port}, which is not contacted" in answers[0]
+    assert "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS). Then allow it" in answers[0]
+    assert f"leads to http://127.0.0.1:{index.port}, which is not contacted" in answers[1]
+    assert proxy.asked == []
+    assert allowed.status_code == 200
+    assert {one.path for one in index.asked} == {"/simple/demo/"}
+
+
+async def test_a_proxy_that_the_operator_has_not_listed_is_not_contacted(tmp_path: Path) -> None:
+    async with (
+        open_proxy() as proxy,
+        open_site(tmp_path / "data", upstream_private_hosts="") as site,
+        open_remote(site, "http://1.1.1.1/simple/", proxy=proxy.url) as remote,
+    ):
+        answer = await remote.get("simple/demo/")
+
+    assert answer.status_code == 502
+    assert f"The proxy {proxy.url} of the upstream" in answer.text
+    assert "is not contacted: 127.0.0.1 is not a public address (loopback)" in answer.text
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433"])
+async def test_a_proxy_is_not_asked_for_what_an_upstream_finds_in_its_network(
+    tmp_path: Path, host: str
+) -> None:
+    async with (
+        open_index() as index,
+        open_index() as inner,
+        open_proxy() as proxy,
+        # The index and the proxy are here; where else a page leads is another matter.
+        open_site(tmp_path / "data", upstream_private_hosts="127.0.0.0/8") as site,
+        open_remote(site, index.url, proxy=proxy.url) as remote,
+    ):
+        index.publish(WHEEL)
+        index.changes[WHEEL.filename] = {"url": f"http://{host}:{inner.port}/admin"}
+        answer = await remote.get(f"demo/{WHEEL.filename}")
+
+    assert answer.status_code == 502
+    assert "which is not contacted" in answer.text
+    assert inner.asked == []

@@ -68,7 +68,7 @@ from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.remotes import Remotes
 from bonded.server.repositories.standard import StandardRepository
 from bonded.server.settings import Settings, SettingsError
-from bonded.server.upstream.addresses import public_socket
+from bonded.server.upstream.addresses import PrivateHosts, public_socket
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.clients import Clients
 from bonded.server.upstream.secrets import Secrets
@@ -390,13 +390,20 @@ def _remotes(
     clients = Clients(
         *(secrets, clock, bounds),
         public_index_url=settings.public_index_url,
-        private_hosts=settings.upstream_private_hosts,
+        private_hosts=_private_hosts(settings),
     )
     return Remotes(
         *(metadata, blobs, core_metadata, clock, clients),
         file_size_max_bytes=settings.file_size_max_bytes,
         archive_limits=Limits(),
     )
+
+
+def _private_hosts(settings: Settings) -> PrivateHosts:
+    try:
+        return PrivateHosts.parse(settings.upstream_private_hosts)
+    except ValueError as error:
+        raise SettingsError(f"upstream_private_hosts: {error}.") from error
 
 
 def _addresses(settings: Settings) -> Addresses:

@@ -66,7 +66,9 @@ class Settings:
     )
     upstream_private_hosts: str = _setting(
         "",
-        "hosts, separated by commas, where upstreams may keep files at private addresses",
+        "hosts, addresses and networks, separated by commas, where an upstream may be at a private "
+        "address if its repository allows it, and its proxy; hosts and addresses: also where "
+        "upstreams may keep files",
     )
     upstream_connect_timeout_s: int = _setting(
         5, "how long an upstream may take to accept a connection, in seconds"

@@ -60,7 +60,7 @@ _SETTINGS = (
     click.option(
         "--remote-allow-private-addresses/--no-remote-allow-private-addresses",
         default=None,
-        help="Whether the upstream may be at a private or loopback address; not by default.",
+        help="Whether it may be where the server's operator lets upstreams be in private networks.",
     ),
     click.option("--remote-page-freshness", metavar="60s", help="How long pages are not renewed."),
     click.option(

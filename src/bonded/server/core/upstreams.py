@@ -209,7 +209,7 @@ class RemoteConfig:
     proxy: str = ""
     """The proxy's address; empty: none."""
     is_private_address_allowed: bool = False
-    """Whether the upstream may be in a private or link-local range."""
+    """Whether the upstream may be where the operator lets upstreams be at private addresses."""
     freshness_s: int = FRESHNESS_DEFAULT_S
     """How long a page is good without asking the upstream again."""
     stale_max_s: int = STALE_DEFAULT_S

@@ -25,10 +25,10 @@ from bonded.server.core.errors import NotFound, UpstreamFailed, UpstreamTimedOut
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import UpstreamCredentials
-from bonded.server.upstream.addresses import any_socket, public_socket
+from bonded.server.upstream.addresses import EVERYWHERE, NOWHERE, PrivateHosts, look_behind_proxy
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.breaker import Breaker
-from bonded.server.upstream.failures import told_as_ours
+from bonded.server.upstream.failures import refused, told_as_ours
 from bonded.server.upstream.headers import (
     Validators,
     conditions,
@@ -81,9 +81,10 @@ class Route:
     credentials: UpstreamCredentials | None = None
     ca_certificates: str = ""
     proxy: str = ""
-    is_private_address_allowed: bool = False
-    private_hosts: frozenset[str] = frozenset()
-    """Hosts where files may be although their addresses are private."""
+    own: PrivateHosts = NOWHERE
+    """Where the index itself may be, besides public addresses."""
+    private_hosts: PrivateHosts = NOWHERE
+    """Where files and the proxy may be, besides public addresses; files by name only."""
 
 
 class UpstreamClient:
@@ -106,11 +107,8 @@ class UpstreamClient:
         self._clock = clock
         self._bounds = bounds
         self._parsers = parsers
-        own = any_socket if route.is_private_address_allowed else public_socket
-        # A proxy's own address is the operator's choice, and what is behind it is its business.
-        reaches = {Reach.OWN: any_socket if route.proxy else own}
-        reaches[Reach.NAMED] = any_socket
-        reaches[Reach.PUBLIC] = any_socket if route.proxy else public_socket
+        self._reaches = {Reach.OWN: route.own, Reach.NAMED: EVERYWHERE, Reach.PUBLIC: NOWHERE}
+        proxy_host = Origin.of(route.proxy).host if route.proxy else ""
         tls = _tls(route.ca_certificates)
         # Pages do not wait behind files, nor one reach's connections for the other's.
         self._sessions = {
@@ -118,7 +116,10 @@ class UpstreamClient:
                 connector=aiohttp.TCPConnector(
                     limit=0,
                     limit_per_host=bounds.connections_max,
-                    socket_factory=factory,
+                    # Behind a proxy, it is the proxy that sockets lead to.
+                    socket_factory=route.private_hosts.sockets_to(proxy_host)
+                    if proxy_host
+                    else hosts.sockets_to(self._origin.host),
                     ssl=tls,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -131,7 +132,7 @@ class UpstreamClient:
                     sock_read=bounds.silence_timeout_s,
                 ),
             )
-            for reach, factory in reaches.items()
+            for reach, hosts in self._reaches.items()
             for is_page in (True, False)
         }
         self._breakers: dict[Origin, Breaker] = {}
@@ -309,8 +310,13 @@ class UpstreamClient:
     async def _send(
         self, url: str, headers: Mapping[str, str], *, is_page: bool
     ) -> aiohttp.ClientResponse:
-        reach = reach_of(url, self._origin, self._route.private_hosts, is_page=is_page)
+        named = self._route.private_hosts.names
+        reach = reach_of(url, self._origin, named, is_page=is_page)
         origin = Origin.of(url)
+        if self._route.proxy and (
+            why := await look_behind_proxy(origin.host, self._reaches[reach])
+        ):
+            raise refused(str(self), url, why, is_own=origin == self._origin)
         sent = dict(headers)
         if origin == self._origin:
             sent |= await self._authorization()

@@ -11,8 +11,8 @@ from bonded.server.core.upstreams import (
     PublicIndex,
     RemoteConfig,
     ServerRepository,
-    UpstreamSource,
 )
+from bonded.server.upstream.addresses import EVERYWHERE, NOWHERE, PrivateHosts
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.client import Route, UpstreamClient
 from bonded.server.upstream.secrets import Secrets
@@ -31,14 +31,14 @@ class Clients:
         bounds: Bounds,
         *,
         public_index_url: str,
-        private_hosts: str,
+        private_hosts: PrivateHosts,
     ) -> None:
         self._secrets = secrets
         self._clock = clock
         self._bounds = bounds
         self._parsers = ThreadPoolExecutor(PARSERS_MAX, thread_name_prefix="parser")
         self._public_index_url = public_index_url
-        self._private_hosts = frozenset(private_hosts.lower().replace(",", " ").split())
+        self._private_hosts = private_hosts
 
     def make(self, config: RemoteConfig) -> UpstreamClient:
         """Return a client, which its caller closes."""
@@ -46,8 +46,7 @@ class Clients:
             credentials=config.credentials,
             ca_certificates=config.ca_certificates,
             proxy=config.proxy,
-            is_private_address_allowed=config.is_private_address_allowed
-            or self._is_ours(config.source),
+            own=self._own(config),
             private_hosts=self._private_hosts,
         )
         url = self.index_url(config)
@@ -62,9 +61,11 @@ class Clients:
         """Parse nothing any more."""
         self._parsers.shutdown(wait=False, cancel_futures=True)
 
-    def _is_ours(self, source: UpstreamSource) -> bool:
-        # The operator says where it is, not whoever set the repository up.
-        return isinstance(source, PublicIndex) and bool(self._public_index_url)
+    def _own(self, config: RemoteConfig) -> PrivateHosts:
+        if isinstance(config.source, PublicIndex) and self._public_index_url:
+            # The operator says where it is, not whoever set the repository up.
+            return EVERYWHERE
+        return self._private_hosts if config.is_private_address_allowed else NOWHERE
 
     def index_url(self, config: RemoteConfig) -> str:
         """Return where the index of a remote repository is.

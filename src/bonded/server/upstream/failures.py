@@ -12,9 +12,14 @@ from bonded.server.upstream.addresses import NOT_PUBLIC
 from bonded.server.upstream.rules import Origin
 
 _ALLOW_INDEX = (
-    "If that is where it is meant to be, allow it: `bonded artifacts repositories create` and "
-    "`update` have the flag --remote-allow-private-addresses (in REST, "
-    "remoteRepositoryConfig.bonded.allowPrivateAddresses)."
+    "If that is where it is meant to be, the server's operator names the host or its network in "
+    "the setting upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS). Then allow it: `bonded "
+    "artifacts repositories create` and `update` have the flag --remote-allow-private-addresses "
+    "(in REST, remoteRepositoryConfig.bonded.allowPrivateAddresses)."
+)
+_ALLOW_PROXY = (
+    "If it is meant to be there, the server's operator names it in the setting "
+    "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS)."
 )
 _ALLOW_FILES = (
     "If the index keeps its files there, the server's operator names the host in the setting "
@@ -36,6 +41,11 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
             f"The upstream {upstream} does not answer: {url} takes too long", is_outage=True
         ) from error
     except aiohttp.ClientProxyConnectionError as error:
+        if NOT_PUBLIC in (why := _why(error)):
+            raise UpstreamFailed(
+                f"The proxy {proxy} of the upstream {upstream} is not contacted: {why}",
+                hint=_ALLOW_PROXY,
+            ) from error
         raise UpstreamFailed(
             f"The proxy {proxy} of the upstream {upstream} cannot be reached: {error}",
             is_outage=True,
@@ -56,13 +66,21 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
 def _unconnected(
     error: aiohttp.ClientConnectorError, upstream: str, url: str, *, is_own: bool
 ) -> UpstreamFailed:
-    # Of several addresses, the errors come as one text.
-    why = str(getattr(error, "os_error", error)) or str(error)
-    if NOT_PUBLIC in why:
-        return UpstreamFailed(
-            f"The upstream {upstream} leads to {Origin.of(url)}, which is not contacted: {why}",
-            hint=_ALLOW_INDEX if is_own else _ALLOW_FILES,
-        )
+    if NOT_PUBLIC in (why := _why(error)):
+        return refused(upstream, url, why, is_own=is_own)
     return UpstreamFailed(
         f"The upstream {upstream} cannot be reached at {Origin.of(url)}: {why}", is_outage=True
+    )
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    # Of several addresses, the errors come as one text.
+    return str(getattr(error, "os_error", error)) or str(error)
+
+
+def refused(upstream: str, url: str, why: str, *, is_own: bool) -> UpstreamFailed:
+    """Return what is told where a rule forbids to ask *url*; *is_own*: it is the index's own."""
+    return UpstreamFailed(
+        f"The upstream {upstream} leads to {Origin.of(url)}, which is not contacted: {why}",
+        hint=_ALLOW_INDEX if is_own else _ALLOW_FILES,
     )

@@ -4,9 +4,11 @@
 2. Files, and redirects of files, may be on any host that the index names, over https if the
    index is, as long as its address is public. A public index keeps its files on another host.
 3. Pages come from the index's own host alone, redirected or not.
-4. A private, loopback or link-local address is connected to only as the index's own origin,
-   if the repository's configuration allows it, or as a host that the operator has named.
-5. Credentials go to the index's own origin alone: scheme, host and port.
+4. A private, loopback or link-local address is connected to only where the operator of the
+   server has named the host or its network: as the index's own origin, if the repository's
+   configuration allows it too; as its proxy; or, named by itself, as a host of files.
+5. Through a proxy, the same holds for what it is asked for, as its name resolves here.
+6. Credentials go to the index's own origin alone: scheme, host and port.
 """
 
 from __future__ import annotations
