@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from support.upstream import (
     Index,
     Request,
     Response,
+    core_metadata_of,
     cut,
     hang,
     open_index,
@@ -357,3 +360,163 @@ async def test_entries_that_make_no_sense_are_left_out_of_a_page(
     assert lenient["hashes"] == {}
     assert "size" not in lenient
     assert lenient["yanked"] is False
+
+
+SIGN_IN = b"<html><form>Please sign in</form></html>"
+UNFRAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n"
+ZIPPED = Response(200, gzip.compress(WHEEL.data), {"Content-Encoding": "gzip"})
+UNVERIFIABLE: dict[str, tuple[Fault, str]] = {
+    "half of it, with no size": (
+        lambda _, writer: _say_raw(writer, UNFRAMED + WHEEL.data[: len(WHEEL.data) // 2]),
+        "it could be cut short unseen",
+    ),
+    "a form of an odd type": (
+        say(Response(200, SIGN_IN, {"Content-Type": "Text/HTML ; charset=utf-8"})),
+        "HTML page",
+    ),
+    "a form of no type": (say(Response(200, SIGN_IN)), "not a readable archive"),
+    "half of it, with a size": (
+        say(Response(200, WHEEL.data[: len(WHEEL.data) // 2])),
+        "not a readable archive",
+    ),
+    "another byte": (
+        say(Response(200, WHEEL.data.replace(b"\n", b"\r", 1))),
+        "not a readable arch",
+    ),
+    "not modified": (say(Response(304)), "which was not asked for"),
+    "a part": (
+        say(Response(206, WHEEL.data, {"Content-Range": "bytes 0-9/10"})),
+        "which was not asked for",
+    ),
+    "a coding that was not asked for": (say(ZIPPED), "not a readable archive"),
+}
+
+
+@pytest.mark.parametrize("fault", UNVERIFIABLE)
+async def test_a_file_that_has_no_digest_is_kept_only_if_it_is_whole(
+    remote: Remote, index: Index, fault: str
+) -> None:
+    index.algorithm = ""
+    index.has_core_metadata = False
+    index.changes[WHEEL.filename] = {"size": ...}
+    index.faults["/files/"], words = UNVERIFIABLE[fault]
+
+    answer = await remote.get(f"demo/{WHEEL.filename}")
+
+    assert answer.status_code == 502
+    assert words in answer.text
+    assert (await remote.kept(), remote.staged()) == ([], [])
+    del index.faults["/files/"]
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+async def test_a_file_in_chunks_needs_neither_a_size_nor_a_digest(
+    remote: Remote, index: Index
+) -> None:
+    chunked = UNFRAMED.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    body = f"{len(WHEEL.data):x}\r\n".encode() + WHEEL.data + b"\r\n0\r\n\r\n"
+    index.algorithm = ""
+    index.changes[WHEEL.filename] = {"size": ...}
+    index.faults["/files/"] = lambda _, writer: _say_raw(writer, chunked + body)
+
+    assert (await remote.get(f"demo/{WHEEL.filename}")).content == WHEEL.data
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        SIGN_IN,
+        b"Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
+        b"Metadata-Version: 2.1\nName: demo\nVersion: 9.0\n",
+        b"",
+    ],
+)
+async def test_core_metadata_that_has_no_digest_is_believed_only_for_its_name_and_version(
+    remote: Remote, index: Index, said: bytes
+) -> None:
+    index.changes[WHEEL.filename] = {"core-metadata": True}
+    index.faults[f"/files/{WHEEL.filename}.metadata"] = say(Response(200, said))
+
+    answer = await remote.get(f"demo/{WHEEL.filename}.metadata")
+
+    # Read out of the wheel in its place, and announced so.
+    assert answer.content == core_metadata_of(WHEEL)
+    digest = hashlib.sha256(core_metadata_of(WHEEL)).hexdigest()
+    assert (await remote.entry(WHEEL.filename))["core-metadata"] == {"sha256": digest}
+
+
+async def test_who_waits_for_a_turn_is_not_the_upstreams_fault(
+    tmp_path: Path, index: Index
+) -> None:
+    wheels = [make_wheel("Demo", f"3.{number}") for number in range(12)]
+    index.publish(*wheels)
+
+    async def steady(request: Request, writer: asyncio.StreamWriter) -> None:
+        data = index.answer(request).body
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        writer.write(head + data[:100])
+        await asyncio.sleep(0.5)
+        writer.write(data[100:])
+        await writer.drain()
+
+    index.faults["/files/"] = steady
+    limits = {"upstream_connections_max": 2, "upstream_page_timeout_s": 1}
+    async with (
+        open_site(tmp_path / "data", **limits) as site,
+        open_remote(site, index.url) as remote,
+    ):
+        # Twelve files, two at a time: the last waits for longer than any single answer may take.
+        files = [remote.get(f"demo/{one.filename}") for one in wheels]
+        parts = [remote.get(f"demo/{one.filename}.metadata") for one in wheels]
+        answers = await asyncio.gather(*files, *parts)
+
+        assert {one.status_code for one in answers} == {200}
+        assert (await remote.get("simple/other/")).status_code == 404
+
+
+async def test_a_slow_host_of_files_does_not_close_the_way_to_the_index(
+    tmp_path: Path, index: Index
+) -> None:
+    async with open_index() as far:
+        far.faults["/"] = hang(6)
+        wheels = [make_wheel("Demo", f"3.{number}") for number in range(6)]
+        index.publish(*wheels)
+        for one in wheels:
+            url = f"http://127.0.0.1:{far.port}/{one.filename}"
+            index.changes[one.filename] = {"url": url}
+        changes = {"upstream_private_hosts": "127.0.0.1", "upstream_page_timeout_s": 1}
+        async with (
+            open_site(tmp_path / "data", **changes) as site,
+            open_remote(site, index.url) as remote,
+        ):
+            answers = await asyncio.gather(
+                *(remote.get(f"demo/{one.filename}.metadata") for one in wheels)
+            )
+
+            assert {one.status_code for one in answers} == {504}
+            assert (await remote.get("simple/other/")).status_code == 404
+
+
+async def test_an_honest_404_is_no_failure_in_a_row(remote: Remote, index: Index) -> None:
+    for number in range(8):
+        index.faults["/simple/"] = say(Response(500 if number % 2 else 404))
+        await remote.get(f"simple/new{number}/")
+    del index.faults["/simple/"]
+
+    assert (await remote.get(PAGE)).status_code == 200
+
+
+async def test_what_a_url_is_signed_with_is_told_to_nobody(
+    remote: Remote, index: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    signed = f"/files/{WHEEL.filename}?X-Signature=s3cret"
+    index.changes[WHEEL.filename] = {"url": signed}
+    said = []
+    for fault in (say(Response(403)), say(Response(404)), reset, sending_to(signed), hang(6)):
+        index.faults["/files/"] = fault
+        said.append((await remote.get(f"demo/{WHEEL.filename}")).text)
+        said.append((await remote.get(f"demo/{WHEEL.filename}.metadata")).text)
+
+    assert all("s3cret" not in text for text in [*said, caplog.text])
+    assert f"/files/{WHEEL.filename} with status 403" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,21 @@ async def test_a_secret_that_is_not_to_be_had_says_why_and_nothing_of_itself(
     assert text.startswith(f"The secret {reference(kind)} for the upstream is not to be had: {why}")
     assert "hush" not in text
     assert str(tmp_path) not in text
+
+
+async def test_a_secret_that_is_printed_in_pieces_is_read_to_its_end(tmp_path: Path) -> None:
+    keep(tmp_path, b"#!/bin/sh\nprintf abc\nsleep 0.3\nprintf def\n", 0o700)
+
+    assert await Secrets(tmp_path, {}).get(reference("command")) == "abcdef"
+
+
+async def test_a_slow_program_holds_up_no_other_secret(tmp_path: Path) -> None:
+    keep(tmp_path, b"#!/bin/sh\nsleep 1\necho slow\n", 0o700)
+    secrets = Secrets(tmp_path, {VARIABLE: "quick"})
+
+    slow = asyncio.create_task(secrets.get(reference("command")))
+    await asyncio.sleep(0.1)
+
+    assert await secrets.get(reference("env")) == "quick"
+    assert not slow.done()
+    assert await slow == "slow"

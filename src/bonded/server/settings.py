@@ -84,7 +84,7 @@ class Settings:
         "largest page that an upstream may send, in bytes; the largest that we know has some 37 MB",
     )
     upstream_connections_max: int = _setting(
-        32, "connections to one host of an upstream for pages, and as many for files"
+        32, "connections to an upstream for pages, as many for files, and for parts of files"
     )
     trusted_publishing_audience: str = _setting(
         "", "what identity tokens must be meant for to publish. Empty: the host of public_url"

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bonded.server.archives import TAIL_BYTES, Limits, Missing, Ranges, read_wheel_metadata
+from bonded.server.archives import (
+    TAIL_BYTES,
+    Limits,
+    Missing,
+    Ranges,
+    read_core_metadata,
+    read_wheel_metadata,
+)
 from bonded.server.core.digests import sha256_of
 from bonded.server.core.errors import NotFound, Rejected, UpstreamFailed
 from bonded.server.core.files import FileKind, Filename, UpstreamFile
@@ -26,21 +33,37 @@ async def fetch_core_metadata(
         NotFound: it has none: it is no wheel, or a broken one.
         UpstreamFailed: the upstream fails, or sends other bytes than it has announced.
     """
-    if file.has_core_metadata:
-        try:
-            data = await client.fetch_core_metadata(file.url)
-        except NotFound:
-            if file.core_metadata_sha256 is None:
-                return await _extract(client, file, limits)
-            data = await _extract(client, file, limits) or b""
-        expected = file.core_metadata_sha256
-        if expected is not None and sha256_of(data) != expected:
-            raise UpstreamFailed(
-                f"The upstream {client} sends core metadata of {file.filename} that does not "
-                f"match its digest {expected}"
-            )
-        return data
-    return await _extract(client, file, limits)
+    data = await _fetch(client, file) if file.has_core_metadata else None
+    expected = file.core_metadata_sha256
+    if expected is None:
+        if data is not None and _is_of(file, data):
+            return data
+        return await _extract(client, file, limits)
+    if data is None:
+        data = await _extract(client, file, limits) or b""
+    if sha256_of(data) != expected:
+        raise UpstreamFailed(
+            f"The upstream {client} sends core metadata of {file.filename} that does not "
+            f"match its digest {expected}"
+        )
+    return data
+
+
+async def _fetch(client: UpstreamClient, file: UpstreamFile) -> bytes | None:
+    try:
+        return await client.fetch_core_metadata(file.url)
+    except NotFound:
+        return None
+
+
+def _is_of(file: UpstreamFile, data: bytes) -> bool:
+    """Say whether *data* is core metadata of this name and version: no digest says so."""
+    try:
+        read_core_metadata(f"METADATA of {file.filename}", data, Filename.parse(file.filename))
+    except Rejected as error:
+        _log.info("The core metadata of %s is not believed: %s", file.filename, error)
+        return False
+    return True
 
 
 async def _extract(client: UpstreamClient, file: UpstreamFile, limits: Limits) -> bytes | None:

@@ -24,6 +24,7 @@ from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import (
     BondedError,
     NotFound,
+    Rejected,
     TooLarge,
     Unavailable,
     UpstreamFailed,
@@ -60,6 +61,15 @@ class Arrived:
 
 Keeper = Callable[[Arrived], Awaitable[None]]
 """What is done when a file has arrived, before whoever waits for the whole of it goes on."""
+
+
+def digests_of(file: UpstreamFile) -> tuple[tuple[str, str], ...]:
+    """Return those digests of a file by which it can be verified."""
+    return tuple(
+        (algorithm, digest)
+        for algorithm, digest in file.hashes
+        if algorithm in hashlib.algorithms_available and not algorithm.startswith("shake")
+    )
 
 
 class Download:
@@ -143,6 +153,11 @@ class Download:
                     raise
 
     def _begin(self, response: FileResponse, staged: Staged) -> None:
+        if not (response.is_framed or self.size_bytes is not None or digests_of(self.file)):
+            raise UpstreamFailed(
+                f"The upstream {self._client} sends {self.file.filename} without saying how long "
+                "it is, and lists neither its size nor a digest: it could be cut short unseen"
+            )
         if response.start != staged.size_bytes:
             raise UpstreamFailed(
                 f"The upstream {self._client} does not resume {self.file.filename} where it broke"
@@ -187,13 +202,17 @@ class Download:
 
     def _verify_others(self, path: Path, check: Callable[[Path], None]) -> None:
         """Compare other digests, if sha256 is not told. Called in a thread."""
-        for algorithm, expected in () if self.file.sha256 else self.file.hashes:
-            if algorithm in hashlib.algorithms_available and not algorithm.startswith("shake"):
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, algorithm).hexdigest()
-                if found != expected:
-                    raise self._wrong(f"the {algorithm} {found}", expected)
-        check(path)
+        for algorithm, expected in () if self.file.sha256 else digests_of(self.file):
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != expected:
+                raise self._wrong(f"the {algorithm} {found}", expected)
+        try:
+            check(path)
+        except Rejected as error:
+            raise UpstreamFailed(
+                f"The upstream {self._client} sends what is not kept: {error.message}"
+            ) from error
 
     def _wrong(self, found: str, expected: str) -> UpstreamFailed:
         return UpstreamFailed(

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from bonded.server.archives import Limits, read_wheel_metadata
+from bonded.server.archives import Limits, check_whole, read_wheel_metadata
 from bonded.server.blobs.store import BlobStore
 from bonded.server.core.caches import ByteCache
 from bonded.server.core.clock import Clock
@@ -43,7 +43,7 @@ from bonded.server.metadata.caches import CachedFile
 from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
 from bonded.server.repositories.cached_pages import CachedPages, Outage
 from bonded.server.repositories.core_metadata import fetch_core_metadata
-from bonded.server.repositories.downloads import Arrived, Download, Downloads
+from bonded.server.repositories.downloads import Arrived, Download, Downloads, digests_of
 from bonded.server.repositories.protocol import StoredFile
 from bonded.server.upstream.client import UpstreamClient
 
@@ -392,7 +392,13 @@ class _Check:
         self.core_metadata: bytes | None = None
 
     def __call__(self, path: Path) -> None:
-        """Find nothing wrong: the digest is right, and for the rest the upstream answers."""
+        """Find nothing wrong if a digest is right: for the rest the upstream answers.
+
+        Raises:
+            Rejected: there is no digest, and it is not an archive from its beginning to its end.
+        """
+        if not digests_of(self._file):
+            check_whole(path, self._file.filename, self._limits)
         if self._file.core_metadata_sha256 is not None or not self._file.filename.endswith(".whl"):
             return
         try:

@@ -13,8 +13,6 @@ class Bounds:
     """One number for everything that an upstream could make large, long or endless."""
 
     connect_timeout_s: float = 5
-    queue_timeout_s: float = 30
-    """For a free connection: there are `connections_max` to one host."""
     page_timeout_s: float = 20
     """For a whole page, redirects and retries included."""
     silence_timeout_s: float = 20
@@ -23,7 +21,7 @@ class Bounds:
     """Of a file, on average, once it has taken `rate_grace_s`."""
     rate_grace_s: float = 60
     connections_max: int = 32
-    """To one host, for pages; and as many again for files. uv alone opens up to 50."""
+    """For pages; as many again for files, and for parts of them. uv alone opens up to 50."""
     page_size_max_bytes: int = 48 * MIB
     """The largest that we know of the public index, ddtrace's 47,000 files, has 21 to 37."""
     core_metadata_size_max_bytes: int = 8 * MIB

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.errors import NotFound, UpstreamFailed
 from bonded.server.upstream.bounds import Bounds
 
 
@@ -50,6 +50,10 @@ class Breaker:
         is_probe = self._is_probing = self._open_until is not None
         try:
             yield
+        except NotFound:
+            # An honest answer.
+            self._succeed()
+            raise
         except UpstreamFailed as error:
             if error.is_outage:
                 self.fail(str(error))

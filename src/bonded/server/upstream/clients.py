@@ -14,7 +14,8 @@ from bonded.server.core.upstreams import (
 )
 from bonded.server.upstream.addresses import EVERYWHERE, NOWHERE, PrivateHosts
 from bonded.server.upstream.bounds import Bounds
-from bonded.server.upstream.client import Route, UpstreamClient
+from bonded.server.upstream.client import UpstreamClient
+from bonded.server.upstream.requests import Route
 from bonded.server.upstream.secrets import Secrets
 
 PARSERS_MAX = 2

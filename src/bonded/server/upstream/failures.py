@@ -9,7 +9,7 @@ import aiohttp
 
 from bonded.server.core.errors import UpstreamFailed, UpstreamTimedOut
 from bonded.server.upstream.addresses import NOT_PUBLIC
-from bonded.server.upstream.rules import Origin
+from bonded.server.upstream.rules import Origin, shown
 
 _ALLOW_INDEX = (
     "If that is where it is meant to be, the server's operator names the host or its network in "
@@ -38,7 +38,7 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
         yield
     except TimeoutError as error:
         raise UpstreamTimedOut(
-            f"The upstream {upstream} does not answer: {url} takes too long", is_outage=True
+            f"The upstream {upstream} does not answer: {shown(url)} takes too long", is_outage=True
         ) from error
     except aiohttp.ClientProxyConnectionError as error:
         if NOT_PUBLIC in (why := _why(error)):
@@ -59,7 +59,8 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
         raise _unconnected(error, upstream, url, is_own=is_own) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise UpstreamFailed(
-            f"The upstream {upstream} broke off: {type(error).__name__} at {url}", is_outage=True
+            f"The upstream {upstream} broke off: {type(error).__name__} at {shown(url)}",
+            is_outage=True,
         ) from error
 
 

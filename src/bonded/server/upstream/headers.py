@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from bonded.server.core.errors import UpstreamFailed
+from bonded.server.upstream.rules import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def conditions(validators: Validators | None) -> dict[str, str]:
 def confirmed(asked: Validators | None, found: Validators, url: str) -> Validators:
     """Return the validators that a 304 leaves. Raises UpstreamFailed if none was asked for."""
     if not asked or not (asked.etag or asked.last_modified):
-        raise UpstreamFailed(f"{url} answers 304 to a request without conditions")
+        raise UpstreamFailed(f"{shown(url)} answers 304 to a request without conditions")
     return Validators(found.etag or asked.etag, found.last_modified or asked.last_modified)
 
 
@@ -44,13 +45,36 @@ def header(response: aiohttp.ClientResponse, name: str) -> str:
     return value if value.isprintable() else ""
 
 
+def expect(response: aiohttp.ClientResponse, *statuses: int) -> None:
+    """Raise UpstreamFailed for a status that answers another request than was sent."""
+    if response.status not in statuses:
+        raise UpstreamFailed(
+            f"{shown(str(response.url))} answers with status {response.status}, which was not "
+            "asked for"
+        )
+
+
+def expect_file(response: aiohttp.ClientResponse) -> None:
+    """Raise UpstreamFailed for a page, such as a sign-in form; no file is of that type."""
+    media = header(response, "Content-Type").partition(";")[0].strip().lower()
+    if media in ("text/html", "application/xhtml+xml"):
+        raise UpstreamFailed(f"{shown(str(response.url))} answers with an HTML page, not the file")
+
+
+def is_chunked(response: aiohttp.ClientResponse) -> bool:
+    """Say whether the body comes in chunks, the last of which says that it is."""
+    return "chunked" in header(response, "Transfer-Encoding").lower()
+
+
 def content_range(response: aiohttp.ClientResponse) -> tuple[int, int]:
     """Return where a part begins, and the size of the whole."""
     said = header(response, "Content-Range").removeprefix("bytes ")
     span, _, size = said.partition("/")
     first = span.partition("-")[0]
     if response.status != 206 or not (first.isdigit() and size.isdigit()):
-        raise UpstreamFailed(f"{response.url} does not answer with the range that was asked for")
+        raise UpstreamFailed(
+            f"{shown(str(response.url))} does not answer with the range that was asked for"
+        )
     return int(first), int(size)
 
 

@@ -15,6 +15,7 @@ from bonded.server.core.errors import TooLarge, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
 from bonded.server.upstream.pages import FILES_MAX, EntryReader
+from bonded.server.upstream.rules import shown
 from bonded.server.upstream.tags import read_tags
 
 ACCEPT = (
@@ -69,11 +70,11 @@ def parse_page(
     except UpstreamFailed:
         raise
     except TooLarge as error:
-        raise UpstreamFailed(f"{url} is too large a page: {error.message}") from error
+        raise UpstreamFailed(f"{shown(url)} is too large a page: {error.message}") from error
     except Exception as error:
         # A boundary: whatever a stranger's page makes a parser do, it is the page's fault.
         _log.exception("The page %s could not be read", url)
-        raise UpstreamFailed(f"{url} could not be read: {type(error).__name__}") from error
+        raise UpstreamFailed(f"{shown(url)} could not be read: {type(error).__name__}") from error
 
 
 def check_media(content_type: str, url: str) -> str:
@@ -86,7 +87,7 @@ def check_media(content_type: str, url: str) -> str:
     if media in (JSON_MEDIA, *_HTML):
         return media
     raise UpstreamFailed(
-        f"{url} answers with the content type {media[:80]!r}, which is not the simple API's",
+        f"{shown(url)} answers with the content type {media[:80]!r}, which is not the simple API's",
         hint="Check that the repository's upstream URL is that of an index, such as …/simple/.",
     )
 
@@ -98,9 +99,9 @@ def _parse_json(body: bytes, name: PackageName, url: str, seen_at: datetime) -> 
     try:
         page = _page_decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise UpstreamFailed(f"{url} is JSON, but not a page of the simple API") from error
+        raise UpstreamFailed(f"{shown(url)} is JSON, but not a page of the simple API") from error
     except msgspec.DecodeError as error:
-        raise UpstreamFailed(f"{url} is not valid JSON: {error}") from error
+        raise UpstreamFailed(f"{shown(url)} is not valid JSON: {error}") from error
     meta = _part(page.meta, dict)
     _check_version(meta.get("api-version"), url)
     _check_number(len(page.files))
@@ -140,7 +141,7 @@ def _read_entry(reader: EntryReader, entry: Mapping[str, object]) -> None:
 def _check_version(said: object, url: str) -> None:
     # A new minor version is readable, a new major one is not (PEP 629).
     if isinstance(said, str) and not said.startswith("1.") and said != "1":
-        raise UpstreamFailed(f"{url} speaks version {said[:20]!r} of the simple API, not 1")
+        raise UpstreamFailed(f"{shown(url)} speaks version {said[:20]!r} of the simple API, not 1")
 
 
 def _parse_html(body: bytes, name: PackageName, url: str, seen_at: datetime) -> Package:
@@ -165,7 +166,9 @@ def _parse_html(body: bytes, name: PackageName, url: str, seen_at: datetime) -> 
         _read_anchor(reader, anchor)
     # A sign-in form or a proxy's notice is HTML too, and must not pass for an empty package.
     if not reader.files and "pypi:repository-version" not in said:
-        raise UpstreamFailed(f"{url} is HTML, but not a page of the simple API: it lists no file")
+        raise UpstreamFailed(
+            f"{shown(url)} is HTML, but not a page of the simple API: it lists no file"
+        )
     status, reason = said.get("pypi:project-status"), said.get("pypi:project-status-reason")
     return reader.package((), status, reason)
 

@@ -51,12 +51,17 @@ class Origin:
         except ValueError:
             parts, port = SplitResult("", "", "", "", ""), None
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise UpstreamFailed(f"{url[:200]!r} is no http(s) URL")
+            raise UpstreamFailed(f"{shown(url)[:200]!r} is no http(s) URL")
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
     def __str__(self) -> str:
         """The origin as people write it."""
         return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def shown(url: str) -> str:
+    """Return *url* as messages have it: what follows its path may be a signature, or a token."""
+    return url.partition("?")[0].partition("#")[0]
 
 
 def reach_of(url: str, index: Origin, private_hosts: Collection[str], *, is_page: bool) -> Reach:

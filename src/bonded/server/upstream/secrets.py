@@ -23,7 +23,7 @@ class Secrets:
         self._directory = directory
         self._environment = environment
         self._found: dict[SecretReference, tuple[float, str]] = {}
-        self._looking = asyncio.Lock()
+        self._looking: dict[SecretReference, asyncio.Task[str]] = {}
 
     async def get(self, reference: SecretReference) -> str:
         """Return the secret.
@@ -34,14 +34,18 @@ class Secrets:
         known = self._found.get(reference)
         if known is not None and time.monotonic() < known[0]:
             return known[1]
-        # One at a time: a command is run once, however many requests wait for it.
-        async with self._looking:
-            known = self._found.get(reference)
-            if known is not None and time.monotonic() < known[0]:
-                return known[1]
-            secret = await self._find(reference)
-            self._found[reference] = (time.monotonic() + LIFE_S, secret)
-            return secret
+        # A command is run once, however many requests wait for it; others do not wait for it.
+        looking = self._looking.get(reference)
+        if looking is None:
+            looking = asyncio.create_task(self._find(reference))
+            self._looking[reference] = looking
+            looking.add_done_callback(lambda done: self._end(reference, done))
+        return await asyncio.shield(looking)
+
+    def _end(self, reference: SecretReference, looking: asyncio.Task[str]) -> None:
+        del self._looking[reference]
+        if not looking.cancelled() and looking.exception() is None:
+            self._found[reference] = (time.monotonic() + LIFE_S, looking.result())
 
     def forget(self, reference: SecretReference) -> None:
         """Look for the secret again next time: the upstream has refused it."""
@@ -88,7 +92,7 @@ class Secrets:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                data = await process.stdout.read(SECRET_SIZE_MAX_BYTES)
+                data = await _read_all(process.stdout)
                 status = await process.wait()
         except TimeoutError:
             raise _missing(reference, f"its program took over {COMMAND_TIMEOUT_S} s") from None
@@ -99,6 +103,14 @@ class Secrets:
         if status != 0:
             raise _missing(reference, f"its program ended with status {status}")
         return data
+
+
+async def _read_all(stream: asyncio.StreamReader) -> bytes:
+    # To its end: a program may print in pieces, of which `read` returns the first.
+    data = bytearray()
+    while len(data) < SECRET_SIZE_MAX_BYTES and (piece := await stream.read(4096)):
+        data += piece
+    return bytes(data)
 
 
 def _missing(reference: SecretReference, why: str) -> UpstreamFailed:
