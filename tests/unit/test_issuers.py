@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import pytest
 from joserfc.jwk import ECKey, RSAKey
@@ -77,6 +79,30 @@ async def test_a_rotated_key_is_fetched_at_once_but_not_for_every_unknown_name(
             await issuer.verify(old, [CLIENT])
 
     assert fake.requests.count(KEYS) == 2
+
+
+async def test_a_known_key_is_not_waited_for_while_an_unknown_one_is_asked_for(
+    provider: Provider,
+) -> None:
+    fake, issuer = provider
+    good = fake.sign()
+    await issuer.verify(good, [CLIENT])
+    fake.clock.forward(seconds=AGAIN_S)
+    fake.rotate()
+    fake.wait_s = 0.5
+    ended = []
+
+    async def ask(token: str, name: str) -> None:
+        with suppress(Unauthenticated):
+            await issuer.verify(token, [CLIENT])
+        ended.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ask(fake.sign(), "stranger"))
+        await asyncio.sleep(0.1)
+        group.create_task(ask(good, "good"))
+
+    assert ended == ["good", "stranger"]
 
 
 def encoded(data: bytes) -> str:

@@ -102,6 +102,9 @@ class Issuer:
         return verify_signature(token, keys)
 
     async def _keys_since(self, age_max_s: float) -> tuple[Key, ...]:
+        # Who names a key that is known does not wait for who names an unknown one.
+        if self._clock().timestamp() < self._fetched_at + age_max_s:
+            return self._keys
         async with self._turn:
             now = self._clock().timestamp()
             if now >= self._fetched_at + age_max_s:
