@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 
+from bonded.server.identity.sealing import load_sealer
+from bonded.server.identity.second_factor import base32_of
 from support.browsing import (
     PASSWORD,
     Visitor,
@@ -342,6 +347,54 @@ async def test_a_second_factor_that_was_not_made_here_is_refused(
 
     assert "The code is not the one that the app shows" in wrong.text
     assert (forged.status, "was not made here" in forged.text) == (400, True)
+
+
+async def test_a_second_factor_of_a_stolen_database_is_shown_to_nobody(
+    site: Site, visitor: Visitor
+) -> None:
+    await join(site, ADA)
+    await join(site, "eve@example.com")
+    await visitor.sign_in(ADA)
+    secret, _ = await enrol(visitor, site)
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database:
+        (factor,) = database.execute("SELECT factor FROM users WHERE factor != ''").fetchone()
+
+    async with open_visitor(site) as eve:
+        await eve.sign_in("eve@example.com")
+        page = await eve.open("/_/account/second-factor")
+        shown = re.findall(r'name="sealed" value="([^"]+)"', page.html)
+        stolen = await eve.fill("/_/account/second-factor", sealed=factor, code="000000")
+        async with open_visitor(site) as another:
+            await another.sign_in("eve@example.com")
+            await another.open("/_/account/second-factor")
+            other = await another.fill("/_/account/second-factor", sealed=shown[0], code="000000")
+
+    assert f"{base32_of(secret)[:4]} {base32_of(secret)[4:8]}" not in stolen.html
+    assert [(one.status, "was not made here" in one.text) for one in (stolen, other)] == [
+        (400, True),
+        (400, True),
+    ]
+
+
+async def test_a_second_factor_that_was_sealed_for_nobody_is_sealed_for_its_owner_when_used(
+    site: Site, visitor: Visitor
+) -> None:
+    await join(site, ADA)
+    await visitor.sign_in(ADA)
+    secret, _ = await enrol(visitor, site)
+    sealer = load_sealer(site.data_dir / "sealing-key")
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database, database:
+        old = sealer.seal(base32_of(secret))
+        database.execute("UPDATE users SET factor = ? WHERE factor != ''", (old,))
+
+    async with open_visitor(site) as elsewhere:
+        await elsewhere.sign_in(ADA)
+        page = await elsewhere.fill("/_/second-factor", code=code_of(secret, site, 1))
+
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database:
+        (factor,) = database.execute("SELECT factor FROM users WHERE factor != ''").fetchone()
+    assert ADA in page.text
+    assert sealer.open(factor) == f"{ADA} {base32_of(secret)}"
 
 
 async def test_a_disabled_person_is_out_at_once_and_back_when_enabled(

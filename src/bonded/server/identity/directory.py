@@ -14,11 +14,14 @@ from bonded.server.core.errors import Conflict, Forbidden, NotFound, Rejected, U
 from bonded.server.identity import second_factor
 from bonded.server.identity.passwords import Passwords, check_password
 from bonded.server.identity.sealing import Sealer
+from bonded.server.identity.seals import Seals
 from bonded.server.metadata.people import DIRECTORY, Invitation, Proof, User
 from bonded.server.metadata.store import MetadataStore
 
 CODE_LENGTH_MAX = 64
 LAST_SIGN_IN_EVERY = timedelta(minutes=1)
+ENROLMENT = "enrolment"
+ENROLMENT_LIFE_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Enrolment:
     """A second factor that is not in force yet. Has no repr: it shows the secret."""
 
     sealed: str
-    """The secret as the database will keep it; the person's browser keeps it until then."""
+    """The secret, for the sign-in in whose browser it is kept until it is in force."""
     base32: str
     uri: str
 
@@ -49,6 +52,7 @@ class Directory:
         self._metadata = metadata
         self._passwords = passwords
         self._sealer = sealer
+        self._seals = Seals(sealer, clock)
         self._clock = clock
         self._host = host
 
@@ -70,9 +74,12 @@ class Directory:
             proof = await tx.users.hold_proof(address)
             if proof is None or not proof.factor:
                 return False
-            step = self._step_of(proof.factor, code, proof.factor_step)
+            secret = self._secret_of(address, proof.factor)
+            step = self._step_of(secret, code, proof.factor_step)
             if step is not None:
-                await tx.users.set_proof(address, replace(proof, factor_step=step))
+                # Sealed again: the first servers sealed it without saying whose it is.
+                factor = self._factor_of(address, secret)
+                await tx.users.set_proof(address, replace(proof, factor=factor, factor_step=step))
                 return True
             left = _without(proof.recovery_hashes, second_factor.recovery_hash(code))
             if left is not None:
@@ -160,27 +167,31 @@ class Directory:
         async with self._metadata.read() as tx:
             return await tx.users.find_proof(address) or Proof()
 
-    def enrol(self, address: str, sealed: str = "") -> Enrolment:
+    def enrol(self, address: str, session: str, sealed: str = "") -> Enrolment:
         """Return a second factor that is in force once a code of it has been shown.
 
         Raises:
-            Rejected: *sealed* is not what an earlier call has returned.
+            Rejected: *sealed* is not what an earlier call has returned for the same sign-in.
         """
-        if not sealed:
+        if sealed:
+            secret = self._secret_in(sealed, address, session)
+        else:
             secret = secrets.token_bytes(second_factor.SECRET_BYTES)
-            sealed = self._sealer.seal(second_factor.base32_of(secret))
-        secret = self._secret_in(sealed)
+        base32 = second_factor.base32_of(secret)
+        shown: dict[str, object] = {"address": address, "session": session, "secret": base32}
+        sealed = self._seals.seal(ENROLMENT, shown, ENROLMENT_LIFE_S)
         uri = second_factor.app_uri(secret, self._host, address)
-        return Enrolment(sealed, second_factor.base32_of(secret), uri)
+        return Enrolment(sealed, base32, uri)
 
-    async def confirm(self, address: str, sealed: str, code: str) -> tuple[str, ...]:
+    async def confirm(self, address: str, session: str, sealed: str, code: str) -> tuple[str, ...]:
         """Put a second factor in force; return its recovery codes, of which only hashes are kept.
 
         Raises:
-            Rejected: the code is not the factor's.
+            Rejected: the code is not the factor's, or that was not shown to this sign-in.
             Conflict: the person has one already.
         """
-        step = self._step_of(sealed, "".join(code.split())[:CODE_LENGTH_MAX], 0)
+        secret = self._secret_in(sealed, address, session)
+        step = self._step_of(secret, "".join(code.split())[:CODE_LENGTH_MAX], 0)
         if step is None:
             raise Rejected(
                 "The code is not the one that the app shows",
@@ -192,7 +203,8 @@ class Directory:
             if proof is None or proof.factor:
                 raise Conflict("A second factor is in force already")
             hashes = tuple(second_factor.recovery_hash(one) for one in codes)
-            changed = replace(proof, factor=sealed, factor_step=step, recovery_hashes=hashes)
+            factor = self._factor_of(address, secret)
+            changed = replace(proof, factor=factor, factor_step=step, recovery_hashes=hashes)
             await tx.users.set_proof(address, changed)
         return codes
 
@@ -212,14 +224,28 @@ class Directory:
             if proof is not None and proof.password_hash == old_hash:
                 await tx.users.set_proof(address, replace(proof, password_hash=password_hash))
 
-    def _secret_in(self, sealed: str) -> bytes:
+    def _secret_in(self, sealed: str, address: str, session: str) -> bytes:
+        """Return the secret that was shown to a sign-in, and to no other. Raises Rejected."""
+        shown = self._seals.open(ENROLMENT, sealed)
+        if shown is None or (shown["address"], shown["session"]) != (address, session):
+            raise Rejected("The second factor was not made here", hint="Start again.")
+        return second_factor.secret_of(shown["secret"])
+
+    def _factor_of(self, address: str, secret: bytes) -> str:
+        """Return a secret as the database keeps it: of this person, and good for nobody else."""
+        return self._sealer.seal(f"{address} {second_factor.base32_of(secret)}")
+
+    def _secret_of(self, address: str, factor: str) -> bytes:
+        """Return the secret in force that the database keeps for somebody. Raises Rejected."""
         try:
-            return second_factor.secret_of(self._sealer.open(sealed))
+            owner, _, base32 = self._sealer.open(factor).rpartition(" ")
+            if owner in ("", address):
+                return second_factor.secret_of(base32)
         except (Unavailable, ValueError) as error:
             raise Rejected("The second factor was not made here", hint="Start again.") from error
+        raise Rejected("The second factor is somebody else's", hint="Have it removed.")
 
-    def _step_of(self, sealed: str, code: str, after: int) -> int | None:
-        secret = self._secret_in(sealed)
+    def _step_of(self, secret: bytes, code: str, after: int) -> int | None:
         return second_factor.step_of(secret, code, self._clock().timestamp(), after)
 
     def _is_good(self, invitation: Invitation, user: User) -> bool:

@@ -85,7 +85,7 @@ class Account:
         sealed = form.get("sealed", "")
         try:
             codes = await self._guarded(session).confirm(
-                session.address, sealed, form.get("code", "")
+                session.address, session.id, sealed, form.get("code", "")
             )
         except Rejected as error:
             return self._enrolment(call, session, sealed, str(error))
@@ -125,7 +125,7 @@ class Account:
     def _enrolment(
         self, call: Call, session: Session, sealed: str = "", problem: str = ""
     ) -> Reply:
-        enrolment = self._directory.enrol(session.address, sealed)
+        enrolment = self._directory.enrol(session.address, session.id, sealed)
         code = segno.make(enrolment.uri, error="m")
         return self.browser.page(
             *(call, "enrolment.html", 400 if problem else 200),
