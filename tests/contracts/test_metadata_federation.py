@@ -113,6 +113,18 @@ async def test_lists_go_page_by_page_in_order_of_id(filled: SqlMetadataStore) ->
     assert publishers == (PUBLISHER,)
 
 
+async def test_a_publisher_is_pinned_once(filled: SqlMetadataStore) -> None:
+    async with filled.transaction() as tx:
+        await tx.publishers.pin("p1", {"owner": "17"})
+        await tx.publishers.pin("p1", {"owner": "17"})
+    with pytest.raises(Conflict):
+        async with filled.transaction() as tx:
+            await tx.publishers.pin("p1", {"owner": "18"})
+
+    async with filled.read() as tx:
+        assert await tx.publishers.find("p1") == replace(PUBLISHER, pins={"owner": "17"})
+
+
 async def test_publishers_are_found_by_issuer_and_anchor(filled: SqlMetadataStore) -> None:
     async with filled.transaction() as tx:
         await tx.publishers.add(replace(PUBLISHER, id="p2", anchor="you"))

@@ -105,6 +105,52 @@ async def test_a_token_counts_for_every_publisher_that_fits(site: Site, issuer: 
     assert [one.status_code for one in answers] == [200, 403, 200]
 
 
+OWNED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "github": (GITHUB, {}, "repository_owner_id", "repository_id"),
+    "gitlab": (
+        {"project_path": "acme/web", "workflow": ".gitlab-ci.yml"},
+        {"project_path": "acme/web", "ci_config_ref_uri": "HOST/acme/web//.gitlab-ci.yml@x"},
+        "namespace_id",
+        "project_id",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OWNED)
+async def test_whoever_takes_over_the_name_of_a_repository_does_not_take_over_its_publisher(
+    site: Site, issuer: FakeIssuer, kind: str
+) -> None:
+    condition, said, owner, source = OWNED[kind]
+    host = issuer.url.removeprefix("http://")
+    issuer.claims |= {name: str(text).replace("HOST", host) for name, text in said.items()}
+    issuer.claims |= {owner: "17", source: 4}
+    name = await trust(site, issuer, condition, kind)
+    first = await mint(site, numbered(issuer))
+    shown = (await site.get(f"/v1/{name}")).json()["pinnedClaims"]
+
+    issuer.claims[owner] = "18"
+    taken = await mint(site, numbered(issuer))
+    issuer.claims |= {owner: "17", source: 5}
+    remade = await mint(site, numbered(issuer))
+    del issuer.claims[source]
+    silent = await mint(site, numbered(issuer))
+    issuer.claims[source] = 4
+    still = await mint(site, numbered(issuer))
+
+    assert shown == {owner: "17", source: "4"}
+    assert [one.status_code for one in (first, taken, remade, silent, still)] == [
+        *(200, 422, 422, 422, 200)
+    ]
+    assert (
+        f"{owner} is not 17, as when it first published; if that has rightly changed, "
+        "delete the publisher and create it again" in taken.json()["errors"][0]["description"]
+    )
+    await site.call("DELETE", f"/v1/{name}")
+    await trust(site, issuer, condition, kind)
+    issuer.claims[owner] = "18"
+    assert (await mint(site, numbered(issuer))).status_code == 200
+
+
 async def test_an_assertion_is_good_for_one_exchange(site: Site, issuer: FakeIssuer) -> None:
     await trust(site, issuer)
     issuer.claims["jti"] = "once"

@@ -136,6 +136,8 @@ class Publisher:
     created_at: datetime
     packages: tuple[str, ...] = field(default=())
     """Normalized names; empty for every package. They need not exist yet."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """What its first token said that outlives a name: the numbers of owner and repository."""
 
     def __str__(self) -> str:
         """The full resource name."""

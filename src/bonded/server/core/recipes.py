@@ -35,6 +35,9 @@ class Recipe:
     workflow: Workflow | None = None
     is_caseless: bool = False
     """Whether the anchor's names differ in case only by accident."""
+    pinned: tuple[str, ...] = ()
+    """Claims that stay when whoever owns the anchor's names gives them up, and another takes
+    them: noted at the first use, and the same ever after."""
 
 
 def _is_github_workflow(publisher: Publisher, claims: Mapping[str, Any]) -> bool:
@@ -58,6 +61,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ("repository",),
             _is_github_workflow,
             is_caseless=True,
+            pinned=("repository_owner_id", "repository_id"),
         ),
         "gitlab": Recipe(
             "GitLab CI/CD",
@@ -65,6 +69,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ("project_path",),
             _is_gitlab_workflow,
             is_caseless=True,
+            pinned=("namespace_id", "project_id"),
         ),
         "buildkite": Recipe(
             "Buildkite", "https://agent.buildkite.com", ("organization_slug", "pipeline_slug")
@@ -135,7 +140,19 @@ def mismatch(publisher: Publisher, claims: Mapping[str, Any]) -> str:
                 return f"{WORKFLOW} is not {value}"
         elif name not in recipe.anchor and _plain(claims.get(name)) != value:
             return f"{name} is not {value}"
+    for name, value in publisher.pins.items():
+        if _plain(claims.get(name)) != value:
+            return (
+                f"{name} is not {value}, as when it first published; if that has rightly changed, "
+                "delete the publisher and create it again"
+            )
     return ""
+
+
+def pins_of(kind: str, claims: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a publisher of that kind is held to once it has shown *claims*."""
+    said = {name: _plain(claims.get(name)) for name in RECIPES[kind].pinned}
+    return {name: value for name, value in said.items() if 0 < len(value) <= CLAIM_LENGTH_MAX}
 
 
 def _plain(value: object) -> str:

@@ -22,12 +22,12 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, Forbidden, Rejected, Unauthenticated
 from bonded.server.core.federation import Publisher
 from bonded.server.core.iam import Principal, TokenLimits, publishers_of
-from bonded.server.core.recipes import anchors_of, mismatch
+from bonded.server.core.recipes import anchors_of, mismatch, pins_of
 from bonded.server.identity.issuers import SKEW_S, key_id_of
 from bonded.server.identity.origins import FOR_EVER
 from bonded.server.identity.tokens import AccessToken, TokenIssuer
 from bonded.server.identity.workloads import ASSERTION_LENGTH_MAX, Issuers, check_life
-from bonded.server.metadata.store import MetadataStore
+from bonded.server.metadata.store import MetadataStore, Transaction
 
 LIFE = timedelta(minutes=15)
 MATCHES_MAX = 101
@@ -86,7 +86,7 @@ class TrustedPublishing:
         self._check_audience(claims)
         expires_at = check_life(claims, self._clock)
         publishers = _matching(found, claims)
-        await self._spend(assertion, claims, expires_at)
+        await self._spend(assertion, claims, expires_at, publishers)
         return self._issue(publishers)
 
     async def burn(self, text: str) -> None:
@@ -122,7 +122,13 @@ class TrustedPublishing:
                 hint=f"Ask the issuer for one for {self.audience}, as GET /_/oidc/audience says.",
             )
 
-    async def _spend(self, assertion: str, claims: Mapping[str, Any], expires_at: float) -> None:
+    async def _spend(
+        self,
+        assertion: str,
+        claims: Mapping[str, Any],
+        expires_at: float,
+        publishers: tuple[Publisher, ...],
+    ) -> None:
         # What is signed counts, not the signature: ECDSA has two for one text.
         once = claims.get("jti") or assertion.rpartition(".")[0]
         digest = hashlib.sha256(f"{claims['iss']}\n{once}".encode()).hexdigest()
@@ -130,6 +136,7 @@ class TrustedPublishing:
         try:
             async with self._metadata.transaction() as tx:
                 await tx.publishers.spend(digest, until, self._clock())
+                await _pin(tx, publishers, claims)
         except Conflict as error:
             raise Conflict(
                 "The identity token was exchanged before",
@@ -161,6 +168,24 @@ class TrustedPublishing:
 def _uploads(publisher: Publisher) -> tuple[str, ...]:
     repository = str(publisher.repository)
     return tuple(f"{repository}/packages/{name}" for name in publisher.packages) or (repository,)
+
+
+async def _pin(
+    tx: Transaction, publishers: tuple[Publisher, ...], claims: Mapping[str, Any]
+) -> None:
+    """Hold publishers that are used for the first time to the numbers behind their names.
+
+    Raises:
+        Forbidden: somebody else has used one at the same time.
+    """
+    for publisher in publishers:
+        pins = pins_of(publisher.kind, claims)
+        if publisher.pins or not pins:
+            continue
+        try:
+            await tx.publishers.pin(publisher.id, pins)
+        except Conflict as error:
+            raise Forbidden(error.message) from error
 
 
 def _matching(found: tuple[Publisher, ...], claims: Mapping[str, Any]) -> tuple[Publisher, ...]:

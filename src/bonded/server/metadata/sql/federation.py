@@ -6,10 +6,11 @@ the lock under which changes of access follow one another (see access.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -211,6 +212,7 @@ class SqlPublishers:
                 claims=dict(publisher.claims),
                 packages=list(publisher.packages),
                 created_at=publisher.created_at,
+                pins=_packed(publisher.pins),
             )
         )
 
@@ -249,6 +251,21 @@ class SqlPublishers:
         )
         if not removed.rowcount:
             raise NotFound(f"Trusted publisher {publisher} of {repository} does not exist")
+
+    async def pin(self, publisher: str, pins: Mapping[str, str]) -> None:
+        """Write down what a publisher is held to, unless that was done before.
+
+        Raises:
+            Conflict: it was, and is something else.
+        """
+        await self._connection.execute(
+            update(_publishers)
+            .where(_publishers.c.id == publisher, _publishers.c.pins.is_(None))
+            .values(pins=_packed(pins))
+        )
+        found = await self.find(publisher)
+        if found is None or found.pins != pins:
+            raise Conflict(f"The trusted publisher {publisher} has just been used by another owner")
 
     async def spend(self, assertion: str, expires_at: datetime, now: datetime) -> None:
         """Remember that *assertion* (its digest) was exchanged, until it expires.
@@ -291,4 +308,9 @@ def _publisher(row: Row[tuple[object, ...]]) -> Publisher:
         claims=dict(row.claims),
         created_at=row.created_at,
         packages=tuple(row.packages),
+        pins=orjson.loads(row.pins) if row.pins else {},
     )
+
+
+def _packed(pins: Mapping[str, str]) -> str | None:
+    return orjson.dumps(dict(pins)).decode() if pins else None

@@ -408,6 +408,8 @@ publishers = Table(
     Column("claims", JSON, nullable=False),
     Column("packages", JSON, nullable=False),
     Column("created_at", Instant, nullable=False),
+    # An object of JSON, once it has been used.
+    Column("pins", Text),
     # Whoever publishes is looked up by what their token says, among all publishers there are.
     Index(None, "issuer", "anchor"),
 )

@@ -53,4 +53,8 @@ def _view(publisher: Publisher) -> dict[str, object]:
         "claims": dict(publisher.claims),
         "createTime": wire.timestamp(publisher.created_at),
     }
-    return view | ({"packages": list(publisher.packages)} if publisher.packages else {})
+    if publisher.packages:
+        view["packages"] = list(publisher.packages)
+    if publisher.pins:
+        view["pinnedClaims"] = dict(publisher.pins)
+    return view
