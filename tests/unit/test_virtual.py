@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from bonded.server.core.files import InMemory, Package
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import NamePattern, Reservation, UpstreamPolicy, VirtualConfig
 from bonded.server.repositories.protocol import Repository
-from bonded.server.repositories.virtual import VirtualRepository
+from bonded.server.repositories.virtual import REMEMBERED_MAX, VirtualRepository
 from support.shelves import Shelf, shelves
 
 ACME = PackageName.parse("acme-core")
@@ -24,12 +25,40 @@ def place(label: str) -> RepositoryName:
     return RepositoryName("my-project", "local", label)
 
 
+@dataclass
+class Room:
+    """Where repositories are opened by their label; it remembers how often."""
+
+    members: dict[str, Repository]
+    serial: int = 0
+    opened: list[str] = field(default_factory=list)
+
+    async def version(self) -> int:
+        """Return how often anything has been replaced."""
+        return self.serial
+
+    async def open(self, name: RepositoryName) -> Repository:
+        """Return a member."""
+        self.opened.append(name.repository)
+        if name.repository not in self.members:
+            raise NotFound(f"Repository {name} does not exist")
+        return self.members[name.repository]
+
+    def replace(self, label: str, member: Repository | None) -> None:
+        """Put another member in the place of one, or nothing."""
+        del self.members[label]
+        if member is not None:
+            self.members[label] = member
+        self.serial += 1
+
+
 def virtual(
     members: Mapping[str, Repository],
     *,
     merged: Iterable[str] = (),
     reserved: Mapping[str, str] | None = None,
     label: str = "all",
+    room: Room | None = None,
 ) -> VirtualRepository:
     """Return a virtual repository over *members*, the first of which is asked first."""
     count = len(members)
@@ -38,11 +67,7 @@ def virtual(
         [NamePattern.parse(pattern) for pattern in merged],
         [Reservation(NamePattern.parse(one), to) for one, to in (reserved or {}).items()],
     )
-
-    async def opener(name: RepositoryName) -> Repository:
-        return members[name.repository]
-
-    return VirtualRepository(place(label), config, opener)
+    return VirtualRepository(place(label), config, room or Room(dict(members)))
 
 
 async def show(repository: Repository, name: str) -> tuple[Package, Mapping[str, bytes]] | None:
@@ -115,14 +140,56 @@ async def test_an_outage_behind_the_owner_harms_nobody() -> None:
 
 
 async def test_an_upstream_that_is_not_there_is_an_outage_too() -> None:
-    async def opener(name: RepositoryName) -> Repository:
-        raise NotFound(f"Repository {name} does not exist")
-
     config = VirtualConfig((UpstreamPolicy("own", place("own"), 1),))
-    repository = VirtualRepository(place("all"), config, opener)
+    repository = VirtualRepository(place("all"), config, Room({}))
 
     with pytest.raises(Unavailable, match="Upstream own is gone"):
         await repository.get_package(ACME)
+
+
+async def test_an_upstream_that_goes_or_is_replaced_is_noticed_at_once() -> None:
+    own, other = Shelf("own"), Shelf("other")
+    own.put("acme-core", "1.0")
+    other.put("acme-core", "2.0")
+    room = Room({"own": own})
+    repository = virtual(room.members, room=room)
+    assert (await repository.get_package(ACME)).versions == ("1.0",)
+
+    room.replace("own", other)
+    assert (await repository.get_package(ACME)).versions == ("2.0",)
+
+    room.replace("own", None)
+    with pytest.raises(Unavailable, match="Upstream own is gone"):
+        await repository.get_package(ACME)
+
+
+@pytest.mark.parametrize("merged", [(), ("acme-*",)])
+async def test_a_warm_answer_opens_nothing_and_holds_the_name_against_no_pattern(
+    merged: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, public = Shelf("own"), Shelf("public")
+    public.put("acme-core", "1.0")
+    room = Room({"own": own, "public": public})
+    repository = virtual(room.members, room=room, merged=merged, reserved={"corp-*": "own"})
+    before = await repository.version(ACME), await show(repository, "acme-core")
+    assert room.opened == ["own", "public"]
+
+    def refuse(pattern: NamePattern, name: PackageName) -> bool:
+        raise AssertionError(f"{name} was held against {pattern} again")
+
+    monkeypatch.setattr(NamePattern, "matches", refuse)
+    assert (await repository.version(ACME), await show(repository, "acme-core")) == before
+    assert room.opened == ["own", "public"]
+
+
+async def test_names_that_nobody_has_fill_the_memory_only_up_to_its_limit() -> None:
+    repository = virtual({"own": Shelf("own")})
+
+    for number in range(REMEMBERED_MAX + 10):
+        with pytest.raises(NotFound):
+            await repository.get_package(PackageName.parse(f"unknown-{number}"))
+
+    assert len(repository._known) == REMEMBERED_MAX
 
 
 async def test_a_reserved_name_is_asked_of_nobody_else_even_before_its_first_release() -> None:

@@ -42,6 +42,11 @@ class Catalog:
         self._make_remote = make_remote
         self._opened: dict[RepositoryName, _Opened] = {}
 
+    async def version(self) -> int:
+        """Return what differs whenever `open` may return something else."""
+        (serial,) = await self._metadata.serials.read(REPOSITORIES)
+        return serial
+
     async def open(self, name: RepositoryName) -> Repository:
         """Return the repository, as it is set up now.
 
@@ -56,7 +61,7 @@ class Catalog:
 
     async def _look_up(self, name: RepositoryName) -> _Opened:
         # Read before the row: a change in between costs one more look, never a stale answer.
-        (serial,) = await self._metadata.serials.read(REPOSITORIES)
+        serial = await self.version()
         known = self._opened.get(name)
         if known is not None and known.serial == serial:
             return known
@@ -80,11 +85,11 @@ class Catalog:
             case RemoteConfig(source=ServerRepository(upstream)):
                 # What is here already needs no cache: it is looked at through a window.
                 policy = UpstreamPolicy(upstream.repository, upstream, 0)
-                return VirtualRepository(name, VirtualConfig((policy,)), self.open)
+                return VirtualRepository(name, VirtualConfig((policy,)), self)
             case RemoteConfig():
                 return self._make_remote(name, config)
             case VirtualConfig():
-                return VirtualRepository(name, config, self.open)
+                return VirtualRepository(name, config, self)
             case _:
                 assert_never(config)
 

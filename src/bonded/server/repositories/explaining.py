@@ -69,7 +69,7 @@ async def explain(catalog: Catalog, name: RepositoryName, package: PackageName) 
     if not isinstance(repository, VirtualRepository):
         # It has no upstreams to choose from: it is what it is itself.
         only = VirtualConfig((UpstreamPolicy(name.repository, name, 0),))
-        repository = VirtualRepository(name, only, catalog.open)
+        repository = VirtualRepository(name, only, catalog)
     return await _explain(repository, package)
 
 

@@ -12,25 +12,35 @@ import asyncio
 import enum
 import heapq
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Protocol
 
 from bonded.server.core.errors import NotFound, Reserved, Unavailable
 from bonded.server.core.files import Package
 from bonded.server.core.merging import merge
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
+from bonded.server.core.upstreams import Reservation, UpstreamPolicy, VirtualConfig
 from bonded.server.repositories.protocol import Repository, StoredFile
 
-REMEMBERED_MAX = 16_384
-"""Whether an upstream has a package, kept in the process for as long as its serial stands."""
+REMEMBERED_MAX = 8192
+"""Names of which it is kept in the process who may answer, and who has them as of which serial."""
 MERGED_MAX = 256
 """Packages put together of several upstreams, kept likewise."""
 
-Opener = Callable[[RepositoryName], Awaitable[Repository]]
+
+class Opener(Protocol):
+    """Where a virtual repository finds its upstreams."""
+
+    async def version(self) -> Hashable:
+        """Return what differs whenever `open` may return something else."""
+        ...
+
+    async def open(self, name: RepositoryName) -> Repository:
+        """Return a repository. Raises NotFound if there is none of this name."""
+        ...
 
 
 class Presence(enum.Enum):
@@ -52,44 +62,63 @@ class Upstream:
 
     async def version(self, name: PackageName | None) -> Hashable:
         """See `Repository`."""
-        with self._named():
+        try:
             return await self.repository.version(name)
+        except Unavailable as error:
+            raise self._named(error) from error
 
     async def list_packages(self) -> tuple[PackageName, ...]:
         """See `Repository`."""
-        with self._named():
+        try:
             return await self.repository.list_packages()
+        except Unavailable as error:
+            raise self._named(error) from error
 
     async def get_package(self, name: PackageName) -> Package:
         """See `Repository`."""
-        with self._named():
+        try:
             return await self.repository.get_package(name)
+        except Unavailable as error:
+            raise self._named(error) from error
 
     async def open_file(self, name: PackageName, filename: str) -> StoredFile:
         """See `Repository`."""
-        with self._named():
+        try:
             return await self.repository.open_file(name, filename)
+        except Unavailable as error:
+            raise self._named(error) from error
 
     async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
         """See `Repository`."""
-        with self._named():
-            return await self.repository.open_core_metadata(name, filename)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
         try:
-            yield
+            return await self.repository.open_core_metadata(name, filename)
         except Unavailable as error:
-            # A copy: the same error may be told to others, who came another way.
-            named = copy(error)
-            named.message = f"Upstream {self.policy.id} is unavailable: {error.message}"
-            raise named from error
+            raise self._named(error) from error
+
+    def _named(self, error: Unavailable) -> Unavailable:
+        # A copy: the same error may be told to others, who came another way.
+        named = copy(error)
+        named.message = f"Upstream {self.policy.id} is unavailable: {error.message}"
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is remembered of a name, so that a request costs the same however many are reserved."""
+
+    candidates: tuple[UpstreamPolicy, ...]
+    """Who may answer, in the order in which they are asked: as long as the configuration stands."""
+    is_merged: bool
+    reservation: Reservation | None
+    answers: dict[str, tuple[Hashable, Presence]] = field(default_factory=dict)
+    """By the id of an upstream: what it said of the name, good as long as its serial stands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Who answers for a package."""
 
+    known: _Known
     asked: tuple[tuple[str, Hashable], ...]
     """The id and serial of each upstream that was asked: the same, as long as nothing changes."""
     holders: tuple[Upstream, ...]
@@ -104,7 +133,8 @@ class VirtualRepository:
         self.name = name
         self.config = config
         self._opener = opener
-        self._presences: OrderedDict[tuple[str, str], tuple[Hashable, Presence]] = OrderedDict()
+        self._upstreams: dict[str, tuple[Hashable, Upstream]] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._merged: OrderedDict[str, tuple[Decision, Package, dict[str, Upstream]]]
         self._merged = OrderedDict()
 
@@ -116,7 +146,8 @@ class VirtualRepository:
         """
         if name is not None:
             return self.config, (await self._decide(name)).asked
-        upstreams = [await self.open_upstream(policy) for policy in self.config.ordered]
+        opened = await self._opener.version()
+        upstreams = [await self._open(policy, opened) for policy in self.config.ordered]
         serials = [(one.policy.id, await one.version(None)) for one in upstreams]
         return self.config, tuple(serials)
 
@@ -154,7 +185,7 @@ class VirtualRepository:
     async def get_package(self, name: PackageName) -> Package:
         """Return the owner's package."""
         decision = await self._decide(name)
-        if not self.config.is_merged(name):
+        if not decision.known.is_merged:
             return await self._owner(decision, name).get_package(name)
         package, _ = await self._merge(decision, name)
         return package
@@ -169,13 +200,28 @@ class VirtualRepository:
 
     async def open_upstream(self, policy: UpstreamPolicy) -> Upstream:
         """Open an upstream. Raises Unavailable if it is not there."""
+        return await self._open(policy, await self._opener.version())
+
+    async def _open(self, policy: UpstreamPolicy, opened: Hashable) -> Upstream:
+        """Open an upstream as of *opened*, read before: what is kept is never older than it says.
+
+        Raises:
+            Unavailable: it is not there.
+        """
+        kept = self._upstreams.get(policy.id)
+        if kept is not None and kept[0] == opened:
+            return kept[1]
         try:
-            return Upstream(policy, await self._opener(policy.repository))
+            upstream = Upstream(policy, await self._opener.open(policy.repository))
         except NotFound as error:
             # That it has no packages would be a guess, and the next upstream would answer.
             raise Unavailable(f"Upstream {policy.id} is gone: {error.message}") from error
+        self._upstreams[policy.id] = (opened, upstream)
+        return upstream
 
-    async def ask(self, upstream: Upstream, name: PackageName) -> tuple[Hashable, Presence]:
+    async def _ask(
+        self, upstream: Upstream, name: PackageName, known: _Known
+    ) -> tuple[Hashable, Presence]:
         """Return an upstream's serial, and whether it has the package as of then or later.
 
         Raises:
@@ -186,10 +232,9 @@ class VirtualRepository:
             serial = await upstream.version(name)
         except NotFound:
             return None, Presence.ABSENT
-        key = (upstream.policy.id, name.normalized)
-        known = self._presences.get(key)
-        if known is not None and known[0] == serial:
-            return known
+        answer = known.answers.get(upstream.policy.id)
+        if answer is not None and answer[0] == serial:
+            return answer
         try:
             await upstream.get_package(name)
             presence = Presence.PRESENT
@@ -197,33 +242,45 @@ class VirtualRepository:
             presence = Presence.RESERVED
         except NotFound:
             presence = Presence.ABSENT
-        self._presences[key] = (serial, presence)
-        self._presences.move_to_end(key)
-        if len(self._presences) > REMEMBERED_MAX:
-            self._presences.popitem(last=False)
+        known.answers[upstream.policy.id] = (serial, presence)
         return serial, presence
+
+    def _recall(self, name: PackageName) -> _Known:
+        known = self._known.get(name.normalized)
+        if known is not None:
+            self._known.move_to_end(name.normalized)
+            return known
+        config = self.config
+        known = _Known(
+            config.candidates(name), config.is_merged(name), config.find_reservation(name)
+        )
+        self._known[name.normalized] = known
+        if len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
+        return known
 
     async def _decide(self, name: PackageName) -> Decision:
         asked = []
-        holders = []
-        is_merged = self.config.is_merged(name)
-        for policy in self.config.candidates(name):
-            upstream = await self.open_upstream(policy)
-            serial, presence = await self.ask(upstream, name)
+        holders: list[Upstream] = []
+        known = self._recall(name)
+        opened = await self._opener.version()
+        for policy in known.candidates:
+            upstream = await self._open(policy, opened)
+            serial, presence = await self._ask(upstream, name, known)
             asked.append((policy.id, serial))
             if presence is Presence.PRESENT:
                 holders.append(upstream)
             if presence is Presence.RESERVED:
                 holders = holders or [upstream]
                 break
-            if holders and not is_merged:
+            if holders and not known.is_merged:
                 break
-        return Decision(tuple(asked), tuple(holders))
+        return Decision(known, tuple(asked), tuple(holders))
 
     def _owner(self, decision: Decision, name: PackageName) -> Upstream:
         if decision.holders:
             return decision.holders[0]
-        reservation = self.config.find_reservation(name)
+        reservation = decision.known.reservation
         if reservation is not None:
             raise Reserved(
                 f"No package {name} in {self.name}: {reservation.pattern} is reserved for its "
@@ -233,7 +290,7 @@ class VirtualRepository:
 
     async def _holder(self, name: PackageName, filename: str) -> Upstream:
         decision = await self._decide(name)
-        if not self.config.is_merged(name):
+        if not decision.known.is_merged:
             return self._owner(decision, name)
         _, holders = await self._merge(decision, name)
         if filename not in holders:
@@ -244,9 +301,9 @@ class VirtualRepository:
         self, decision: Decision, name: PackageName
     ) -> tuple[Package, dict[str, Upstream]]:
         self._owner(decision, name)
-        known = self._merged.get(name.normalized)
-        if known is not None and known[0].asked == decision.asked:
-            return known[1:]
+        kept = self._merged.get(name.normalized)
+        if kept is not None and kept[0].asked == decision.asked:
+            return kept[1:]
         packages = [await holder.get_package(name) for holder in decision.holders]
         # Aside: some seconds for as many files as there may be.
         package, indexes = await asyncio.to_thread(merge, packages)
