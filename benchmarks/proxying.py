@@ -27,11 +27,15 @@ from proxies import PROXIES, Distant, Proxy, newest
 from servers import Server
 
 ROOT = "tree-000"
-DELAY_MS = 20.0
+DELAY_MS = 50.0
+"""A round trip across a continent; README.md says why not less."""
 RATE_SECONDS = 2
 PHASES = ("cold", "warm", "upstream gone")
 
 _TIMES_FASTER = Goal("times faster than going upstream", between("upstream", "bonded"), 5)
+_NGINX_FASTER = Goal(
+    "beside nginx, so many times faster than going upstream", between("upstream", "nginx"), None
+)
 _AS_NGINX = Goal("times as long as nginx", of_nginx, 2, at_most=True)
 _OVER_FLOOR = Goal(
     "times less beyond nginx's time than going upstream",
@@ -44,8 +48,8 @@ _TIMES_RATE = Goal("times the rate of going upstream", between("bonded", "upstre
 _HALF_OF_NGINX = Goal("of nginx", of_nginx, 0.5)
 
 GOALS: Mapping[str, tuple[Goal, ...]] = {
-    "uv pip compile, warm": (_TIMES_FASTER, _AS_NGINX, _OVER_FLOOR),
-    "uv pip install, warm": (_TIMES_FASTER, _AS_NGINX, _OVER_FLOOR),
+    "uv pip compile, warm": (_TIMES_FASTER, _NGINX_FASTER, _AS_NGINX, _OVER_FLOOR),
+    "uv pip install, warm": (_TIMES_FASTER, _NGINX_FASTER, _AS_NGINX, _OVER_FLOOR),
     "uv pip compile, upstream gone": (_AS_NGINX,),
     "uv pip install, upstream gone": (_AS_NGINX,),
     "pages, warm": (_TIMES_RATE, _HALF_OF_NGINX),
@@ -129,7 +133,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--targets", nargs="+", choices=tuple(PROXIES), default=list(PROXIES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--delay-ms", type=float, default=DELAY_MS, help="of the upstream")
+    parser.add_argument(
+        "--delay-ms", type=float, default=DELAY_MS, help="the upstream's round trip"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     parser.add_argument("--directory", type=Path, help="where the data goes; not a RAM disk")
     return parser.parse_args()
