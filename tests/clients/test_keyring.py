@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bonded.client.accounts import AccountStore, SignIn
+from bonded.client.tokens import AccessToken, keep_token
 from clients.cutting import CuttingLine, cutting_line
 from clients.publishers import PUBLISHERS
 from clients.shelves import USER, Shelf
 from clients.views import View
+from support.cli_registry import EMAIL
 from support.site import basic
 from support.tools import Desk, tool
 from support.wheels import make_wheel
@@ -279,6 +283,37 @@ def test_an_index_of_a_stranger_gets_no_token(counter: Counter, wheel: Path) -> 
     assert counter.tokens == 0
 
 
+@pytest.mark.parametrize("way", ["uv", "pip with the command", "pip with the package"])
+def test_a_token_that_belongs_to_https_is_never_sent_in_clear(way: str, counter: Counter) -> None:
+    """One line that says http is enough: each look-up is a process that knows of no other."""
+    sign_in = SignIn(EMAIL, counter.origin.replace("http:", "https:"), "refresh-token")
+    config = counter.desk.home / "config"
+    AccountStore(config).add(sign_in)
+    keep_token(config, sign_in.account, AccessToken("secret", time.time() + 3600))
+    settings = {key: value for key, value in counter.desk.settings.items() if "GOOGLE" not in key}
+    desk = Desk(counter.desk.home, {**settings, "BONDED_CONFIG": str(config)})
+    https = counter.index_url.replace("http:", "https:")
+    index = ("--index-url", counter.index_url_of_user)
+
+    assert desk.run(tool("keyring"), "get", https, USER).output == "secret\n"
+    match way:
+        case "uv":
+            python = desk.make_environment("empty")
+            install = ("pip", "install", "--python", python, "demo", *index)
+            desk.uv(*install, "--keyring-provider", "subprocess", fails=True)
+        case "pip with the command":
+            install = ("install", "demo", *index, "--keyring-provider", "subprocess")
+            desk.pip(desk.make_environment("empty"), *install, fails=True)
+        case _:
+            python = tool("keyring", "python")
+            install = ("-m", "pip", "download", "demo", *index, "--keyring-provider", "import")
+            desk.run(python, *install, fails=True)
+
+    heard = b"".join(counter.line.requests).lower()
+    assert b"get /" in heard
+    assert heard.count(b"authorization:") == heard.count(_basic_of_nobody())
+
+
 def test_googles_own_plugin_finds_a_token_through_a_link_called_gcloud(counter: Counter) -> None:
     gcloud = counter.desk.home / "bin" / "gcloud"
     gcloud.parent.mkdir()
@@ -306,5 +341,5 @@ def _built_by(name: str, directory: Path) -> Path:
 
 
 def _basic_of_nobody() -> bytes:
-    """Return the credential that pip sends for a user name alone, in lower case."""
-    return f"authorization: {basic(USER, '')}".lower().encode()
+    """Return the whole header that clients send for a user name alone, in lower case."""
+    return f"authorization: {basic(USER, '')}\r\n".lower().encode()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from keyring.errors import PasswordDeleteError, PasswordSetError
 
 from bonded.client.accounts import AccountStore, ServiceAccountKey, SignIn
 from bonded.client.keyring_backend import BondedKeyring
+from bonded.client.tokens import AccessToken, keep_token
 from support.cli_people import PERSON, fault
 from support.cli_registry import EMAIL, Registry, running_registry
 
@@ -106,17 +108,21 @@ def test_another_service_gets_nothing_and_no_word_is_said(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bare_host_gets_nothing_after_its_url_got_nothing(
-    registry: Registry, config: Path
+@pytest.mark.parametrize("port", ["", ":443", ":8443", ":80"])
+def test_no_process_is_given_what_belongs_to_https_for_a_name_that_proves_no_tls(
+    config: Path, capsys: pytest.CaptureFixture[str], port: str
 ) -> None:
-    """Pip asks for the URL, then for the host, which does not say that it is another scheme."""
-    sign_in(config, registry)
-    backend = BondedKeyring()
-    netloc = registry.url.removeprefix("http://")
+    """Pip and uv ask for the URL, then for the host, each time in a process of its own."""
+    https = SignIn(PERSON, f"https://packages.example.com{port}", "refresh-token")
+    AccountStore(config).add(https)
+    keep_token(config, https.account, AccessToken("secret", time.time() + 3600))
+    netloc = f"packages.example.com{port}"
 
-    assert backend.get_password(f"https://{netloc}/simple/", None) is None
-    assert backend.get_password(netloc, None) is None
-    assert backend.get_password(f"http://{netloc}/simple/", None) == "token-1"
+    asked = (f"http://{netloc}/simple/", netloc, f"oauth2accesstoken@{netloc}")
+
+    assert [ask(name) for name in asked] == [None] * 3
+    assert ask(f"{https.server}/simple/") == "secret"
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_active_account_comes_before_others_of_the_same_server(

@@ -25,9 +25,6 @@ GOOGLE = "https://oauth2.googleapis.com"
         "HTTPS://Packages.Example.COM/",
         "https://packages.example.com?x=1",
         "https://packages.example.com/@evil.example/",
-        "packages.example.com",
-        "packages.example.com:443",
-        "oauth2accesstoken@packages.example.com",
     ],
 )
 def test_clients_name_a_server_in_many_ways(name: str) -> None:
@@ -54,13 +51,25 @@ def test_a_port_is_part_of_the_name(name: str) -> None:
     assert belongs(LOCAL, service, None)
 
 
+def test_a_bare_host_and_port_is_a_service_without_tls() -> None:
+    service = Service.parse("packages.example.com:8443")
+
+    assert service == Service("http", "packages.example.com", 8443)
+    assert not belongs("https://packages.example.com:8443", service, None)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "http://packages.example.com/team/python/simple/",
         "http://packages.example.com:443/",
         "https://packages.example.com:8443/",
+        # Nothing here says that what is given will be sent over TLS.
+        "packages.example.com",
+        "packages.example.com:443",
         "packages.example.com:80",
+        "oauth2accesstoken@packages.example.com",
+        "oauth2accesstoken@packages.example.com:443",
         "https://packages.example.com.evil.example/",
         "https://evilpackages.example.com/",
         "https://x.packages.example.com/",
@@ -107,7 +116,7 @@ def test_a_name_that_is_another_host_to_somebody_is_not_the_server(name: str) ->
     ("name", "is_shown"),
     [
         ("https://us-python.pkg.dev/p/r/simple/", True),
-        ("us-python.pkg.dev", True),
+        ("us-python.pkg.dev:443", False),
         ("http://us-python.pkg.dev/p/r/simple/", False),
         ("https://us-python.pkg.dev:8443/p/r/simple/", False),
         ("https://evilpkg.dev/", False),
@@ -137,7 +146,7 @@ def test_hosts_are_other_names_of_one_server() -> None:
         name: belongs(SERVER, service, names)
         for name in (
             "https://eu-python.example.com/p/r/",
-            "eu-python.example.com",
+            "eu-python.example.com:443",
             "https://registry.corp.example:8443/",
             "https://registry.corp.example/",
             "http://eu-python.example.com/",
@@ -147,7 +156,7 @@ def test_hosts_are_other_names_of_one_server() -> None:
         if (service := Service.parse(name))
     }
 
-    assert list(said.values()) == [True, True, True, False, False, False, False]
+    assert list(said.values()) == [True, False, True, False, False, False, False]
     service = Service.parse(SERVER)
     assert service is not None
     assert belongs("https://registry.corp.example:8443", service, names)

@@ -29,28 +29,32 @@ _PATTERN = re.compile(r"(?:[a-z0-9-]*\*[a-z0-9-]*(?=\.[^.:]+\.))?[a-z0-9.-]*(?::
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A host as a client names it: by a URL, by host and port, or by the host alone."""
+    """A host as a client names it: by a URL, or by host and port."""
 
-    scheme: str | None
+    scheme: str
     host: str
-    port: int | None
+    port: int
 
     @classmethod
     def parse(cls, text: str) -> Service | None:
-        """Parse the name of a service; None if it names no host of http or https."""
+        """Parse the name of a service; None if it names no host of http or https.
+
+        pip, uv and Poetry ask by the URL, and if that brings nothing by the bare host (standards.md
+        R-5), each time perhaps in a process of its own. A bare host proves no TLS: whoever asks may
+        be about to send the answer in clear. So host and port are a service of http, to which
+        nothing belongs that belongs to https; and a host alone names no listener at all.
+        """
         match = _SERVICE.fullmatch(text)
-        if match is None:
+        if match is None or not (match["scheme"] or match["port"]):
             return None
-        scheme = match["scheme"].lower() if match["scheme"] else None
-        port = int(match["port"]) if match["port"] else None
-        if port is None and scheme:
-            port = _PORTS[scheme]
+        scheme = (match["scheme"] or "http").lower()
+        port = int(match["port"]) if match["port"] else _PORTS[scheme]
         return cls(scheme, match["host"].lower(), port)
 
     def __str__(self) -> str:
         """The service as people read it."""
-        port = "" if self.port in {None, _PORTS.get(self.scheme or "")} else f":{self.port}"
-        return f"{self.scheme}://{self.host}{port}" if self.scheme else f"{self.host}{port}"
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}"
 
     @property
     def is_pkg_dev(self) -> bool:
@@ -58,15 +62,8 @@ class Service:
         return self.host.endswith(".pkg.dev")
 
     def is_at(self, server: str) -> bool:
-        """Say whether the service is the *server*, an origin.
-
-        A URL must agree in scheme, host and port, so that no token goes out in clear that belongs
-        to https. A bare host says no scheme; without a port it means the port of the scheme.
-        """
-        other = Service.parse(server)
-        if other is None or other.scheme is None or self.host != other.host:
-            return False
-        return self._fits(other.scheme, other.port)
+        """Say whether the service is the *server*, an origin: the same scheme, host and port."""
+        return self == Service.parse(server)
 
     def matches(self, pattern: str, scheme: str) -> bool:
         """Say whether the service is one that *pattern* names: `host`, `*.host`, `host:port`."""
@@ -74,12 +71,7 @@ class Service:
         expression = re.escape(host).replace(r"\*", "[a-z0-9-]+")
         if not re.fullmatch(expression, self.host):
             return False
-        return self._fits(scheme, int(port) if port else _PORTS[scheme])
-
-    def _fits(self, scheme: str, port: int | None) -> bool:
-        if self.scheme not in {None, scheme}:
-            return False
-        return (_PORTS[scheme] if self.port is None else self.port) == port
+        return (self.scheme, self.port) == (scheme, int(port) if port else _PORTS[scheme])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ def belongs(issuer: str, service: Service, names: Names | None) -> bool:
     if service.is_at(issuer):
         return True
     if is_google(issuer):
-        return service.is_pkg_dev and service.scheme != "http" and service.port in {None, 443}
+        return service.is_pkg_dev and (service.scheme, service.port) == ("https", 443)
     origin = Service.parse(issuer)
     return bool(origin and names and names.cover(origin) and names.cover(service))
 

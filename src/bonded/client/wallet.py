@@ -31,7 +31,6 @@ class Wallet:
         self._accounts = AccountStore(self._directory)
         self._tokens: dict[Account, CachedTokens] = {}
         self._failed: dict[Account, tuple[float, ClientError]] = {}
-        self._declined: set[tuple[str, int | None]] = set()
 
     def find_token(self, name: str) -> AccessToken | None:
         """Return a token for the service called *name*, or None if it is not one of ours.
@@ -40,7 +39,7 @@ class Wallet:
             ClientError: it is one of ours, and no credential for it can be had.
         """
         service = Service.parse(name)
-        if service is None or self._is_declined(service):
+        if service is None:
             return None
         is_ours, sources, failures = self._survey(service)
         for account, source in sources:
@@ -48,7 +47,6 @@ class Wallet:
                 return self._get_token(account, source)
             except ClientError as error:
                 failures.append(error)
-        self._decline(service)
         if not is_ours and not sources:
             return None
         raise failures[0] if failures else _nothing_for(service)
@@ -124,26 +122,10 @@ class Wallet:
             self._failed[account] = (now, error)
             raise
 
-    def _decline(self, service: Service) -> None:
-        """Remember that a URL got nothing.
-
-        Clients ask for the bare host next. It says no scheme, and so would get for `http` what
-        the URL was refused because it belongs to `https`.
-        """
-        if service.scheme:
-            default_port = {"http": 80, "https": 443}[service.scheme]
-            self._declined.add((service.host, service.port))
-            if service.port == default_port:
-                self._declined.add((service.host, None))
-
-    def _is_declined(self, service: Service) -> bool:
-        return service.scheme is None and (service.host, service.port) in self._declined
-
 
 def _is_shown_to(service: Service, pattern: str) -> bool:
     """Say whether *pattern* names *service*: over https, unless a port was written out."""
-    scheme = (service.scheme if ":" in pattern else None) or "https"
-    return service.matches(pattern, scheme)
+    return service.matches(pattern, service.scheme if ":" in pattern else "https")
 
 
 def _nothing_for(service: Service | str) -> NotSignedIn:
