@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bonded.cli.program import run
-from support.cli_people import OAuthAnswer, People
+from bonded.client.accounts import CLIENT_ID, CLIENT_SECRET
+from support.cli_people import OAuthAnswer, People, fault
 
 Body = dict[str, Any]
 CREATED = "2026-01-02T03:04:05.123456789Z"
@@ -202,6 +203,9 @@ class Registry:
 
     def route(self, method: str, path: str, query: str, content: bytes, authorization: str) -> Body:
         """Answer one request, of OAuth or of the control plane."""
+        client = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+        if path == "/v1/oauthtoken" and authorization != f"Basic {client}":
+            raise fault("invalid_client", "There is no such OAuth client.", 401)
         if (given := self.answer_oauth(path, _flat(content.decode() or query))) is not None:
             return given
         scheme, _, token = authorization.partition(" ")
@@ -278,9 +282,9 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
                 self._send(200, json.dumps(message).encode(), {})
             except OAuthAnswer as answer:
                 self._send(answer.status, json.dumps(answer.body).encode(), answer.headers)
-            except Fault as fault:
-                error = {"code": fault.code, "message": str(fault), "status": fault.status}
-                self._send(fault.code, json.dumps({"error": error}).encode(), {})
+            except Fault as wrong:
+                error = {"code": wrong.code, "message": str(wrong), "status": wrong.status}
+                self._send(wrong.code, json.dumps({"error": error}).encode(), {})
 
         def _send(self, code: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response_only(code)

@@ -19,13 +19,16 @@ from bonded.client.accounts import (
     ServiceAccountKey,
     SignIn,
 )
+from bonded.client.errors import Unreachable
 from bonded.client.tokens import (
     REMAINING_LIFE_MIN_S,
     AccessToken,
     CachedTokens,
     KeyTokens,
+    SignInTokens,
     forget_tokens,
     keep_token,
+    tokens_of,
 )
 from support.cli_people import PERSON
 from support.cli_registry import EMAIL, Registry, running_registry
@@ -195,3 +198,29 @@ def test_a_cached_token_imports_nothing_slow(tmp_path: Path) -> None:
     slow = {"requests", "urllib3", "google", "google.auth", "rich", "filelock", "platformdirs"}
     assert not slow & modules
     assert "bonded.cli.artifacts" not in modules
+
+
+@pytest.mark.parametrize("kind", ["key", "person"])
+def test_what_netrc_says_of_the_server_is_no_credential_for_fetching_tokens(
+    registry: Registry, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = signed_in(registry, kind, tmp_path)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login oauth2accesstoken password old\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    credential = AccountStore(tmp_path).find(account)
+    assert credential is not None
+
+    assert tokens_of(credential).get_token().secret == "token-1"
+
+
+def test_a_refresh_token_is_carried_to_no_other_address(registry: Registry, tmp_path: Path) -> None:
+    with running_registry() as other:
+        registry.raw = (307, b"", {"location": f"{other.url}/v1/oauthtoken"})
+        other.people.refresh_tokens.add("brt_1")
+        signed_in(registry, "person", tmp_path)
+
+        with pytest.raises(Unreachable):
+            SignInTokens(SignIn(PERSON, registry.url, "brt_1")).get_token()
+
+        assert registry.requests == ["POST /v1/oauthtoken"]
+        assert other.requests == []

@@ -252,6 +252,10 @@ def fetch_token(
     try:
         # refresh() alone: before_request() would also send the token to Google.
         with requests.Session() as session:
+            # Without these, requests would send what netrc says about the host in place of what
+            # google-auth says, and carry either to wherever an answer points.
+            session.auth = lambda request: request
+            session.max_redirects = 0
             credentials.refresh(partial(Request(session), timeout=REQUEST_TIMEOUT_S))
     except (RefreshError, OAuthError) as error:
         if asks_elsewhere and len(error.args) == 1:
