@@ -299,11 +299,12 @@ def test_a_token_that_belongs_to_https_is_never_sent_in_clear(way: str, counter:
     match way:
         case "uv":
             python = desk.make_environment("empty")
-            install = ("pip", "install", "--python", python, "demo", *index)
-            desk.uv(*install, "--keyring-provider", "subprocess", fails=True)
+            line = ("pip", "install", "--python", python, "demo", *index)
+            desk.uv(*line, "--keyring-provider", "subprocess", fails=True)
         case "pip with the command":
-            install = ("install", "demo", *index, "--keyring-provider", "subprocess")
-            desk.pip(desk.make_environment("empty"), *install, fails=True)
+            python = desk.make_environment("empty")
+            asked = ("install", "demo", *index, "--keyring-provider", "subprocess")
+            desk.pip(python, *asked, fails=True)
         case _:
             python = tool("keyring", "python")
             install = ("-m", "pip", "download", "demo", *index, "--keyring-provider", "import")
