@@ -82,6 +82,30 @@ async def test_a_person_without_groups_or_password_may_come_again(
         assert (await visitor.sign_in(ADA, "")).status == 403
 
 
+async def test_who_is_gone_at_the_provider_is_out_within_a_day(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    """A browser may approve a program at the end of its own sign-in."""
+    program = Program(site)
+    async with open_visitor(site) as visitor:
+        await come_back(visitor, issuer)
+        site.clock.forward(hours=11)
+        await visitor.open(program.path())
+        await visitor.fill("/authorize", answer="yes")
+        tokens = (await program.redeem(visitor.answer()["code"])).json()
+        site.clock.forward(hours=2)
+        late = await visitor.open("/account")
+
+    renewed = await program.refresh(tokens["refresh_token"])
+    site.clock.forward(hours=11)
+    token = renewed.json()["access_token"]
+
+    assert "Continue with Example ID" in late.text
+    assert renewed.status_code == 200
+    assert (await program.refresh(tokens["refresh_token"])).status_code == 400
+    assert (await site.get(f"{site.repository}/simple/", token)).status_code == 401
+
+
 async def test_an_invitation_is_void_once_somebody_has_come_by_the_provider(
     site: Site, issuer: FakeIssuer
 ) -> None:

@@ -202,7 +202,7 @@ async def _assemble(
     workloads = Workloads(metadata, issuers, tokens, clock)
     audience = settings.trusted_publishing_audience or urlsplit(settings.url).netloc
     publishing = TrustedPublishing(metadata, issuers, tokens, clock, audience)
-    sessions = Sessions(metadata, tokens, clock, timedelta(seconds=settings.session_life_s))
+    sessions = Sessions(metadata, tokens, clock, timedelta(seconds=settings.sign_in_life_s))
     origins = Origins(
         metadata,
         {

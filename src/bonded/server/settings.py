@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+SIGN_IN_LIFE_S = 30 * 86_400
+PROVIDER_SIGN_IN_LIFE_S = 12 * 3600
 SIGNING_KEY_PERIOD_MIN_S = 3600
 """Each replica looks for new keys once a minute, and must know one well before it signs."""
 
@@ -97,9 +99,9 @@ class Settings:
         0, "longest life of a new service-account key, in seconds. 0: keys need not expire"
     )
     session_life_s: int = _setting(
-        30 * 86_400,
+        0,
         "how long a person's sign-in on the command line lasts, in seconds; groups of a provider "
-        "are renewed with the next one",
+        "are renewed with the next one. 0: 30 days, or 12 hours with an oidc_issuer",
     )
     password_memory_kib: int = _setting(
         64 * 1024, "memory that judging one password takes (argon2id, 3 passes), in KiB"
@@ -190,6 +192,15 @@ class Settings:
     def url(self) -> str:
         """How clients reach the server, without a slash at the end."""
         return self.public_url.rstrip("/") or f"http://{self.listen}"
+
+    @property
+    def sign_in_life_s(self) -> int:
+        """How long a person's sign-in on the command line lasts, in seconds.
+
+        Only the next sign-in asks a provider whether it still knows the person, and so soon.
+        """
+        by_default = PROVIDER_SIGN_IN_LIFE_S if self.oidc_issuer else SIGN_IN_LIFE_S
+        return self.session_life_s or by_default
 
     @property
     def sealing_key_path(self) -> Path:
