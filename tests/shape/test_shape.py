@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from support.site import open_site
 
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 450
+SIZE_MAX_BYTES = 400_000
+"""Of a file that is kept; the longest are locks."""
 TEST_LINES_MAX = 700
 """Tables and snapshots are long and still quick to read."""
 PINNED = re.compile(r"^([a-z0-9._-]+)==\S+(?: ;.*?)? \\\n    --hash=sha256:", re.MULTILINE)
@@ -200,3 +203,21 @@ def test_files_stay_small_enough_to_read() -> None:
     }
 
     assert long == {}
+
+
+def test_what_is_kept_is_text_and_small() -> None:
+    # A benchmark that is cut off leaves databases, keys and wheels behind it.
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], check=True, capture_output=True, text=True
+    )
+    kept = [ROOT / name for name in listed.stdout.split("\0") if name]
+
+    odd = [
+        str(path.relative_to(ROOT))
+        for path in kept
+        if path.is_file() and (path.stat().st_size > SIZE_MAX_BYTES or b"\0" in path.read_bytes())
+    ]
+
+    assert odd == []
