@@ -257,3 +257,28 @@ async def test_a_question_about_permissions_must_name_them(
 
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith(message)
+
+
+async def test_what_is_read_on_a_condition_is_not_passed_on_through_another_repository(
+    site: Site,
+) -> None:
+    member, token = await somebody(site)
+    await bind(site, member, READER, '!resource.package.startsWith("secret-")')
+    await site.call("POST", "/v1/projects", {"projectId": "their-own"})
+    await bind(site, member, "roles/artifactregistry.admin", "true", "/v1/projects/their-own")
+    policies = [{"id": "own", "repository": site.rest.removeprefix("/v1/"), "priority": 1}]
+    body = {
+        "format": "PYTHON",
+        "mode": "VIRTUAL_REPOSITORY",
+        "virtualRepositoryConfig": {"upstreamPolicies": policies},
+    }
+
+    made = await site.call(
+        "POST",
+        "/v1/projects/their-own/locations/local/repositories?repositoryId=mirror",
+        body,
+        token,
+    )
+
+    assert made.status_code == 403, made.text
+    assert "on a condition only" in made.json()["error"]["message"]

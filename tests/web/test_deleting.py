@@ -325,3 +325,15 @@ async def test_a_remote_repository_drops_its_copies_and_fetches_them_again(
             assert len(index.paths("/simple/")) > pages
             assert again == [WHEEL.data, NEXT.data]
             assert "fetched again as soon as somebody asks" in refused["error"]["message"]
+
+
+async def test_a_package_that_was_deleted_is_listed_again_with_another_version(site: Site) -> None:
+    await act(site, "DELETE", PACKAGE)
+    assert (await site.upload(make_wheel("Demo", "3.0"))).status_code == 200
+
+    index = await site.get("/my-project/all/simple/", accept=JSON)
+    packages = (await site.call("GET", f"{site.rest}/packages")).json()["packages"]
+    assert index.json()["projects"] == [{"name": "demo"}]
+    assert [one["name"].rpartition("/")[2] for one in packages] == ["demo"]
+    page = await site.get("/my-project/python/simple/demo/", accept=JSON)
+    assert page.json()["versions"] == ["3.0"]

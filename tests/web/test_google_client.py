@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 import requests
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import Conflict, Forbidden, NotFound
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, NotFound
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import Request
 from google.cloud.artifactregistry_v1 import (
@@ -138,7 +138,7 @@ def test_remote_and_virtual_repositories_live_and_change(client: ArtifactRegistr
     )
     got = client.get_repository(name=every)
     modes = {one.name: one.mode for one in client.list_repositories(parent=LOCATION)}
-    with pytest.raises(Conflict, match="is an upstream of"):
+    with pytest.raises(BadRequest, match="is an upstream of"):
         client.delete_repository(name=far)
     for name in (every, far):
         client.delete_repository(name=name).result(timeout=10)

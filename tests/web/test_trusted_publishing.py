@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -424,3 +425,16 @@ async def test_no_policy_can_name_publishers(site: Site) -> None:
     answer = await site.call("POST", f"{site.rest}:setIamPolicy", {"policy": policy})
 
     assert answer.status_code == 400
+
+
+async def test_a_token_that_is_no_text_is_no_token(site: Site) -> None:
+    def part(text: str) -> str:
+        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+    header = part('{"alg":"RS256","kid":"x"}')
+    for claims in ('{"iss":"\\ud800","sub":"x","aud":"x"}', "[" * 5000):
+        token = f"{header}.{part(claims)}.AAAA"
+        answer = await site.http.post("/_/oidc/mint-token", json={"token": token})
+
+        assert answer.status_code == 422, answer.text
+        assert "not a signed JWT" in answer.text

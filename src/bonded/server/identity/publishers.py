@@ -8,12 +8,12 @@ the server fetch what no administrator has configured.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 
@@ -210,7 +210,7 @@ def _peek(assertion: str) -> Mapping[str, Any]:
         raise Unauthenticated(f"The identity token is longer than {ASSERTION_LENGTH_MAX}")
     key_id_of(assertion)
     try:
-        claims: object = json.loads(extract_compact(assertion.encode()).payload)
+        claims: object = orjson.loads(extract_compact(assertion.encode()).payload)
     except (JoseError, ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):

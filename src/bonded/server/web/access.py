@@ -9,7 +9,7 @@ from functools import partial
 from packaging.utils import canonicalize_name
 
 from bonded.server.core.clock import Clock
-from bonded.server.core.conditions import Condition, Judge
+from bonded.server.core.conditions import Condition, Judge, never
 from bonded.server.core.errors import Forbidden, Rejected, SelfLockout, Unauthenticated
 from bonded.server.core.grants import Decision
 from bonded.server.core.iam import (
@@ -88,6 +88,28 @@ class Access:
         (serial,) = await self._serials.read(ACCESS)
         judge = partial(self._holds, call, resource, package)
         await self._require(call.principal, permission, resource, serial, judge)
+
+    async def check_always(
+        self, call: Call, permission: Permission, resource: RepositoryName
+    ) -> None:
+        """Check what somebody will be able to pass on: whatever the package, time and network.
+
+        Raises:
+            Unauthenticated: nobody in particular asks, and not everybody may.
+            Forbidden: the principal may not, or only on a condition.
+        """
+        (serial,) = await self._serials.read(ACCESS)
+        grants = await self._policies.grants_on(resource, serial)
+        if grants.decide(call.principal, permission, never).is_allowed:
+            return
+        judge = partial(self._holds, call, resource, None)
+        await self._require(call.principal, permission, resource, serial, judge)
+        raise Forbidden(
+            f"Permission '{permission}' on resource '{resource}' is granted to "
+            f"{call.principal.member} on a condition only, which nobody would keep who reads "
+            "through another repository",
+            hint="Ask for a binding without a condition.",
+        )
 
     async def serial(self) -> int:
         """Return the serial of everything that decides who may."""

@@ -162,6 +162,9 @@ class SqlFiles:
         else:
             package = row.key
             file = await self._as_it_was(package, canonical, file)
+        if row is not None and row.emptied_at is not None:
+            full = update(_packages).where(_packages.c.key == package)
+            await self._connection.execute(full.values(emptied_at=None))
         try:
             await self._connection.run(_ADD_FILE, {"package": package, **row_of(file, canonical)})
         except IntegrityError as error:
@@ -189,8 +192,6 @@ class SqlFiles:
                 hint="Raise the version and upload again.",
             )
         await self._connection.execute(delete(_deleted).where(_deleted.c.key == row.key))
-        full = update(_packages).where(_packages.c.key == package)
-        await self._connection.execute(full.values(emptied_at=None))
         return file_of(row)
 
     async def _package(

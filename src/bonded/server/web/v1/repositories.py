@@ -147,7 +147,7 @@ class RepositoriesApi:
         # open in this way what they cannot read themselves.
         for upstream in upstreams_of(config):
             if upstream not in besides:
-                await self._access.check(call, _READ_THROUGH, upstream)
+                await self._access.check_always(call, _READ_THROUGH, upstream)
 
     async def delete(self, call: Call) -> Answer:
         """Delete a repository with everything in it; answer with a finished operation."""
