@@ -116,6 +116,12 @@ async def test_only_uploads_name_their_package_in_the_body(routes: RouteTable) -
     assert later == uploading == {"Python-UploadPackage"}
 
 
+async def test_only_the_list_of_log_entries_names_its_resources_in_the_body(
+    routes: RouteTable,
+) -> None:
+    assert [row.path for row in routes.endpoints if row.resources_in_body] == ["/v2/entries:list"]
+
+
 async def test_every_permission_of_a_route_is_in_a_role_or_said_to_be_the_owner_s(
     routes: RouteTable,
 ) -> None:

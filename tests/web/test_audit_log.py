@@ -35,6 +35,10 @@ def names(entries: list[Any]) -> list[str]:
     return [entry["protoPayload"]["methodName"].rpartition(".")[2] for entry in entries]
 
 
+def names_of_projects(entries: list[Any]) -> set[str]:
+    return {entry["logName"].split("/")[1] for entry in entries}
+
+
 async def test_who_downloaded_a_version_and_from_which_build_is_one_query(tmp_path: Path) -> None:
     async with open_site(tmp_path / "data", audit_downloads=True) as site:
         old, new = make_wheel("litellm", "1.82.6"), make_wheel("litellm", "1.82.7")
@@ -114,8 +118,46 @@ async def test_the_log_of_a_project_shows_that_project_alone(site: Site) -> None
     assert (before.status_code, server.status_code) == (403, 403)
     found = granted.json()["entries"]
     assert sorted(names(found)) == ["CreateProject", "ListLogEntries", "SetIamPolicy"]
-    assert {entry["logName"].split("/")[1] for entry in found} == {"other-project"}
+    assert names_of_projects(found) == {"other-project"}
     assert names(named) == names(found)
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [
+        (["projects/other-project"], 200),
+        (["projects/other-project", "projects/other-project"], 200),
+        (["projects/other-project", "projects/my-project"], 403),
+        (["projects/my-project", "projects/other-project"], 403),
+        (["projects/other-project", "organizations/bonded"], 403),
+        (["projects/other-project", "projects/absent"], 403),
+        (["projects/other-project", "folders/1"], 403),
+        ("projects/other-project", 403),
+        (["organizations/bonded"], 403),
+        ([], 403),
+        (None, 403),
+    ],
+)
+async def test_the_permission_is_asked_on_every_project_that_is_named(
+    site: Site, names: object, status: int
+) -> None:
+    key = await site.make_account("auditor")
+    token = await site.sign_in(key)
+    await site.call("POST", "/v1/projects", {"projectId": "other-project"})
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("roles/logging.viewer", member, "/v1/projects/other-project")
+
+    answer = await site.call("POST", "/v2/entries:list", {"resourceNames": names}, token=token)
+
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        found = answer.json()["entries"]
+        assert names_of_projects(found) == {"other-project"}
+    else:
+        (denial,) = await read(site, "method:ListLogEntries")
+        refused = denial["protoPayload"]["authorizationInfo"][0]
+        assert not refused["granted"]
+        assert refused["resource"] in ("projects/my-project", "projects/absent", ORGANIZATION[4:])
 
 
 @pytest.mark.parametrize(

@@ -143,12 +143,15 @@ class Application:
         elif not isinstance(permission, Open):
             identified = await self._access.identify(call.headers.get(b"authorization"))
             call.principal = identified.principal
-            await self._access.require(
-                call,
-                permission,
-                identified,
-                is_package_in_body=match.endpoint.is_package_in_body,
-            )
+            named = match.endpoint.resources_in_body
+            for resource in (call.resource,) if named is None else await named(call):
+                call.resource = resource
+                await self._access.require(
+                    call,
+                    permission,
+                    identified,
+                    is_package_in_body=match.endpoint.is_package_in_body,
+                )
         if call.repository is NO_REPOSITORY:
             raise NotFound(f"There is no repository {match.params['repository'][:80]!r}")
 

@@ -51,6 +51,8 @@ class Call:
     principal: Principal = ANONYMOUS
     act: Act | None = None
     """What is being done, if it is something that the audit log keeps."""
+    kept_body: bytes | None = None
+    """The body once it is read, so that it can be asked for again."""
 
     @property
     def target(self) -> RepositoryName:
@@ -82,6 +84,11 @@ class Call:
             TooLarge: it is longer than *limit_bytes*.
             ClientGone: it never came.
         """
+        if self.kept_body is None:
+            self.kept_body = await self._read(limit_bytes)
+        return self.kept_body
+
+    async def _read(self, limit_bytes: int) -> bytes:
         body = bytearray()
         while True:
             message = await self.receive()

@@ -24,7 +24,7 @@ from bonded.server.web.v1.accounts import AccountsApi
 from bonded.server.web.v1.caches import CachesApi
 from bonded.server.web.v1.credentials import CredentialsApi
 from bonded.server.web.v1.curation import CurationApi
-from bonded.server.web.v1.entries import EntriesApi
+from bonded.server.web.v1.entries import EntriesApi, resources_named
 from bonded.server.web.v1.groups import GroupsApi
 from bonded.server.web.v1.packages import PackagesApi
 from bonded.server.web.v1.policies import PoliciesApi
@@ -214,7 +214,7 @@ def route_table(
             Endpoint("POST", f"{GROUP}/members", groups.put_member, P.GROUP_UPDATE, K.ACT, "bonded.v1.Groups.PutMember"),
             Endpoint("DELETE", f"{GROUP}/members/{{member}}", groups.remove_member, P.GROUP_UPDATE, K.ACT, "bonded.v1.Groups.RemoveMember"),
             # Logging: the audit log, of the server or of one project.
-            Endpoint("POST", "/v2/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
+            Endpoint("POST", "/v2/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries", resources_in_body=resources_named),
             Endpoint("POST", "/v2/projects/{project}/entries:list", entries.list, P.LOG_LIST, K.READ, f"{LOG}.ListLogEntries"),
             Endpoint("POST", "/v2/entries:verify", entries.verify, P.LOG_LIST, K.READ, "bonded.logging.v1.Logging.VerifyEntries"),
             Endpoint("GET", f"{REPOSITORY}/packages", packages.list_packages, P.PACKAGE_LIST, K.READ, f"{AR}.ListPackages"),

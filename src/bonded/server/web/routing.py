@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from bonded.server.core.audit import Kind
 from bonded.server.core.iam import Permission
-from bonded.server.web.messages import Handler
+from bonded.server.web.messages import Call, Handler
 
 
 class Open(enum.Enum):
@@ -49,6 +49,8 @@ class Endpoint:
     name: str
     is_package_in_body: bool = False
     """Whether only the handler can say which package it is about, and so asks again."""
+    resources_in_body: Callable[[Call], Awaitable[Sequence[str]]] | None = None
+    """What the body names, at least one: the permission is checked on each, not on the path's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,16 @@ class EntriesApi:
         )
 
 
+async def resources_named(call: Call) -> tuple[str, ...]:
+    """Return the resources whose logs the body asks for; the server, if it names none."""
+    try:
+        projects = _named(await call.json())
+    except Rejected:
+        # The handler says what is wrong with it, to whoever may read all there is.
+        return (ORGANIZATION,)
+    return tuple(f"projects/{project}" for project in projects) or (ORGANIZATION,)
+
+
 def _text(body: dict[str, Any], field: str) -> str:
     value = body.get(field) or ""
     if not isinstance(value, str):
@@ -85,9 +95,12 @@ def _limit(body: dict[str, Any]) -> int:
 
 
 def _projects(call: Call, body: dict[str, Any]) -> tuple[str, ...]:
-    # The permission was checked on the path's project: nothing else is shown.
-    if "project" in call.params:
-        return (call.params["project"],)
+    # The permission was checked on exactly these: nothing else is shown.
+    return (call.params["project"],) if "project" in call.params else _named(body)
+
+
+def _named(body: dict[str, Any]) -> tuple[str, ...]:
+    """Return the projects that the body names; none means the whole server."""
     names = body.get("resourceNames") or []
     if not isinstance(names, list) or len(names) > RESOURCES_MAX:
         raise Rejected(f"resourceNames must be a list of at most {RESOURCES_MAX} names")
@@ -102,7 +115,7 @@ def _projects(call: Call, body: dict[str, Any]) -> tuple[str, ...]:
                 hint=f"Use projects/PROJECT or {ORGANIZATION}.",
             )
         projects.append(project)
-    return tuple(projects)
+    return tuple(dict.fromkeys(projects))
 
 
 def _entry(body: dict[str, Any], field: str) -> ChainEnd | None:
