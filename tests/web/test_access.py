@@ -10,7 +10,9 @@ import pytest
 
 from bonded.server.core.iam import ROLES, Permission
 from bonded.server.web.routing import Endpoint, Open
+from support.issuer import running_issuer
 from support.site import Site
+from support.trusting import CLAIMS, GITHUB, minted, trust
 
 ORGANIZATION = "/v1/organizations/bonded"
 
@@ -80,6 +82,11 @@ LIMITED: dict[str, dict[str, object]] = {
     },
     "owner for another repository": {"repositories": [f"{REPOSITORIES}/other"]},
 }
+TRUSTED = {
+    "trusted publisher": "python",
+    "trusted publisher of another repository": "other",
+}
+"""Whose token only uploads → to which repository."""
 READING = (":getIamPolicy", "/entries:list", "/entries:verify")
 """What is asked by POST and changes nothing."""
 
@@ -116,7 +123,19 @@ async def _tokens(shared: Site) -> Tokens:
     for caller, limits in LIMITED.items():
         limited = await shared.call("POST", "/v1/tokens:limit", limits, tokens["owner"])
         tokens[caller] = limited.json()["accessToken"]
+    await _publish_from_jobs(shared, tokens)
     return tokens
+
+
+async def _publish_from_jobs(site: Site, tokens: Tokens) -> None:
+    """Mint the token of a job for each of two repositories that trust it."""
+    with running_issuer(site.clock) as issuer:
+        for caller, repository in TRUSTED.items():
+            environment = f"to-{repository}"
+            claims = GITHUB | {"environment": environment}
+            await trust(site, issuer, claims, rest=f"/v1/{REPOSITORIES}/{repository}")
+            issuer.claims = {**CLAIMS, "environment": environment}
+            tokens[caller] = await minted(site, issuer)
 
 
 async def _bury(site: Site, tokens: Tokens) -> None:
@@ -148,7 +167,10 @@ def outcome(endpoint: Endpoint, caller: str) -> str:
 def is_allowed(endpoint: Endpoint, caller: str) -> bool:
     """Say whether somebody who has proved who they are may use a route that asks for that."""
     if endpoint.permission is Open.SELF:
-        return caller not in LIMITED
+        return caller not in LIMITED and caller not in TRUSTED
+    if caller in TRUSTED:
+        is_upload = endpoint.permission is Permission.REPOSITORY_UPLOAD
+        return is_upload and TRUSTED[caller] == PLACES["repository"]
     if caller in LIMITED:
         return is_within(endpoint, caller)
     role = CALLERS[caller]
@@ -176,7 +198,7 @@ def address(endpoint: Endpoint) -> str:
 STATUS_OF = {"unproven": {401}, "denied": {403}}
 
 
-@pytest.mark.parametrize("caller", [*CALLERS, *UNPROVEN, *LIMITED])
+@pytest.mark.parametrize("caller", [*CALLERS, *UNPROVEN, *LIMITED, *TRUSTED])
 async def test_every_route_lets_in_exactly_whom_its_permission_says(
     shared: Site, tokens: Tokens, caller: str
 ) -> None:
