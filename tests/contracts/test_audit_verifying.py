@@ -13,7 +13,7 @@ from bonded.server.core.iam import Principal
 from bonded.server.metadata.sql.store import SqlMetadataStore
 from bonded.server.metadata.store import ChainEnd
 from bonded.server.operations.auditing import BEGINNING, AuditLog, Query, Retention
-from bonded.server.operations.recording import UNPROVEN_MAX, Trail
+from bonded.server.operations.recording import STRANGER_MAX, STRANGERS_MAX, Trail
 from support.clock import SetClock
 
 if TYPE_CHECKING:
@@ -209,21 +209,26 @@ async def test_verifying_goes_on_from_where_it_was(
 
 
 @pytest.mark.parametrize(
-    ("count", "is_unproven", "kept"),
-    [(15, False, 11), (UNPROVEN_MAX + 5, True, UNPROVEN_MAX + 1)],
+    ("count", "strangers", "kept"),
+    [
+        (15, [None], 11),
+        (STRANGER_MAX + 5, ["192.0.2.1"], STRANGER_MAX + 1),
+        (STRANGERS_MAX + 5, [f"192.0.2.{number}" for number in range(5)], STRANGERS_MAX + 1),
+    ],
+    ids=["everybody", "one stranger", "five strangers"],
 )
 async def test_what_does_not_fit_is_counted_and_the_log_says_so(
     metadata: SqlMetadataStore,
     caplog: pytest.LogCaptureFixture,
     count: int,
-    is_unproven: bool,  # noqa: FBT001
+    strangers: list[str | None],
     kept: int,
 ) -> None:
-    trail = Trail(metadata, SetClock(), queue_max=1000 if is_unproven else 10)
+    trail = Trail(metadata, SetClock(), queue_max=10 if strangers == [None] else 2000)
     one = act_of(1)
 
-    for _ in range(count):
-        trail.record(one, Outcome(16, "no"), is_unproven=is_unproven)
+    for number in range(count):
+        trail.record(one, Outcome(16, "no"), stranger=strangers[number % len(strangers)])
     await trail.flush()
 
     async with metadata.read() as tx:
@@ -231,6 +236,28 @@ async def test_what_does_not_fit_is_counted_and_the_log_says_so(
     page = await AuditLog(metadata, trail).list(Query("method:DropEntries"))
     assert [entry["protoPayload"]["metadata"]["count"] for entry in page.entries] == [5]
     assert "5 audit entries were dropped" in caplog.text
+
+
+async def test_an_hour_of_knocking_leaves_so_many_entries_and_one_a_minute_that_counts_the_rest(
+    metadata: SqlMetadataStore,
+) -> None:
+    clock = SetClock()
+    clock.forward(seconds=3600 - clock().timestamp() % 3600)
+    trail = Trail(metadata, clock)
+    counts = []
+    for _ in range(2):
+        for _ in range(60):
+            for _ in range(STRANGER_MAX):
+                trail.record(act_of(0, clock()), Outcome(16, "no"), stranger="192.0.2.1")
+            clock.forward(seconds=30)
+            await trail.flush()
+            clock.forward(seconds=30)
+        page = await AuditLog(metadata, trail).list(Query("method:DropEntries"))
+        counts.append([entry["protoPayload"]["metadata"]["count"] for entry in page.entries])
+
+    async with metadata.read() as tx:
+        assert (await tx.audit.end()).number == 2 * STRANGER_MAX + 2 * 59
+    assert counts == [[STRANGER_MAX] * 59, [STRANGER_MAX] * 100]
 
 
 async def test_entries_wait_for_a_database_that_is_away(database: Database) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bonded.server.operations.recording import STRANGER_MAX
+from bonded.server.web.addresses import Addresses
+from bonded.server.web.audited import Audited
+from bonded.server.web.messages import Answer, Call
 from support.site import Site, basic, open_site, sign_assertion
 from support.wheels import make_wheel
 
@@ -301,3 +306,49 @@ async def test_the_access_log_is_off_unless_asked_for_and_holds_no_query(
     assert health.startswith('127.0.0.1 "GET /healthz" 200 6 ')
     assert CANARY not in caplog.text
     assert "\n" not in health
+
+
+async def test_a_stranger_can_neither_fill_the_log_nor_crowd_others_out(site: Site) -> None:
+    before = len(await read(site))
+    for _ in range(20):
+        assert (await site.http.post("/revoke", data={"token": "x"})).status_code == 200
+        burnt = await site.http.post("/_/oidc/burn-token", json={"token": "x"})
+        assert burnt.status_code == 202
+    # They may cause no more entries, whatever the route, than all strangers may.
+    for _ in range(STRANGER_MAX + 20):
+        await site.http.post("/token", data={"grant_type": "x"})
+    await site.call("POST", "/v1/projects", [])
+
+    found = (await read(site))[before:]
+
+    knocks = [one for one in found if "principalSubject" not in said_of(one)]
+    assert names(found).count("RevokeToken") == names(found).count("BurnToken") == 0
+    assert len(knocks) == STRANGER_MAX
+    assert names(found)[-2:] == ["CreateProject", "DropEntries"]
+    assert found[-1]["protoPayload"]["metadata"] == {"count": 20}
+
+
+def said_of(entry: Any) -> Any:
+    return entry["protoPayload"].get("authenticationInfo", {})
+
+
+async def test_what_crashes_for_a_stranger_counts_as_theirs(site: Site) -> None:
+    async def crash(_call: Call) -> Answer:
+        raise ZeroDivisionError
+
+    async def no_body() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    mint = next(one for one in site.registry.routes.endpoints if one.path == "/_/oidc/mint-token")
+    broken = replace(mint, handler=crash)
+    audited = Audited(site.registry.trail, Addresses())
+    scope = {"client": ("192.0.2.7", 1), "query_string": b"", "headers": []}
+    call = Call(scope, no_body, "POST", {}, {})
+    for _ in range(STRANGER_MAX + 20):
+        with pytest.raises(ZeroDivisionError):
+            await audited.handle(broken, call)
+        audited.crashed(broken, call)
+
+    found = await read(site, "code=13")
+
+    assert len(found) == STRANGER_MAX

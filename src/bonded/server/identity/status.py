@@ -48,13 +48,16 @@ class Tokens:
         """
         token = await self.find(text)
         now = self._clock()
-        async with self._metadata.transaction() as tx:
-            if token is not None:
+        if token is not None:
+            async with self._metadata.transaction() as tx:
                 # What was made with it, by acting as an account, may live longer than itself.
                 await tx.tokens.revoke(token.id, now + self._life_max, now)
-                return
+            return
+        async with self._metadata.read() as tx:
             session = await tx.sessions.find_by_secret(sha256_of(text[:TOKEN_LENGTH_MAX].encode()))
-            if session is not None:
+        # Asked before: a transaction leaves an entry in the audit log, and anybody may ask this.
+        if session is not None:
+            async with self._metadata.transaction() as tx:
                 await tx.sessions.remove(session.address, session.id)
 
     def narrow(

@@ -12,8 +12,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,17 @@ from bonded.server.metadata.store import MetadataStore
 
 QUEUE_MAX = 50_000
 """Entries that wait in memory; beyond, they are counted and lost."""
-UNPROVEN_MAX = 200
-"""Of these, entries that somebody who has proved nothing may cause between two flushes:
-nobody should be able to fill the disk by knocking."""
+STRANGERS_PERIOD_S = 3600
+STRANGERS_MAX = 1000
+"""Entries that all who have proved nothing may cause in a period: some 20 MB a day. Nobody should
+be able to fill the disk by knocking, nor to crowd out who has proved something."""
+STRANGER_MAX = 300
+"""Of these, entries that may come from one network, so that one alone cannot use them up."""
 BATCH_MAX = 2000
 """Entries of one transaction."""
 FLUSH_EVERY_S = 1.0
+TELL_EVERY_S = 60.0
+"""How often an entry says how many were dropped, so that these do not become many in turn."""
 IDLE_MAX_S = 60.0
 """How long an entry waits that a replica left behind when it died."""
 
@@ -63,16 +69,19 @@ class Trail:
         self._ship = ship
         self._queue: deque[tuple[Act, Outcome]] = deque()
         self._queue_max = queue_max
-        self._unproven = 0
+        self._strangers = _Strangers()
         self._dropped = 0
+        self._told_at: float | None = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
 
-    def record(self, act: Act, outcome: Outcome, *, is_unproven: bool = False) -> None:
-        """Take note of *act*; it is written down within about a second."""
-        if is_unproven:
-            self._unproven += 1
-        if len(self._queue) >= self._queue_max or (is_unproven and self._unproven > UNPROVEN_MAX):
+    def record(self, act: Act, outcome: Outcome, *, stranger: str | None = None) -> None:
+        """Take note of *act*; it is written down within about a second.
+
+        *stranger* is the network of who has proved nothing: of what these do, only so much is kept.
+        """
+        is_much = stranger is not None and not self._strangers.may_add(stranger, act.at)
+        if is_much or len(self._queue) >= self._queue_max:
             self._dropped += 1
         else:
             self._queue.append((act, outcome))
@@ -90,8 +99,10 @@ class Trail:
         """
         async with self._turn:
             self._note_dropped()
-            while await self._flush_once():
-                pass
+            # Not until nothing waits: whoever makes entries as fast would keep it from ending.
+            for _ in range(self._queue_max // BATCH_MAX + 1):
+                if not await self._flush_once():
+                    break
 
     async def _flush_once(self) -> bool:
         """Chain one batch; say whether there may be more."""
@@ -115,8 +126,12 @@ class Trail:
             await asyncio.to_thread(self._ship, sealed)
 
     def _note_dropped(self) -> None:
-        dropped, self._dropped, self._unproven = self._dropped, 0, 0
+        now = self.clock().timestamp()
+        if self._told_at is not None and 0 <= now - self._told_at < TELL_EVERY_S:
+            return
+        dropped, self._dropped = self._dropped, 0
         if dropped:
+            self._told_at = now
             _log.error("%d audit entries were dropped: too many came at once", dropped)
             act = Act(self.clock(), Kind.ACT, DROPPED, ORGANIZATION, SYSTEM)
             act.details["count"] = dropped
@@ -140,6 +155,25 @@ class Trail:
                 continue
             finally:
                 self._wake.clear()
+
+
+class _Strangers:
+    """Counts what those leave who have proved nothing, by network, in one period."""
+
+    def __init__(self) -> None:
+        self._period = -1
+        self._kept: Counter[str] = Counter()
+
+    def may_add(self, network: str, at: datetime) -> bool:
+        """Say whether there is room for one more entry from *network*, and take it."""
+        period = int(at.timestamp()) // STRANGERS_PERIOD_S
+        if period != self._period:
+            self._period = period
+            self._kept.clear()
+        if self._kept.total() >= STRANGERS_MAX or self._kept[network] >= STRANGER_MAX:
+            return False
+        self._kept[network] += 1
+        return True
 
 
 def log_entry(sealed: Sealed) -> dict[str, Any]:

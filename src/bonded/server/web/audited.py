@@ -6,6 +6,7 @@ import re
 
 from bonded.server.core.audit import DONE, MUTATIONS, Act, Kind, Outcome, acting
 from bonded.server.core.errors import BondedError, Forbidden, Unauthenticated
+from bonded.server.identity.throttle import network_of
 from bonded.server.operations.recording import Trail
 from bonded.server.web.addresses import Addresses
 from bonded.server.web.messages import Answer, Call
@@ -40,8 +41,7 @@ class Audited:
             self._trail.wake()
         else:
             # It changed nothing, or is no change: there was no transaction to keep it in.
-            is_unproven = act.outcome is not DONE and act.principal.is_anonymous
-            self._trail.record(act, act.outcome, is_unproven=is_unproven)
+            self._record(act, act.outcome)
         return answer
 
     async def _download(self, endpoint: Endpoint, call: Call) -> Answer:
@@ -49,27 +49,31 @@ class Audited:
             answer = await endpoint.handler(call)
         # What notes nothing was a redirection or core metadata, and 304 sends nothing.
         if act.details and answer.status in (200, 206):
-            self._trail.record(act, DONE)
+            self._record(act, DONE)
         return answer
 
     def refused(self, endpoint: Endpoint, call: Call, error: BondedError) -> None:
         """Record that a request was not let in, or not done."""
-        is_unproven = call.principal.is_anonymous
         if endpoint.kind not in _ALWAYS:
             is_denial = isinstance(error, Unauthenticated | Forbidden)
             # How a client asks what to send is no denial: pip does so before every install.
-            is_asking = is_unproven and b"authorization" not in call.headers
+            is_asking = call.principal.is_anonymous and b"authorization" not in call.headers
             if endpoint.kind is Kind.NOTHING or is_asking or not is_denial:
                 return
         act = call.act or self._act_of(endpoint, call)
-        is_unproven = is_unproven and act.principal.is_anonymous
-        outcome = Outcome(google_code(error), sentence_of(error))
-        self._trail.record(act, outcome, is_unproven=is_unproven)
+        self._record(act, Outcome(google_code(error), sentence_of(error)))
 
     def crashed(self, endpoint: Endpoint, call: Call) -> None:
         """Record that a request failed for a reason that nobody foresaw."""
         if endpoint.kind in _ALWAYS:
-            self._trail.record(self._act_of(endpoint, call), Outcome(13, CRASHED))
+            self._record(call.act or self._act_of(endpoint, call), Outcome(13, CRASHED))
+
+    def _record(self, act: Act, outcome: Outcome) -> None:
+        is_stranger = act.principal.is_anonymous
+        # Nobody has changed nothing: to revoke what is no token, say, is no news.
+        if is_stranger and outcome is DONE and act.kind in MUTATIONS:
+            return
+        self._trail.record(act, outcome, stranger=network_of(act.address) if is_stranger else None)
 
     def _act_of(self, endpoint: Endpoint, call: Call) -> Act:
         permission = endpoint.permission

@@ -104,7 +104,7 @@ def route_table(
             # Trusted publishing, at the root of the host as its clients have it.
             Endpoint("GET", f"{OIDC}/audience", publishing.show_audience, Open.DISCOVERY, K.NOTHING, "Bonded.ShowAudience"),
             Endpoint("POST", f"{OIDC}/mint-token", publishing.mint, Open.SIGN_IN, K.SIGN_IN, "Bonded.MintToken"),
-            Endpoint("POST", f"{OIDC}/burn-token", publishing.burn, Open.SIGN_IN, K.SIGN_IN, "Bonded.BurnToken"),
+            Endpoint("POST", f"{OIDC}/burn-token", publishing.burn, Open.SIGN_IN, K.ACT, "Bonded.BurnToken"),
             Endpoint("POST", "/v1/introspect", status.introspect, Open.HOLDER, K.NOTHING, f"{STS}.IntrospectToken"),
             Endpoint("POST", "/v1/tokens:limit", status.limit, Open.SOMEBODY, K.SIGN_IN, f"{STS}.LimitToken"),
             Endpoint("POST", "/revoke", status.revoke, Open.HOLDER, K.ACT, f"{STS}.RevokeToken"),
