@@ -179,6 +179,25 @@ async def test_what_retention_cuts_still_verifies_and_what_somebody_cuts_does_no
     assert tampered.problems != ()
 
 
+async def test_a_beginning_cut_off_is_found_by_what_was_kept_elsewhere(
+    metadata: SqlMetadataStore,
+) -> None:
+    clock = SetClock()
+    log, trail = await fill(metadata, clock)
+    kept = (await log.verify(BEGINNING)).last
+    clock.forward(seconds=30)
+
+    # As good a forgery as there can be: every entry removed, and a cut put in that says so.
+    await Retention(metadata, trail, timedelta(0)).cut()
+
+    newest = await log.verify(BEGINNING)
+    assert newest.problems == ()
+    assert (await log.verify(BEGINNING, newest.last)).problems == ()
+    (problem,) = (await log.verify(BEGINNING, kept)).problems
+    assert problem.number == kept.number
+    assert problem.what.startswith("was kept elsewhere, and has been cut off")
+
+
 async def test_retention_goes_on_from_its_own_anchor(metadata: SqlMetadataStore) -> None:
     clock = SetClock()
     log, trail = await fill(metadata, clock)

@@ -12,6 +12,8 @@ from support.wheels import make_wheel
 
 ORGANIZATION = "/v1/organizations/bonded"
 PROJECT = "/v1/projects/my-project"
+REPOSITORY = "/v1/projects/my-project/locations/local/repositories/python"
+ACCOUNT = "/v1/projects/my-project/serviceAccounts/bonded-admin@my-project.iam.gserviceaccount.com"
 READER = "roles/artifactregistry.reader"
 
 
@@ -178,3 +180,65 @@ async def test_an_owner_may_go_when_another_one_stays(site: Site) -> None:
     assert deleted.status_code == 200
     assert (await site.get(f"{ORGANIZATION}:getIamPolicy")).status_code == 401
     assert (await site.get(f"{ORGANIZATION}:getIamPolicy", second)).status_code == 200
+
+
+@pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
+@pytest.mark.parametrize(
+    ("resource", "role", "status"),
+    [
+        (ACCOUNT, "roles/iam.serviceAccountTokenCreator", 400),
+        (ACCOUNT, "roles/iam.workloadIdentityUser", 400),
+        (ACCOUNT, "roles/iam.serviceAccountKeyAdmin", 400),
+        (ACCOUNT, "roles/iam.serviceAccountViewer", 200),
+        (ORGANIZATION, "roles/owner", 400),
+        (ORGANIZATION, "roles/editor", 400),
+        ("/v1/projects/my-project", "roles/iam.serviceAccountTokenCreator", 400),
+        ("/v1/projects/my-project", "projects/my-project/roles/looker", 400),
+        (REPOSITORY, "roles/artifactregistry.admin", 400),
+        (REPOSITORY, "roles/artifactregistry.repoAdmin", 400),
+        (REPOSITORY, "roles/artifactregistry.reader", 200),
+    ],
+)
+async def test_everybody_can_only_be_let_read(
+    site: Site, member: str, resource: str, role: str, status: int
+) -> None:
+    held = {"includedPermissions": ["artifactregistry.repositories.get"]}
+    await site.call("POST", "/v1/projects/my-project/roles", {"roleId": "looker", "role": held})
+    policy = (await site.call("POST", f"{resource}:getIamPolicy", {})).json()
+    policy["bindings"] = [*policy.get("bindings", []), {"role": role, "members": [member]}]
+
+    answer = await site.call("POST", f"{resource}:setIamPolicy", {"policy": policy})
+
+    assert answer.status_code == status
+    if status == 400:
+        assert f"{member} cannot have {role}" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("member", "status"), [("allUsers", 400), ("allAuthenticatedUsers", 200)])
+async def test_only_who_has_signed_in_can_be_let_upload_with_everybody(
+    site: Site, member: str, status: int
+) -> None:
+    bindings = [{"role": "roles/artifactregistry.writer", "members": [member]}]
+
+    answer = await site.call(
+        "POST", f"{REPOSITORY}:setIamPolicy", {"policy": {"bindings": bindings}}
+    )
+
+    assert answer.status_code == status
+
+
+async def test_the_policy_of_a_repository_does_not_come_back_by_its_etag(site: Site) -> None:
+    await site.grant(READER, "allUsers")
+    old = (await site.call("POST", f"{site.rest}:getIamPolicy", {})).json()
+    await site.delete_repository()
+    repositories = site.rest.rpartition("/")[0]
+    made = await site.call("POST", f"{repositories}?repositoryId=python", {"format": "PYTHON"})
+    assert made.status_code == 200, made.text
+
+    stale = await site.call("POST", f"{site.rest}:setIamPolicy", {"policy": old})
+    fresh = (await site.call("POST", f"{site.rest}:getIamPolicy", {})).json()
+    again = await site.call(
+        "POST", f"{site.rest}:setIamPolicy", {"policy": old | {"etag": fresh["etag"]}}
+    )
+
+    assert (stale.status_code, again.status_code) == (409, 200)

@@ -267,8 +267,14 @@ class _Chain:
             self._say(last.number, f"comes after the end of the chain, which is {end.number}")
         elif last.hash != end.hash:
             self._say(end.number, "is the end of the chain, which has another hash")
-        if expected and expected.number > last.number:
+        if expected is None:
+            return
+        if expected.number > last.number:
             self._say(expected.number, "was kept elsewhere, and is not there")
+        elif self._first is not None and expected.number < self._first:
+            # Not even if a CutEntries says so: who writes to the database writes that as well.
+            what = "was kept elsewhere, and has been cut off: unless by age, that was tampering"
+            self._say(expected.number, what)
 
     def _say(self, number: int, what: str) -> None:
         self._problems.append(Problem(number, what))

@@ -8,14 +8,11 @@ from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Lockout, NotFound, Rejected
 from bonded.server.core.grants import CONVENIENCE
-from bonded.server.core.iam import ORGANIZATION, ROLES, Binding, Policy, owners
+from bonded.server.core.iam import NEVER_SET, ORGANIZATION, ROLES, Binding, Policy, may_have, owners
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
 from bonded.server.core.roles import OWNER, counts_on
 from bonded.server.metadata.store import MetadataStore, Transaction
-
-NEVER_SET = "ACAB"
-"""The etag of a policy that nobody has set yet, as Google's is (gar.md §3.4)."""
 
 ACCOUNTS = "/serviceAccounts/"
 Resource = str | RepositoryName
@@ -81,6 +78,11 @@ def _check_members(binding: Binding, resource: Resource) -> None:
         is_below = str(resource).startswith(f"projects/{project}/")
         if kind in CONVENIENCE and not is_below:
             raise Rejected(f"{member} may be named only below projects/{project}")
+        if not may_have(member, binding.role):
+            raise Rejected(
+                f"{member} cannot have {binding.role}: that would open more than reading to them",
+                hint="Use a role such as roles/artifactregistry.reader, or name who is to have it.",
+            )
 
 
 def binding_deltas(before: Policy | None, after: Policy) -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Aborted, Conflict, NotFound
-from bonded.server.core.iam import Binding, Policy
+from bonded.server.core.iam import NEVER_SET, Binding, Policy
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.projects import SqlProjects
@@ -72,7 +72,8 @@ class SqlPolicies:
         # First of all, because it locks: what is read below cannot change until the commit.
         revision = await advance(self._connection, ACCESS)
         current = await self.find(policy.resource)
-        if policy.etag and policy.etag != (current.etag if current else policy.etag):
+        # Without a policy too: one of a resource that was made anew would come back unnoticed.
+        if policy.etag and policy.etag != (current.etag if current else NEVER_SET):
             raise Aborted(
                 "There were concurrent policy changes",
                 hint="Read the policy again, repeat the change, and write it with the new etag.",
