@@ -370,7 +370,9 @@ def test_somebody_elses_redirection_is_not_the_browser_coming_back(
     def visit(url: str) -> None:
         query = dict(part.split("=", 1) for part in url.partition("?")[2].split("&"))
         address = urllib.request.unquote(query["redirect_uri"])  # type: ignore[attr-defined]
-        for forged in ("?code=forged", "?code=forged&state=x", "favicon.ico"):
+        # The state is the right one, but another server has sent the answer (RFC 9207).
+        mixed_up = f"?code=forged&state={query['state']}&iss=https%3A%2F%2Fevil.example"
+        for forged in ("?code=forged", "?code=forged&state=x", "favicon.ico", mixed_up):
             try:
                 urllib.request.urlopen(address + forged, timeout=5)
             except urllib.error.HTTPError as error:
@@ -381,4 +383,4 @@ def test_somebody_elses_redirection_is_not_the_browser_coming_back(
     monkeypatch.setattr(browser, "_visit", visit)
 
     assert bonded("auth", "login").status == 0
-    assert visited == [404, 404, 404]
+    assert visited == [404, 404, 404, 404]

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from bonded.client.accounts import (
     Account,
@@ -102,11 +103,27 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, content: str) -> None:
     assert tokens.get_token().secret == "token-2"
 
 
-def test_only_the_owner_may_read_a_token(tmp_path: Path) -> None:
-    CachedTokens(CountedTokens(), tmp_path, SERVER).get_token()
+def test_only_the_owner_may_read_a_token_or_see_whose_it_is(tmp_path: Path) -> None:
+    home = tmp_path / "config" / "bonded"
+    CachedTokens(CountedTokens(), home, SERVER).get_token()
+    AccountStore(home).add(SignIn(PERSON, SERVER, "brt_1"))
 
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in home.rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (home, home.parent)} == {0o700}
+    assert {path.name for path in home.iterdir()} == {"accounts", "tokens"}
+
+
+def test_forgetting_a_token_leaves_the_lock_to_who_holds_it(tmp_path: Path) -> None:
+    CachedTokens(CountedTokens(), tmp_path, SERVER).get_token()
+    (lock,) = tmp_path.rglob("*.json")
+    lock = lock.with_suffix(".lock")
+    with FileLock(lock):
+        forget_tokens(tmp_path, Account(EMAIL, SERVER))
+
+        with pytest.raises(Timeout):
+            FileLock(lock, timeout=0).acquire()
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_secret_does_not_print() -> None:

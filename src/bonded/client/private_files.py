@@ -37,7 +37,7 @@ def read_private(path: Path) -> str | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace *path* by *text*, mode 0600, in a directory of mode 0700 that is made if missing.
+    """Replace *path* by *text*, mode 0600, in a directory that is made as `make_private` does.
 
     Readers see the old file or the new one. The bytes reach the disk before the name does, so a
     crash cannot leave an empty file where a key was.
@@ -45,11 +45,10 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         Misconfigured: the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # No two writers share a draft: threads share a process, and containers a home and numbers.
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A draft that a killed process left behind may carry another mode: start afresh.
-        draft.unlink(missing_ok=True)
+        make_private(path.parent)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -63,6 +62,20 @@ def write_private(path: Path, text: str) -> None:
         ) from error
     finally:
         _forget(draft)
+
+
+def make_private(directory: Path) -> None:
+    """Make *directory* and those above it that are missing, each of mode 0700.
+
+    Their names say which servers somebody uses, and as whom. `mkdir(parents=True)` would give the
+    mode to the last one only.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    for each in (*reversed(directory.parents), directory):
+        if not each.is_dir():
+            each.mkdir(mode=0o700, exist_ok=True)
 
 
 def check_writable(path: Path) -> None:

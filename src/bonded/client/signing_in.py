@@ -74,10 +74,10 @@ def sign_in_by_browser(server: str, hint: str | None, say: Say) -> Grant:
         ClientError: the person refused or did not come back, or the server cannot be asked.
     """
     # Before a browser shows its own idea of what is wrong, and nobody ever comes back from it.
-    _send("GET", server, "/.well-known/oauth-authorization-server", None)
+    metadata = _send("GET", server, "/.well-known/oauth-authorization-server", None)
     verifier = secrets.token_urlsafe(64)
     challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    with _Waiting() as waiting:
+    with _Waiting(str(metadata.get("issuer", server))) as waiting:
         query = {
             "response_type": "code",
             "client_id": CLIENT_ID,
@@ -244,8 +244,9 @@ class _Waiting(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, issuer: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.issuer = issuer
         self.state = secrets.token_urlsafe(32)
         self.code: str | None = None
         self.refusal: str | None = None
@@ -292,6 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
         said = {name: values[0] for name, values in parse_qs(url.query).items()}
         # What does not know the state was not sent by the server that we asked (RFC 6749 §10.12).
         is_ours = hmac.compare_digest(said.get("state", "").encode(), self.server.state.encode())
+        # RFC 9207 §2.4: nor what another server sent, to be given a code that is not for it.
+        is_ours = is_ours and said.get("iss", self.server.issuer) == self.server.issuer
         if url.path != "/" or not is_ours:
             self._answer(HTTPStatus.NOT_FOUND, "This is not where the sign-in goes on.")
         elif "code" in said:

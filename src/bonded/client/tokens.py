@@ -19,7 +19,12 @@ from bonded.client.accounts import (
     quoted,
 )
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
-from bonded.client.private_files import read_private, remove_private, write_private
+from bonded.client.private_files import (
+    make_private,
+    read_private,
+    remove_private,
+    write_private,
+)
 
 # A token that is handed out must outlive the work it is handed out for: a build, an upload.
 REMAINING_LIFE_MIN_S = 5 * 60
@@ -320,7 +325,7 @@ class CachedTokens:
 
         lock = FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._path.parent)
             lock.acquire()
         except Timeout as error:
             raise ClientError(
@@ -375,10 +380,15 @@ def keep_token(directory: Path, account: Account, token: AccessToken) -> None:
 
 
 def forget_tokens(directory: Path, account: Account) -> None:
-    """Remove the token of *account*, with its lock."""
+    """Remove the token of *account*, and its lock unless somebody holds it."""
     path = _token_path(directory, account)
-    for each in (path, path.with_suffix(".lock")):
-        remove_private(each)
+    remove_private(path)
+    lock = path.with_suffix(".lock")
+    if lock.exists():
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - as above
+
+        with suppress(OSError, Timeout), FileLock(lock, timeout=0):
+            remove_private(lock)
 
 
 def _token_path(directory: Path, account: Account) -> Path:
