@@ -34,7 +34,6 @@ _SIGN_IN = ("user:", "serviceAccount:")
 
 ALL_USERS = "allUsers"
 ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
-EVERYBODY = (ALL_USERS, ALL_AUTHENTICATED_USERS)
 
 NEVER_SET = "ACAB"
 """The etag of a policy that nobody has set yet, as Google's is (gar.md §3.4)."""
@@ -192,18 +191,6 @@ _OF_CLIENTS = frozenset(
 def is_reading(permission: Permission) -> bool:
     """Say whether *permission* only reads. What has no known reading word does not."""
     return permission.rpartition(".")[2] in _READING
-
-
-def may_have(member: str, role: str) -> bool:
-    """Say whether *member* may be given *role*: everybody only what reads, as it is defined here.
-
-    A custom role may come to hold more than it does, and whoever changes it would not think of
-    whom it opens things to. Those who have signed in may also publish.
-    """
-    if member not in EVERYBODY:
-        return True
-    signed_in = {Permission.REPOSITORY_UPLOAD} if member == ALL_AUTHENTICATED_USERS else set()
-    return role in ROLES and all(is_reading(one) for one in ROLES[role] - signed_in)
 
 
 @dataclass(frozen=True, slots=True)

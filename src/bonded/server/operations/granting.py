@@ -8,7 +8,18 @@ from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Lockout, NotFound, Rejected
 from bonded.server.core.grants import CONVENIENCE
-from bonded.server.core.iam import NEVER_SET, ORGANIZATION, ROLES, Binding, Policy, may_have, owners
+from bonded.server.core.iam import (
+    ALL_AUTHENTICATED_USERS,
+    ALL_USERS,
+    NEVER_SET,
+    ORGANIZATION,
+    ROLES,
+    Binding,
+    Permission,
+    Policy,
+    is_reading,
+    owners,
+)
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
 from bonded.server.core.roles import OWNER, counts_on
@@ -78,7 +89,7 @@ def _check_members(binding: Binding, resource: Resource) -> None:
         is_below = str(resource).startswith(f"projects/{project}/")
         if kind in CONVENIENCE and not is_below:
             raise Rejected(f"{member} may be named only below projects/{project}")
-        if not may_have(member, binding.role):
+        if not _may_have(member, binding.role):
             raise Rejected(
                 f"{member} cannot have {binding.role}: that would open more than reading to them",
                 hint="Use a role such as roles/artifactregistry.reader, or name who is to have it.",
@@ -166,3 +177,15 @@ async def _hold(tx: Transaction, resource: Resource) -> None:
         await _require(tx, resource)
     elif resource != ORGANIZATION:
         await tx.projects.hold(resource.removeprefix("projects/"))
+
+
+def _may_have(member: str, role: str) -> bool:
+    """Say whether *member* may be given *role*: everybody only what reads, as it is defined here.
+
+    A custom role may come to hold more than it does, and whoever changes it would not think of
+    whom it opens things to. Those who have signed in may also publish.
+    """
+    if member not in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+        return True
+    signed_in = {Permission.REPOSITORY_UPLOAD} if member == ALL_AUTHENTICATED_USERS else set()
+    return role in ROLES and all(is_reading(one) for one in ROLES[role] - signed_in)
