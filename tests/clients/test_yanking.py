@@ -80,10 +80,11 @@ def test_pip_and_uv_choose_what_is_yanked_only_if_they_are_told_to(bonded: Curat
 def test_a_deleted_version_is_gone_and_a_restored_one_has_the_same_hash(bonded: Curator) -> None:
     before = bonded.uv("demo==2.0")
 
-    said = bonded("versions", "delete", "2.0", "--package=demo")
+    asked = bonded("versions", "delete", "2.0", "--package=demo", fails=True)
+    said = bonded("versions", "delete", "2.0", "--package=demo", "--quiet")
 
-    assert f"You are about to delete version [2.0] from repository [{bonded.shelf.name}]" in said
-    assert f"2 files:\n - {NEW.filename}\n - {SDIST.filename}" in said
+    assert f"You are about to delete version [2.0] from repository [{bonded.shelf.name}]" in asked
+    assert f"2 files:\n - {NEW.filename}\n - {SDIST.filename}" in asked
     assert "Deleted version [2.0].\nUntil 20" in said
     assert "No matching distribution found for demo==2.0" in bonded.pip("demo==2.0", fails=True)
     assert "no version of demo==2.0" in bonded.uv("demo==2.0", fails=True)

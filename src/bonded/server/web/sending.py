@@ -59,6 +59,8 @@ async def _send_chunks(chunks: AsyncIterator[bytes], receive: Receive, send: Sen
     try:
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            # Neither reading nor sending need wait for anything: without this, nobody is told.
+            await asyncio.sleep(0)
             if gone.done():
                 raise ClientGone
         await send({"type": "http.response.body", "body": b""})

@@ -45,7 +45,9 @@ class TokenExchange:
             if not form.get(field):
                 raise Rejected(f"{field} is missing")
         with self._failures.counted(call):
-            token, life_s = await self._workloads.exchange(form["audience"], form["subject_token"])
+            # A token comes out of a file, and `echo` has put a line feed at the end of that.
+            proof = form["subject_token"].strip()
+            token, life_s = await self._workloads.exchange(form["audience"], proof)
         answer = {
             "access_token": token,
             "issued_token_type": ACCESS_TOKEN,
