@@ -136,7 +136,7 @@ WHY = ("policy-troubleshoot", "projects/my-project")
     [
         ((*ADD, ALL, "--role=roles/king"), "Role 'roles/king' does not exist. Use a predefined"),
         (
-            (*ADD, ALL, "--role=projects/my-project/roles/none"),
+            (*ADD, "--member=user:ada@example.com", "--role=projects/my-project/roles/none"),
             "Role projects/my-project/roles/none does not exist",
         ),
         ((*ADD, "--member=ada", READER), "'ada' is not a valid member. Use user:ADDRESS"),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
-
-import orjson
 
 from bonded.server.core.errors import Unauthenticated
 from bonded.server.identity.keys import is_key_id
@@ -72,7 +71,7 @@ def _token(text: str) -> PresentedToken:
 def _key_file(password: str) -> PresentedKeyFile:
     try:
         text = password if password.lstrip().startswith("{") else base64.b64decode(password)
-        key = orjson.loads(text)
+        key = json.loads(text)
         presented = PresentedKeyFile(key["client_email"], key["private_key_id"], key["private_key"])
     except (ValueError, KeyError, TypeError, RecursionError):
         # Without its cause, which would quote the secret.
