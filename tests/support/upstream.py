@@ -102,7 +102,10 @@ class Index:
             await self._serve(reader, writer)
         finally:
             self.serving.discard(task)
-            writer.transport.abort()
+            # One that has closed after it was flushed has no loop any more, and fails to abort.
+            socket = writer.get_extra_info("socket")
+            if socket is not None and socket.fileno() >= 0:
+                writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -119,7 +122,7 @@ class Index:
 
     def answer(self, request: Request) -> Response:
         """Answer as a healthy index does."""
-        parts = unquote(request.path).strip("/").split("/")
+        parts = unquote(request.path.partition("?")[0]).strip("/").split("/")
         match parts:
             case ["simple"]:
                 return self.listing()
