@@ -303,6 +303,87 @@ async def test_core_metadata_of_files_that_are_not_here_counts_and_goes_in_its_t
         assert await tx.files.find_core_metadata(sha256_of(large[0])) is None
 
 
+async def test_pages_count_and_go_in_their_turn_but_not_before_the_files_of_their_package(
+    store: SqlMetadataStore,
+) -> None:
+    other = PackageName.parse("other")
+    pages = [
+        replace(PAGE, content=b"d" * 100),
+        replace(PAGE, name=LIB, content=b"l" * 100, checked_at=minute(1)),
+        replace(PAGE, name=other, content=b"o" * 100, checked_at=minute(3)),
+    ]
+    async with store.transaction() as tx:
+        for page in pages:
+            await tx.caches.keep_page(CACHE, page, 0)
+    await keep(store, DEMO, cached("demo.whl", used=2))
+    before = await serials(store)
+
+    async with store.transaction() as tx:
+        assert await tx.caches.evict(CACHE, 400, 10, NOW) == ()
+        gone = await tx.caches.evict(CACHE, 250, 10, NOW)
+        rest = await tx.caches.evict(CACHE, 0, 10, NOW)
+        last = await tx.caches.evict(CACHE, 0, 10, NOW)
+        assert await tx.caches.evict(CACHE, 0, 10, NOW) == ()
+
+    assert [(one.name, one.filename) for one in gone] == [(LIB, ""), (DEMO, "demo.whl")]
+    assert [one.name for one in (*rest, *last)] == [DEMO, other]
+    after = await serials(store)
+    assert before[1] < after[1]
+    assert before[2] < after[2]
+    async with store.read() as tx:
+        evicted = await tx.caches.find_page(CACHE, LIB)
+    assert evicted is not None
+    assert (evicted.is_evicted, evicted.is_expired, evicted.etag) == (True, True, "")
+
+
+async def test_what_an_upstream_has_withdrawn_is_listed_and_counts_for_nothing(
+    store: SqlMetadataStore,
+) -> None:
+    async def reserved() -> list[str]:
+        async with store.read() as tx:
+            return sorted(str(name) for name in await tx.lifecycle.list_emptied(CACHE, None))
+
+    async with store.transaction() as tx:
+        for page in (PAGE, ABSENT):
+            await tx.caches.keep_page(CACHE, page, 0)
+    listed = (await serials(store))[0]
+    assert await reserved() == []
+
+    async with store.transaction() as tx:
+        withdrawn = replace(PAGE, is_absent=True, checked_at=minute(1))
+        await tx.caches.keep_page(CACHE, withdrawn, 0)
+        assert await tx.caches.evict(CACHE, 0, 10, NOW) == ()
+    assert await reserved() == ["demo"]
+    moved = (await serials(store))[0]
+    assert listed < moved
+
+    async with store.transaction() as tx:
+        await tx.caches.expire_pages(CACHE, DEMO)
+    assert await reserved() == []
+    assert moved < (await serials(store))[0]
+
+
+async def test_serials_of_a_repository_go_with_it_and_never_come_back_as_they_were(
+    store: SqlMetadataStore,
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    for _ in range(3):
+        async with store.transaction() as tx:
+            await tx.caches.keep_page(CACHE, PAGE, 0)
+        async with store.transaction() as tx:
+            await tx.caches.keep_page(CACHE, replace(ABSENT, checked_at=minute(1)), 0)
+        seen.append((await serials(store))[1:])
+        async with store.transaction() as tx:
+            await tx.repositories.remove(CACHE)
+        assert (await serials(store))[1:] == (0, 0)
+        async with store.transaction() as tx:
+            config = RemoteConfig(source=PublicIndex())
+            await tx.repositories.add(RepositoryRecord(CACHE, "", {}, NOW, NOW, config=config))
+
+    assert len({serial for pair in seen for serial in pair[:1]}) == 3
+    assert seen[0] < seen[1] < seen[2]
+
+
 async def test_core_metadata_that_is_listed_is_not_an_orphan(store: SqlMetadataStore) -> None:
     await keep_core(store, "demo.whl", CORE)
     digest = sha256_of(CORE)

@@ -107,7 +107,11 @@ PAGE_FAULTS: dict[str, tuple[Fault, int, str]] = {
     "a compressed bomb": (bomb, 502, "more than 1000000 bytes"),
     "304 to who has nothing": (answering(b"", 304), 502, "304"),
     "a redirect to itself": (sending_to("/simple/demo/"), 502, "redirects more than 5 times"),
-    "a redirect to another host": (sending_to("http://other.example/x/"), 502, "another host"),
+    "a redirect to another host": (
+        sending_to("http://other.example/x/"),
+        502,
+        "another host, other.example. If the index has moved",
+    ),
     "a redirect to a file": (sending_to("file:///etc/passwd"), 502, "no http(s) URL"),
     "no HTTP at all": (lambda _, writer: _say_raw(writer, b"hello\r\n\r\n"), 502, "broke off"),
 }

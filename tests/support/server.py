@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_MAX_S = 30
-UPSTREAMS_HERE = {"BONDED_UPSTREAM_PRIVATE_HOSTS": "127.0.0.0/8"}
-"""Where the indexes of tests are, which a repository has to allow besides."""
+UPSTREAMS_HERE = {
+    "BONDED_UPSTREAM_PRIVATE_HOSTS": "127.0.0.0/8",
+    "BONDED_PUBLIC_INDEX_PROBE": "off",
+}
+"""Where the indexes of tests are, which a repository has to allow besides; and no other is."""
 
 
 def free_port() -> int:

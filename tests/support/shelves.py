@@ -42,6 +42,11 @@ class Shelf:
         self._look(None)
         return tuple(PackageName.parse(name) for name in sorted(self.packages))
 
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """Return nothing: what was here is still here."""
+        self._look(None)
+        return frozenset()
+
     async def get_package(self, name: PackageName) -> Package:
         """Return one package."""
         self._look(name)

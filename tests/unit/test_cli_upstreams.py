@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from inline_snapshot import snapshot
 
+from bonded.cli.artifacts.contents import _versions
 from support.cli_registry import Registry, Said, Terminal
 
 PARENT = "projects/my-project/locations/local/repositories"
@@ -255,3 +256,18 @@ def test_help_names_every_way_to_tell_a_secret(bonded: Terminal) -> None:
     for form in ("file:NAME", "command:NAME", "env:NAME", "projects/P/secrets/NAME/versions/"):
         assert form in text
     assert "--remote-username=reader--remote-password-secret-version=file:nexus." in text
+
+
+@pytest.mark.parametrize(
+    ("versions", "shown"),
+    [
+        ([], ""),
+        (["1.0"], "1, last 1.0"),
+        # In whatever order the index has them.
+        (["1.10", "2.0rc1", "1.9"], "3, last 2.0rc1"),
+        (["1.10", "1.9", "banana"], "3, last 1.10"),
+        (["banana"], "1, last banana"),
+    ],
+)
+def test_the_last_version_is_the_greatest(versions: list[str], shown: str) -> None:
+    assert _versions({"versions": versions}) == shown

@@ -20,6 +20,8 @@ from support.wheels import make_sdist, make_wheel
 WHEEL = make_wheel("Demo", "1.0", requires_python=">=3.9")
 SDIST = make_sdist("Demo", "1.0")
 BIG = make_wheel("Demo", "2.0", payload_bytes=3_000_000)
+PAGES_BYTES = 900
+"""More than a page takes, and less than any file."""
 
 
 @pytest.fixture(name="shared", scope="module")
@@ -264,7 +266,8 @@ async def test_an_unknown_package_is_remembered_briefly(remote: Remote, index: I
 
 async def test_both_lists_name_packages_of_which_a_file_is_here(shared: Site, index: Index) -> None:
     index.publish(make_wheel("other", "1.0"))
-    async with open_remote(shared, index.url, cache_size_max_bytes=len(WHEEL.data)) as remote:
+    size = len(WHEEL.data) + PAGES_BYTES
+    async with open_remote(shared, index.url, cache_size_max_bytes=size) as remote:
 
         async def listed() -> tuple[list[str], str]:
             simple = await remote.get("simple/", accept=JSON)
@@ -351,7 +354,7 @@ async def test_a_standard_repository_has_nothing_to_refresh(remote: Remote) -> N
 async def test_files_used_longest_ago_make_room_and_their_bytes_are_collected(
     shared: Site, index: Index
 ) -> None:
-    size = len(BIG.data) + len(WHEEL.data)
+    size = len(BIG.data) + len(WHEEL.data) + PAGES_BYTES
     async with open_remote(shared, index.url, cache_size_max_bytes=size) as remote:
         for filename in (SDIST.filename, WHEEL.filename):
             await remote.get(f"demo/{filename}")
@@ -367,7 +370,7 @@ async def test_files_used_longest_ago_make_room_and_their_bytes_are_collected(
 
 
 async def test_a_use_counts_and_is_written_down_in_time(shared: Site, index: Index) -> None:
-    size = len(BIG.data) + len(WHEEL.data)
+    size = len(BIG.data) + len(WHEEL.data) + PAGES_BYTES
     async with open_remote(shared, index.url, cache_size_max_bytes=size) as remote:
         for filename in (WHEEL.filename, SDIST.filename):
             await remote.get(f"demo/{filename}")

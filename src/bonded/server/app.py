@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -243,7 +244,10 @@ async def _assemble(
         timedelta(seconds=settings.key_life_max_s) if settings.key_life_max_s else None,
     )
     core_metadata = ByteCache(settings.core_metadata_cache_bytes)
-    remotes = _remotes(settings, metadata, blobs, core_metadata, clock)
+    remotes = _remotes(
+        *(settings, metadata, blobs, core_metadata, clock),
+        forget=lambda name: catalog.forget(name),  # noqa: PLW0108 - it is made below
+    )
     administration = Administration(metadata, clock, remotes.probe)
     publisher = Publisher(
         metadata,
@@ -376,6 +380,8 @@ def _remotes(
     blobs: BlobStore,
     core_metadata: ByteCache,
     clock: Clock,
+    *,
+    forget: Callable[[RepositoryName], None],
 ) -> Remotes:
     kept_in = Path(settings.secrets_dir or settings.data_dir / SECRETS)
     bounds = Bounds(
@@ -384,6 +390,7 @@ def _remotes(
         silence_timeout_s=settings.upstream_silence_timeout_s,
         page_size_max_bytes=settings.upstream_page_size_max_bytes,
         connections_max=settings.upstream_connections_max,
+        large_pages_max=settings.upstream_large_pages_max,
     )
 
     secrets = Secrets(kept_in, configuration.secret_variables())
@@ -396,6 +403,7 @@ def _remotes(
         *(metadata, blobs, core_metadata, clock, clients),
         file_size_max_bytes=settings.file_size_max_bytes,
         archive_limits=Limits(),
+        forget=forget,
     )
 
 

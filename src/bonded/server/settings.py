@@ -58,6 +58,11 @@ class Settings:
     public_index_url: str = _setting(
         "", "the simple index behind remote repositories of the preset PYPI. Empty: the public PyPI"
     )
+    public_index_probe: bool = _setting(
+        default=True,
+        doc="whether the first start looks if the public index can be reached, index and files, "
+        "and logs what to do if not",
+    )
     private_issuers: bool = _setting(
         default=False,
         doc="whether the issuers of workloads' identities may be at private addresses",
@@ -84,6 +89,11 @@ class Settings:
     upstream_page_size_max_bytes: int = _setting(
         48 * MIB,
         "largest page that an upstream may send, in bytes; the largest that we know has some 37 MB",
+    )
+    upstream_large_pages_max: int = _setting(
+        4,
+        "pages above 2 MiB that are read and parsed at once, of all upstreams; each takes up to "
+        "ten times its size in memory",
     )
     upstream_connections_max: int = _setting(
         32, "connections to an upstream for pages, as many for files, and for parts of files"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import click
+from packaging.version import InvalidVersion, Version
 
 from bonded.cli.artifacts.locating import RepositoryPlace, locate
 from bonded.cli.grammar import Group
@@ -214,7 +215,15 @@ def _megabytes(resource: Mapping[str, Any]) -> str:
 
 def _versions(resource: Mapping[str, Any]) -> str:
     known = resource.get("versions", [])
-    return f"{len(known)}, last {known[-1]}" if known else ""
+    return f"{len(known)}, last {max(known, key=_order)}" if known else ""
+
+
+def _order(version: str) -> tuple[bool, Version]:
+    # As installers have it (PEP 440); what is none comes before all that are.
+    try:
+        return True, Version(version)
+    except InvalidVersion:
+        return False, Version("0")
 
 
 _TIMES = (

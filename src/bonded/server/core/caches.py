@@ -1,14 +1,19 @@
-"""Bytes kept in memory by their digest: what they are never changes, so nothing expires."""
+"""What is kept in memory within a limit: bytes by their digest, packages by their version."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 
 from bonded.server.core.digests import Sha256
+from bonded.server.core.files import Package
 
 
 class ByteCache:
-    """The contents asked for last, as many as fit in *limit_bytes*."""
+    """The contents asked for last, as many as fit in *limit_bytes*.
+
+    What has a digest never changes, so nothing expires.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._contents: OrderedDict[Sha256, bytes] = OrderedDict()
@@ -36,3 +41,38 @@ class ByteCache:
         data = self._contents.pop(digest, None)
         if data is not None:
             self._size_bytes -= len(data)
+
+
+class PackageCache:
+    """The packages asked for last, as many as have *files_max* files together.
+
+    Their files are what takes memory: one package can have as many as a thousand others. The one
+    that was asked for last is kept however many it has, for it is about to be asked for again.
+    """
+
+    def __init__(self, files_max: int) -> None:
+        self._files_max = files_max
+        self._kept: OrderedDict[Hashable, tuple[Hashable, Package]] = OrderedDict()
+        self._files = 0
+
+    def find(self, key: Hashable, version: Hashable) -> Package | None:
+        """Return the package, or None if it is not here as of this version."""
+        known = self._kept.get(key)
+        if known is None or known[0] != version:
+            return None
+        self._kept.move_to_end(key)
+        return known[1]
+
+    def add(self, key: Hashable, version: Hashable, package: Package) -> None:
+        """Keep a package, in place of those not asked for the longest."""
+        replaced = self._kept.pop(key, None)
+        self._files += _weight(package) - (_weight(replaced[1]) if replaced else 0)
+        self._kept[key] = (version, package)
+        while self._files > self._files_max and len(self._kept) > 1:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self._files -= _weight(dropped)
+
+
+def _weight(package: Package) -> int:
+    # One without files takes memory, too.
+    return len(package.files) + 1

@@ -18,8 +18,8 @@ class CachedPage:
 
     name: PackageName
     content: bytes
-    """The page, as whoever keeps it packs it; of a package that the upstream has no more, the
-    last; empty if it never had it."""
+    """The page, as whoever keeps it packs it; empty if it was evicted. Of a package that the
+    upstream has no more, something; empty if it never had it."""
     digest: str
     """Of what clients see of it."""
     etag: str
@@ -31,6 +31,16 @@ class CachedPage:
     """Whether the upstream has no such package."""
     is_expired: bool = False
     """Whether the upstream is to be asked again, however fresh this is."""
+
+    @property
+    def is_evicted(self) -> bool:
+        """Whether the page made room: all that is left is that the upstream has the package."""
+        return not self.is_absent and not self.content
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the upstream had the package once, and has it no more."""
+        return self.is_absent and bool(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +64,11 @@ class CachedFile:
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """A file that was let go, or whose core metadata was."""
+    """A file that was let go, or whose core metadata was; or the page of a package."""
 
     name: PackageName
     filename: str
+    """Of a page: empty."""
     sha256: Sha256
 
 

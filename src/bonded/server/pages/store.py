@@ -19,6 +19,8 @@ from bonded.server.repositories.protocol import Repository
 
 IN_THREAD_MIN_FILES = 200
 """From here, rendering and compressing take longer than the loop should wait."""
+ALONE_MIN_FILES = 10_000
+"""From here, a page takes some ten megabytes while it is made: one such is made at a time."""
 COMPRESS_MIN_BYTES = 256
 
 _CONTENT_TYPES = {
@@ -49,6 +51,7 @@ class Pages:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._pages: OrderedDict[_Key, tuple[Hashable, Page]] = OrderedDict()
+        self._large = asyncio.Semaphore(1)
         self._making: dict[tuple[_Key, Hashable], asyncio.Future[Page]] = {}
 
     async def get(
@@ -93,13 +96,22 @@ class Pages:
         if name is None:
             names = await repository.list_packages()
             render = simple.list_json if media is Media.JSON else simple.list_html
-            page = await _aside(len(names), lambda: _page(render(names), media, coding))
+            page = await self._aside(len(names), lambda: _page(render(names), media, coding))
         else:
             package = await repository.get_package(name)
             show = simple.detail_json if media is Media.JSON else simple.detail_html
-            page = await _aside(len(package.files), lambda: _page(show(package), media, coding))
+            count = len(package.files)
+            page = await self._aside(count, lambda: _page(show(package), media, coding))
         self._keep(key, serial, page)
         return page
+
+    async def _aside(self, entries: int, work: Callable[[], _T]) -> _T:
+        if entries < IN_THREAD_MIN_FILES:
+            return work()
+        if entries < ALONE_MIN_FILES:
+            return await asyncio.to_thread(work)
+        async with self._large:
+            return await asyncio.to_thread(work)
 
     def _keep(self, key: _Key, serial: Hashable, page: Page) -> None:
         replaced = self._pages.pop(key, None)
@@ -113,10 +125,6 @@ class Pages:
         while self._size_bytes > self._limit_bytes and self._pages:
             _, (_, dropped) = self._pages.popitem(last=False)
             self._size_bytes -= len(dropped.body)
-
-
-async def _aside(files: int, work: Callable[[], _T]) -> _T:
-    return work() if files < IN_THREAD_MIN_FILES else await asyncio.to_thread(work)
 
 
 def _page(body: bytes, media: Media, coding: Coding) -> Page:

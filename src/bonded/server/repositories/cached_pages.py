@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from bonded.server.core.caches import PackageCache
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import Sha256
 from bonded.server.core.errors import NotFound, Reserved, UpstreamFailed
@@ -31,8 +32,6 @@ STALE_AGAIN_S = 10
 ANSWER_WAIT_S = 3
 """How long a client with a stale page to be had waits for a fresh one."""
 REMEMBERED_PAGES_MAX = 65_536
-PARSED_FILES_MAX = 50_000
-"""Entries of pages that are kept as values; a package has some hundred."""
 IN_THREAD_MIN_FILES = 200
 """From here, packing and unpacking a page take longer than the loop should wait."""
 
@@ -72,6 +71,7 @@ class CachedPages:
         client: UpstreamClient,
         clock: Clock,
         *,
+        packages: PackageCache,
         freshness_s: int,
         stale_max_s: int,
         vouch: Callable[[], Awaitable[None]] | None = None,
@@ -81,6 +81,7 @@ class CachedPages:
         self._metadata = metadata
         self._client = client
         self._clock = clock
+        self._packages = packages
         self._freshness = timedelta(seconds=freshness_s)
         self._absence = min(self._freshness, timedelta(seconds=ABSENT_MAX_S))
         self._stale_max = timedelta(seconds=stale_max_s)
@@ -88,10 +89,10 @@ class CachedPages:
         self._is_private = is_private
         self._vouched_until: datetime | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._parsed: OrderedDict[str, tuple[int, Package]] = OrderedDict()
-        self._parsed_files = 0
         self._renewing: dict[str, asyncio.Task[int]] = {}
         self._confirmed: dict[str, CachedPage] = {}
+        self.has_grown = False
+        """Whether pages were kept since whoever evicts them has set this to False."""
 
     async def version(self, name: PackageName) -> int:
         """Return the package's serial, once its page is as fresh as it must be.
@@ -109,6 +110,32 @@ class CachedPages:
             if not known.is_absent and now < known.stale_until:
                 return await self._renewed_soon(name, serial)
         return await asyncio.shield(self._renew_once(name))
+
+    async def version_of_files(self, name: PackageName) -> int:
+        """Return the package's serial, for files that are here already.
+
+        Its page is asked for again when it is time, for the upstream may have quarantined the
+        package, or replaced a file. That is waited for a moment, and an outage keeps files from
+        nobody before it keeps the page from them.
+
+        Raises:
+            UpstreamFailed: the upstream has not answered for longer than pages may be stale.
+            NotFound: the repository is gone.
+        """
+        serial = await self._serial(name)
+        known = self._known.get(name.normalized)
+        if known is not None and known.serial == serial and self._clock() < known.fresh_until:
+            return serial
+        try:
+            return await self._renewed_soon(name, serial)
+        except UpstreamFailed:
+            page = await self._find(name)
+            # Without a page there never was a file.
+            if page is None or page.is_evicted:
+                raise
+            if not page.is_absent and self._clock() >= self._stale_until(page):
+                raise
+            return serial
 
     async def _renewed_soon(self, name: PackageName, serial: int) -> int:
         # One slow upstream holds up nobody for long: the page that is here will do.
@@ -143,7 +170,9 @@ class CachedPages:
             return await self._ask(name, page, serial)
         except UpstreamFailed as error:
             # An old 404 says nothing about now: an outage is not absence.
-            if page is None or page.is_absent or now >= self._stale_until(page):
+            if page is None or not page.content or page.is_absent:
+                raise
+            if now >= self._stale_until(page):
                 raise
             _log.warning("The page of %s is served as it was: %s", name, error)
             again = now + timedelta(seconds=STALE_AGAIN_S)
@@ -174,12 +203,23 @@ class CachedPages:
     async def _ask(self, name: PackageName, page: CachedPage | None, serial: int) -> int:
         """Keep the page as the upstream has it now; return the serial as of which it is known."""
         asked = self._clock()
-        is_known = page is not None and not page.is_absent
+        is_known = page is not None and not page.is_absent and page.content
         validators = Validators(page.etag, page.last_modified) if page and is_known else None
         try:
-            fetched = await self._client.fetch_page(name, validators)
+            # Open until it is packed: of large pages, few are in memory at a time.
+            async with self._client.open_page(name, validators) as fetched:
+                return await self._take(name, fetched, page, asked, serial)
         except NotFound:
             return await self._note_absence(name, page, asked, serial)
+
+    async def _take(
+        self,
+        name: PackageName,
+        fetched: FetchedPage,
+        page: CachedPage | None,
+        asked: datetime,
+        serial: int,
+    ) -> int:
         if page is None or fetched.package is not None:
             return await self._keep(await self._packed(name, fetched, page, asked), page, serial)
         found = fetched.validators
@@ -199,10 +239,12 @@ class CachedPages:
         if was_there or self._is_private:
             # Many an index says 404 to whoever it does not know (any more).
             await self._ask_for_list(asked)
-        if page is not None and page.content:
-            # A name that was somebody's is nobody else's, because they have let it go.
-            gone = replace(page, checked_at=asked, etag="", last_modified="", is_absent=True)
-            return await self._keep(replace(gone, is_expired=False), page, serial)
+        if page is not None and (was_there or page.is_withdrawn):
+            # A name that was somebody's is nobody else's, because they have let it go. Nothing
+            # evicts that, so it is kept as small as may be.
+            nothing = pages.dump(Package(name, (), ()))
+            gone = CachedPage(name, nothing, page.digest, "", "", asked, is_absent=True)
+            return await self._keep(gone, page, serial)
         # In memory alone: whoever asks for what does not exist fills no database.
         absent = CachedPage(name, b"", "", "", "", asked, is_absent=True)
         return self._remember(serial, absent, self._fresh_until(absent))
@@ -221,7 +263,7 @@ class CachedPages:
         before = None if page is None or not page.content else await self._parse(page)
         packing = partial(_pack, fetched.package, before)
         package, content, digest = await _aside(len(fetched.package.files), packing)
-        self._keep_parsed(name.normalized, hash(content), package)
+        self._packages.add(self._key(name), hash(content), package)
         found = fetched.validators
         return CachedPage(name, content, digest, found.etag, found.last_modified, asked)
 
@@ -237,6 +279,7 @@ class CachedPages:
             self._confirmed[page.name.normalized] = page
             return self._remember(serial, page, self._fresh_until(page))
         self._confirmed.pop(page.name.normalized, None)
+        self.has_grown = True
         async with self._metadata.transaction() as tx:
             kept = await tx.caches.keep_page(self._repository, page, serial)
         # What is not current any more is good for those who wait, and for nobody after them.
@@ -264,9 +307,13 @@ class CachedPages:
         """
         await self.version(name)
         page = await self._find(name)
-        if page is not None and not page.is_absent:
+        if page is not None and page.is_evicted:
+            # Between these two lines.
+            await self.version(name)
+            page = await self._find(name)
+        if page is not None and page.content and not page.is_absent:
             return await self._parse(page)
-        if page is not None and page.content:
+        if page is not None and page.is_withdrawn:
             raise Reserved(
                 f"{self._client} has package {name} no more; nobody else may answer for the name",
                 hint=f"If another upstream may: bonded artifacts repositories refresh "
@@ -282,27 +329,22 @@ class CachedPages:
     async def find_known(self, name: PackageName) -> Package | None:
         """Return a package as it is known here, without asking; None if it is absent or unknown."""
         page = await self._find(name)
-        return None if page is None or page.is_absent else await self._parse(page)
+        if page is None or page.is_absent or page.is_evicted:
+            return None
+        return await self._parse(page)
 
     async def _parse(self, page: CachedPage) -> Package:
-        key = page.name.normalized
+        key = self._key(page.name)
         # Of the whole, for URLs are not part of what its digest is of.
         fingerprint = hash(page.content)
-        known = self._parsed.get(key)
-        if known is not None and known[0] == fingerprint:
-            self._parsed.move_to_end(key)
-            return known[1]
-        package = await asyncio.to_thread(pages.load, page.content)
-        self._keep_parsed(key, fingerprint, package)
+        package = self._packages.find(key, fingerprint)
+        if package is None:
+            package = await asyncio.to_thread(pages.load, page.content)
+            self._packages.add(key, fingerprint, package)
         return package
 
-    def _keep_parsed(self, key: str, fingerprint: int, package: Package) -> None:
-        replaced = self._parsed.pop(key, None)
-        self._parsed_files += len(package.files) - (len(replaced[1].files) if replaced else 0)
-        self._parsed[key] = (fingerprint, package)
-        while self._parsed_files > PARSED_FILES_MAX and len(self._parsed) > 1:
-            _, (_, dropped) = self._parsed.popitem(last=False)
-            self._parsed_files -= len(dropped.files)
+    def _key(self, name: PackageName) -> tuple[object, ...]:
+        return ("page", self._repository, name.normalized)
 
     async def flush(self) -> None:
         """Write down which pages were confirmed.

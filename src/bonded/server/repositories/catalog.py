@@ -78,6 +78,10 @@ class Catalog:
         opened = self._opened[name] = _Opened(serial, record, repository)
         return opened
 
+    def forget(self, name: RepositoryName) -> None:
+        """Let go of a repository that was deleted, and which nobody may ever ask for again."""
+        self._opened.pop(name, None)
+
     def _make(self, name: RepositoryName, config: RepositoryConfig) -> Repository:
         match config:
             case None:

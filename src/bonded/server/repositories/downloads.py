@@ -326,9 +326,7 @@ class Downloads:
     def join(self, file: UpstreamFile, check: Callable[[Path], None], keep: Keeper) -> Download:
         """Return the download of *file* that is under way, or begin one."""
         running = self._running.get(file.filename)
-        # By its digest too: the upstream may have replaced the file meanwhile.
-        is_same = running is not None and running.file.hashes == file.hashes
-        if running is not None and is_same and not running.has_failed:
+        if running is not None and _is_same(running.file, file) and not running.has_failed:
             return running
         download = Download(file, self._client, self._blobs, self._size_max_bytes)
         self._running[file.filename] = download
@@ -371,3 +369,14 @@ class Downloads:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _is_same(before: UpstreamFile, file: UpstreamFile) -> bool:
+    """Say whether the upstream has not replaced the file meanwhile.
+
+    Without digests only its address and size can tell. With them they do not: signed URLs
+    differ each time.
+    """
+    if before.hashes or file.hashes:
+        return before.hashes == file.hashes
+    return (before.url, before.size_bytes) == (file.url, file.size_bytes)

@@ -1,4 +1,4 @@
-"""The four questions that standard, remote and virtual repositories all answer."""
+"""The questions that standard, remote and virtual repositories all answer."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class Repository(Protocol):
 
     async def list_packages(self) -> tuple[PackageName, ...]:
         """Return every package, in order."""
+        ...
+
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """Return names that had a package here once: nobody behind may answer for them."""
         ...
 
     async def get_package(self, name: PackageName) -> Package:

@@ -15,42 +15,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from bonded.server.archives import Limits, check_whole, read_wheel_metadata
+from bonded.server.archives import Limits
 from bonded.server.blobs.store import BlobStore
-from bonded.server.core.caches import ByteCache
+from bonded.server.core.caches import ByteCache, PackageCache
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import Sha256, sha256_of
-from bonded.server.core.errors import (
-    NotFound,
-    OutOfSpace,
-    Rejected,
-    Unavailable,
-)
-from bonded.server.core.files import (
-    File,
-    Filename,
-    InMemory,
-    Package,
-    Status,
-    TimeSource,
-    UpstreamFile,
-)
+from bonded.server.core.errors import NotFound, OutOfSpace, Unavailable
+from bonded.server.core.files import File, InMemory, Package, Status, UpstreamFile
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.caches import CachedFile
-from bonded.server.metadata.store import MetadataStore, listing_scope, package_scope
+from bonded.server.metadata.store import MetadataStore, listing_scope
+from bonded.server.repositories.arrivals import Check, file_of, informed
 from bonded.server.repositories.cached_pages import CachedPages, Outage
 from bonded.server.repositories.core_metadata import fetch_core_metadata
-from bonded.server.repositories.downloads import Arrived, Download, Downloads, digests_of
+from bonded.server.repositories.downloads import Arrived, Download, Downloads
 from bonded.server.repositories.protocol import StoredFile
 from bonded.server.upstream.client import UpstreamClient
 
 REMEMBERED_FILES_MAX = 16_384
 """Rows of files kept in the process; each is good for as long as its package's serial stands."""
-REMEMBERED_PACKAGES_MAX = 64
-"""Packages kept as values: as many as one client asks for at once."""
 EVICTED_AT_ONCE = 200
 """In one transaction, so that no writer waits long."""
 USED_EVERY = timedelta(hours=1)
@@ -69,7 +54,7 @@ class RemoteLimits:
     freshness_s: int
     stale_max_s: int
     cache_size_max_bytes: int | None
-    """Of all files and core metadata; None: as many as come."""
+    """Of all files, core metadata and pages; None: as many as come."""
     file_size_max_bytes: int
     archives: Limits
 
@@ -84,6 +69,7 @@ class RemoteRepository:
         blobs: BlobStore,
         *,
         core_metadata: ByteCache,
+        packages: PackageCache,
         client: UpstreamClient,
         clock: Clock,
         limits: RemoteLimits,
@@ -94,6 +80,7 @@ class RemoteRepository:
         self._metadata = metadata
         self._blobs = blobs
         self._core_metadata = core_metadata
+        self._packages = packages
         self._client = client
         self._clock = clock
         self._limits = limits
@@ -102,6 +89,7 @@ class RemoteRepository:
             metadata,
             client,
             clock,
+            packages=packages,
             freshness_s=limits.freshness_s,
             stale_max_s=limits.stale_max_s,
             vouch=vouch,
@@ -109,7 +97,6 @@ class RemoteRepository:
         )
         self._downloads = Downloads(client, blobs, limits.file_size_max_bytes)
         self._files: OrderedDict[tuple[str, str], tuple[int, CachedFile]] = OrderedDict()
-        self._packages: OrderedDict[str, tuple[int, Package]] = OrderedDict()
         self._digests: OrderedDict[tuple[str, str], tuple[int, Sha256]] = OrderedDict()
         self._extracting: dict[tuple[str, str], asyncio.Task[StoredFile]] = {}
         self._used: set[tuple[PackageName, str]] = set()
@@ -124,20 +111,30 @@ class RemoteRepository:
         return await self._pages.version(name)
 
     async def list_packages(self) -> tuple[PackageName, ...]:
-        """Return every package of which a file is here, in order (gar.md §2.2)."""
+        """Return every package of which a file is here, in order (gar.md §2.2).
+
+        One that the upstream has withdrawn has no page any more, and is left out.
+        """
         async with self._metadata.read() as tx:
-            return await tx.files.list_packages(self.name)
+            names = await tx.files.list_packages(self.name)
+            withdrawn = frozenset(await tx.lifecycle.list_emptied(self.name, None))
+        return tuple(name for name in names if name not in withdrawn)
+
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """Return the names that the upstream has withdrawn."""
+        async with self._metadata.read() as tx:
+            return frozenset(await tx.lifecycle.list_emptied(self.name, None))
 
     async def get_package(self, name: PackageName) -> Package:
         """Return the upstream's page, and what is known besides of files that are here."""
         # Read before the rows, as everywhere. Who finds out whether the package is here has its
         # page rendered next: a virtual repository.
         serial = await self._pages.version(name)
-        known = self._packages.get(name.normalized)
-        if known is not None and known[0] == serial:
-            return known[1]
-        package = await self._informed_package(await self._pages.get(name))
-        _remember(self._packages, name.normalized, (serial, package), REMEMBERED_PACKAGES_MAX)
+        key = ("package", self.name, name.normalized)
+        package = self._packages.find(key, serial)
+        if package is None:
+            package = await self._informed_package(await self._pages.get(name))
+            self._packages.add(key, serial, package)
         return package
 
     async def _informed_package(self, package: Package) -> Package:
@@ -147,7 +144,7 @@ class RemoteRepository:
             digests = await tx.caches.list_core_metadata(self.name, name)
         known = {one.file.filename: one.file for one in cached}
         files = tuple(
-            _informed(file, known.get(file.filename), digests.get(file.filename))
+            informed(file, known.get(file.filename), digests.get(file.filename))
             for file in package.files
             if isinstance(file, UpstreamFile)
         )
@@ -172,12 +169,12 @@ class RemoteRepository:
         return await self._downloads.open(self._fetch(name, file))
 
     def _fetch(self, name: PackageName, file: UpstreamFile) -> Download:
-        check = _Check(file, self._limits.archives)
+        check = Check(file, self._limits.archives)
         return self._downloads.join(file, check, partial(self._keep, name, file, check))
 
     async def open_core_metadata(self, name: PackageName, filename: str) -> StoredFile:
         """Open a wheel's core metadata: passed on, or read out of the wheel where it is."""
-        (serial,) = await self._metadata.serials.read(package_scope(self.name, name))
+        serial = await self._pages.version_of_files(name)
         key = (name.normalized, filename)
         known = self._digests.get(key)
         if known is not None and known[0] == serial:
@@ -258,7 +255,7 @@ class RemoteRepository:
     async def _find_cached(self, name: PackageName, filename: str) -> CachedFile | None:
         """Return the row of a file that is here and still what the upstream lists."""
         # The serial is read before the row, as in a standard repository.
-        (serial,) = await self._metadata.serials.read(package_scope(self.name, name))
+        serial = await self._pages.version_of_files(name)
         key = (name.normalized, filename)
         known = self._files.get(key)
         if known is None or known[0] != serial:
@@ -300,29 +297,11 @@ class RemoteRepository:
         raise NotFound(f"No file {filename} of {name} in {self.name}")
 
     async def _keep(
-        self, name: PackageName, listed: UpstreamFile, check: _Check, arrived: Arrived
+        self, name: PackageName, listed: UpstreamFile, check: Check, arrived: Arrived
     ) -> None:
         """Make the row of a file whose blob is durable."""
-        is_dated = listed.time_source is TimeSource.UPSTREAM or arrived.last_modified is None
         core_metadata = check.core_metadata
-        # What the upstream tells is what clients hold the file against.
-        digest = sha256_of(core_metadata) if core_metadata is not None else None
-        file = File(
-            filename=listed.filename,
-            version=listed.version,
-            size_bytes=arrived.size_bytes,
-            sha256=arrived.sha256,
-            upload_time=listed.upload_time if is_dated else arrived.last_modified or self._clock(),
-            requires_python=listed.requires_python,
-            core_metadata_sha256=digest,
-            yanked=listed.yanked,
-        )
-        is_news = (
-            listed.sha256 is None
-            or listed.size_bytes is None
-            or not is_dated
-            or (listed.core_metadata_sha256 is None and digest is not None)
-        )
+        file, is_news = file_of(listed, arrived, core_metadata, self._clock)
         async with self._metadata.transaction() as tx:
             await tx.caches.keep_file(
                 self.name,
@@ -349,17 +328,17 @@ class RemoteRepository:
     async def evict(self) -> int:
         """Let go of what was used longest ago, until the rest is as small as it must be.
 
-        Returns how many files and core metadata went. Their blobs go with the next collection
-        of orphans.
+        Returns how many files, core metadata and pages went. Blobs of files go with the next
+        collection of orphans.
 
         Raises:
             NotFound: the repository is gone.
             Unavailable: the database does not answer.
         """
         size_max = self._limits.cache_size_max_bytes
-        if size_max is None or not self._has_grown:
+        if size_max is None or not (self._has_grown or self._pages.has_grown):
             return 0
-        self._has_grown = False
+        self._has_grown = self._pages.has_grown = False
         count = 0
         while True:
             async with self._metadata.transaction() as tx:
@@ -367,7 +346,8 @@ class RemoteRepository:
             count += len(evicted)
             for one in evicted:
                 self._files.pop((one.name.normalized, one.filename), None)
-            if len(evicted) < EVICTED_AT_ONCE:
+            # Once a package has no file here, its page may go too: so on to the end.
+            if not evicted:
                 return count
 
     async def drain(self) -> None:
@@ -383,54 +363,8 @@ class RemoteRepository:
         await self._pages.close()
 
 
-class _Check:
-    """Looks into a wheel that has arrived, for what the upstream does not tell of it."""
-
-    def __init__(self, file: UpstreamFile, limits: Limits) -> None:
-        self._file = file
-        self._limits = limits
-        self.core_metadata: bytes | None = None
-
-    def __call__(self, path: Path) -> None:
-        """Find nothing wrong if a digest is right: for the rest the upstream answers.
-
-        Raises:
-            Rejected: there is no digest, and it is not an archive from its beginning to its end.
-        """
-        if not digests_of(self._file):
-            check_whole(path, self._file.filename, self._limits)
-        if self._file.core_metadata_sha256 is not None or not self._file.filename.endswith(".whl"):
-            return
-        try:
-            filename = Filename.parse(self._file.filename)
-            with path.open("rb") as file:
-                self.core_metadata = read_wheel_metadata(file, filename, self._limits)
-        except Rejected as error:
-            _log.info("No core metadata of %s: %s", self._file.filename, error)
-
-
-def _informed(file: UpstreamFile, cached: File | None, core: Sha256 | None) -> UpstreamFile:
-    """Return *file* with what is known of it besides what the upstream tells."""
-    is_same = cached is not None and file.sha256 in (None, cached.sha256)
-    if cached is not None and is_same:
-        core = cached.core_metadata_sha256 or core
-        if file.sha256 is None:
-            file = replace(file, hashes=(*file.hashes, ("sha256", cached.sha256)))
-        if file.size_bytes is None:
-            file = replace(file, size_bytes=cached.size_bytes)
-        if file.upload_time != cached.upload_time and file.time_source is TimeSource.FIRST_SEEN:
-            file = replace(
-                file, upload_time=cached.upload_time, time_source=TimeSource.LAST_MODIFIED
-            )
-    if file.core_metadata_sha256 is None and core is not None:
-        file = replace(file, core_metadata_sha256=core, has_core_metadata=True)
-    return file
-
-
-def _remember(
-    kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, at_most: int = REMEMBERED_FILES_MAX
-) -> None:
+def _remember(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    if len(kept) > at_most:
+    if len(kept) > REMEMBERED_FILES_MAX:
         kept.popitem(last=False)

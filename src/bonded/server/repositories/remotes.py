@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from bonded.server.archives import Limits
 from bonded.server.blobs.store import BlobStore
-from bonded.server.core.caches import ByteCache
+from bonded.server.core.caches import ByteCache, PackageCache
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import NotFound, Unavailable
 from bonded.server.core.names import RepositoryName
@@ -22,6 +22,8 @@ from bonded.server.upstream.probing import probe
 
 TIDY_EVERY_S = 30
 """How long the database may not know which files were used and which pages confirmed."""
+PACKAGES_FILES_MAX = 100_000
+"""Files of packages that are kept as values; one takes up to a kilobyte."""
 
 _log = logging.getLogger("bonded.server.upstream")
 
@@ -39,6 +41,7 @@ class Remotes:
         *,
         file_size_max_bytes: int,
         archive_limits: Limits,
+        forget: Callable[[RepositoryName], None],
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
@@ -47,6 +50,8 @@ class Remotes:
         self._clients = clients
         self._file_size_max_bytes = file_size_max_bytes
         self._archive_limits = archive_limits
+        self._forget = forget
+        self._packages = PackageCache(PACKAGES_FILES_MAX)
         self._open: dict[RepositoryName, tuple[RemoteRepository, UpstreamClient]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -58,6 +63,7 @@ class Remotes:
             self._metadata,
             self._blobs,
             core_metadata=self._core_metadata,
+            packages=self._packages,
             client=client,
             clock=self._clock,
             limits=RemoteLimits(
@@ -105,11 +111,14 @@ class Remotes:
             try:
                 await repository.flush()
                 if evicted := await repository.evict():
-                    _log.info("Evicted %d files and core metadata of %s", evicted, repository.name)
+                    _log.info(
+                        "Evicted %d files, pages and core metadata of %s", evicted, repository.name
+                    )
                 await self._look_up(repository.name)
             except NotFound:
                 # Deleted; nobody asks for it again.
                 _, client = self._open.pop(repository.name)
+                self._forget(repository.name)
                 await _close(repository, client)
             except Unavailable as error:
                 _log.warning("What was used is not written down: %s", error)

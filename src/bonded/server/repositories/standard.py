@@ -43,6 +43,11 @@ class StandardRepository:
         async with self._metadata.read() as tx:
             return await tx.files.list_packages(self.name)
 
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """Return the names of which every file was deleted."""
+        async with self._metadata.read() as tx:
+            return frozenset(await tx.lifecycle.list_emptied(self.name, None))
+
     async def get_package(self, name: PackageName) -> Package:
         """Return one package; a quarantined one offers no file (PEP 792)."""
         async with self._metadata.read() as tx:

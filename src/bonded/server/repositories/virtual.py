@@ -74,6 +74,13 @@ class Upstream:
         except Unavailable as error:
             raise self._named(error) from error
 
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """See `Repository`."""
+        try:
+            return await self.repository.list_reserved()
+        except Unavailable as error:
+            raise self._named(error) from error
+
     async def get_package(self, name: PackageName) -> Package:
         """See `Repository`."""
         try:
@@ -153,22 +160,41 @@ class VirtualRepository:
 
     async def list_packages(self) -> tuple[PackageName, ...]:
         """Return every package that an upstream lists and may answer for, in order."""
-        lists = []
+        lists, _ = await self._survey()
+        # Stable: of several spellings, the first upstream's comes first.
+        return tuple(next(same) for _, same in groupby(heapq.merge(*lists)))
+
+    async def list_reserved(self) -> frozenset[PackageName]:
+        """Return the names that an upstream had once, and nobody before it has.
+
+        What is reserved by a pattern is not among them: see `list_configs`.
+        """
+        return (await self._survey())[1]
+
+    async def _survey(self) -> tuple[list[list[PackageName]], frozenset[PackageName]]:
+        """Return what each upstream lists and may answer for, and the names that are nobody's."""
+        lists: list[list[PackageName]] = []
+        listed: set[PackageName] = set()
+        closed: set[PackageName] = set()
         reserving: list[VirtualConfig] = []
         for policy in self.config.ordered:
             upstream = await self.open_upstream(policy)
-            lists.append(
+            theirs = [
                 [
                     name
-                    for name in await upstream.list_packages()
+                    for name in names
                     if policy in self.config.candidates(name)
+                    and name not in closed
                     and not any(before.find_reservation(name) for before in reserving)
                 ]
-            )
+                for names in (await upstream.list_packages(), await upstream.list_reserved())
+            ]
+            lists.append(theirs[0])
+            listed.update(theirs[0])
+            closed |= set(theirs[1]) - listed
             if isinstance(upstream.repository, VirtualRepository):
                 reserving += await upstream.repository.list_configs()
-        # Stable: of several spellings, the first upstream's comes first.
-        return tuple(next(same) for _, same in groupby(heapq.merge(*lists)))
+        return lists, frozenset(closed)
 
     async def list_configs(self) -> list[VirtualConfig]:
         """Return how this repository is set up, and every virtual one behind it.

@@ -24,6 +24,8 @@ class Bounds:
     """For pages; as many again for files, and for parts of them. uv alone opens up to 50."""
     page_size_max_bytes: int = 48 * MIB
     """The largest that we know of the public index, ddtrace's 47,000 files, has 21 to 37."""
+    large_pages_max: int = 4
+    """Pages above `LARGE_PAGE_MIN_BYTES` that are in memory at once, of all upstreams."""
     core_metadata_size_max_bytes: int = 8 * MIB
     file_size_max_bytes: int = 10 * KIB * MIB
     redirects_max: int = 5

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,7 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.errors import UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
-from bonded.server.upstream.bounds import Bounds
+from bonded.server.upstream.bounds import MIB, Bounds
 from bonded.server.upstream.headers import (
     Validators,
     conditions,
@@ -38,7 +38,10 @@ from bonded.server.upstream.parsing import ACCEPT, parse_page
 from bonded.server.upstream.requests import Kind, Requests, Route
 from bonded.server.upstream.rules import Origin, shown
 from bonded.server.upstream.secrets import Secrets
+from bonded.server.upstream.turns import Turns
 
+LARGE_PAGE_MIN_BYTES = 2 * MIB
+"""From here, a page takes a turn: parsed and packed, it takes several times its size."""
 PARSE_ASIDE_MIN_BYTES = 16 * 1024
 """From here, the worst of pages takes longer to parse than the loop should wait."""
 CHUNK_SIZE_BYTES = 256 * 1024
@@ -51,6 +54,16 @@ class FetchedPage:
     """A page as it came; *package* is None if it is still the one with those validators."""
 
     package: Package | None
+    validators: Validators
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page as it was read; *body* is None if it is still the one with those validators."""
+
+    body: bytearray | None
+    media: str
+    url: str
     validators: Validators
 
 
@@ -81,11 +94,13 @@ class UpstreamClient:
         clock: Clock,
         bounds: Bounds,
         parsers: Executor,
+        turns: Turns,
     ) -> None:
         self.index_url = index_url.rstrip("/") + "/"
         self._clock = clock
         self._bounds = bounds
         self._parsers = parsers
+        self._turns = turns
         self._requests = Requests(self.index_url, route, secrets, bounds)
 
     @property
@@ -118,29 +133,56 @@ class UpstreamClient:
                         break
             return header(page, "Content-Type"), bytes(head[:limit_bytes])
 
-    async def fetch_page(
+    @asynccontextmanager
+    async def open_page(
         self, name: PackageName, validators: Validators | None = None
-    ) -> FetchedPage:
-        """Return a package's page, or that it is still what it was with *validators*.
+    ) -> AsyncIterator[FetchedPage]:
+        """Fetch a package's page, or that it is still what it was with *validators*.
+
+        As long as it is open, a large page has one of few turns.
 
         Raises:
             NotFound: the index says that it has no such package.
             UpstreamFailed: it said something else, or nothing.
         """
+        async with AsyncExitStack() as held:
+            page = await self._read_page(name, validators, held)
+            if page is None:
+                # Asked again when there is a turn: until then, it would be the upstream that
+                # waits for us, and takes the blame.
+                await held.enter_async_context(self._turns.take())
+                page = await self._read_page(name, validators, None)
+                assert page is not None
+            yield FetchedPage(await self._parse(name, page), page.validators)
+
+    async def _read_page(
+        self, name: PackageName, validators: Validators | None, held: AsyncExitStack | None
+    ) -> _Read | None:
+        """Read a page; None if it is a large one that has to wait. None as *held*: it has not."""
         url = f"{self.index_url}{name.normalized}/"
         headers = {"Accept": ACCEPT, **conditions(validators)}
         async with self._requests.send(url, headers, Kind.PAGE) as response:
             found = Validators(header(response, "ETag"), header(response, "Last-Modified"))
             if response.status == 304:
-                return FetchedPage(None, confirmed(validators, found, url))
+                return _Read(None, "", url, confirmed(validators, found, url))
             expect(response, 200)
-            body = await self._body(response, self._bounds.page_size_max_bytes)
-            came_from, media = str(response.url), header(response, "Content-Type")
-        parse = partial(parse_page, body, media, name, came_from, self._clock())
-        if len(body) < PARSE_ASIDE_MIN_BYTES:
-            return FetchedPage(parse(), found)
-        loop = asyncio.get_running_loop()
-        return FetchedPage(await loop.run_in_executor(self._parsers, parse), found)
+            body = bytearray()
+            async for chunk in self._pieces(response, self._bounds.page_size_max_bytes):
+                body += chunk
+                if held is not None and len(body) > LARGE_PAGE_MIN_BYTES:
+                    if not self._turns.are_free:
+                        return None
+                    await held.enter_async_context(self._turns.take())
+                    held = None
+            return _Read(body, header(response, "Content-Type"), str(response.url), found)
+
+    async def _parse(self, name: PackageName, page: _Read) -> Package | None:
+        if page.body is None:
+            return None
+        parse = partial(parse_page, page.body, page.media, name, page.url, self._clock())
+        if len(page.body) < PARSE_ASIDE_MIN_BYTES:
+            return parse()
+        return await asyncio.get_running_loop().run_in_executor(self._parsers, parse)
 
     async def fetch_core_metadata(self, file_url: str) -> bytes:
         """Return the `.metadata` file beside *file_url* (PEP 658).
@@ -217,11 +259,20 @@ class UpstreamClient:
 
     async def _body(self, response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
         body = bytearray()
-        with self._requests.failures(str(response.url)):
-            async for chunk in response.content.iter_chunked(CHUNK_SIZE_BYTES):
-                body += chunk
-                if len(body) > limit_bytes:
-                    break
-        if len(body) > limit_bytes:
-            raise UpstreamFailed(f"{shown(str(response.url))} sends more than {limit_bytes} bytes")
+        async for chunk in self._pieces(response, limit_bytes):
+            body += chunk
         return bytes(body)
+
+    async def _pieces(
+        self, response: aiohttp.ClientResponse, limit_bytes: int
+    ) -> AsyncIterator[bytes]:
+        """Yield a body. Raises UpstreamFailed if there is more of it than that."""
+        url, size = str(response.url), 0
+        with self._requests.failures(url):
+            async for chunk in response.content.iter_chunked(CHUNK_SIZE_BYTES):
+                size += len(chunk)
+                if size > limit_bytes:
+                    break
+                yield chunk
+        if size > limit_bytes:
+            raise UpstreamFailed(f"{shown(url)} sends more than {limit_bytes} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from bonded.server.core.clock import Clock
@@ -17,6 +18,7 @@ from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.requests import Route
 from bonded.server.upstream.secrets import Secrets
+from bonded.server.upstream.turns import Turns
 
 PARSERS_MAX = 2
 """Threads for large pages: a hostile one takes seconds, and must hold up nothing but pages."""
@@ -38,6 +40,7 @@ class Clients:
         self._clock = clock
         self._bounds = bounds
         self._parsers = ThreadPoolExecutor(PARSERS_MAX, thread_name_prefix="parser")
+        self._large_pages = asyncio.Semaphore(bounds.large_pages_max)
         self._public_index_url = public_index_url
         self._private_hosts = private_hosts
 
@@ -56,6 +59,7 @@ class Clients:
             clock=self._clock,
             bounds=self._bounds,
             parsers=self._parsers,
+            turns=Turns(self._bounds.large_pages_max, self._large_pages),
         )
 
     def close(self) -> None:

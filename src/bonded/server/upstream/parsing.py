@@ -53,7 +53,7 @@ _page_decoder = msgspec.json.Decoder(_Page)
 
 
 def parse_page(
-    body: bytes, content_type: str, name: PackageName, url: str, seen_at: datetime
+    body: bytes | bytearray, content_type: str, name: PackageName, url: str, seen_at: datetime
 ) -> Package:
     """Return the package that an upstream's page describes.
 
@@ -92,7 +92,7 @@ def check_media(content_type: str, url: str) -> str:
     )
 
 
-def _parse_json(body: bytes, name: PackageName, url: str, seen_at: datetime) -> Package:
+def _parse_json(body: bytes | bytearray, name: PackageName, url: str, seen_at: datetime) -> Package:
     # Before anything is built: an object of two bytes takes a hundred in memory.
     if body.count(b",") > PARTS_MAX:
         raise TooLarge(f"It has more than {PARTS_MAX} values")
@@ -144,7 +144,7 @@ def _check_version(said: object, url: str) -> None:
         raise UpstreamFailed(f"{shown(url)} speaks version {said[:20]!r} of the simple API, not 1")
 
 
-def _parse_html(body: bytes, name: PackageName, url: str, seen_at: datetime) -> Package:
+def _parse_html(body: bytes | bytearray, name: PackageName, url: str, seen_at: datetime) -> Package:
     base_url = url
     anchors: list[dict[str, str]] = []
     said: dict[str, str] = {}

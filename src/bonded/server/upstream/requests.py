@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import ssl
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _ABSENT = (404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 """Worth another try, and counted as an outage."""
+
+BREAKERS_MAX = 256
+"""Origins of one upstream of which it is remembered how they fail."""
 
 
 class Kind(enum.Enum):
@@ -99,7 +103,7 @@ class Requests:
             for is_page in (True, False)
         }
         self._turns = {kind: asyncio.Semaphore(bounds.connections_max) for kind in Kind}
-        self._breakers: dict[Origin, Breaker] = {}
+        self._breakers: OrderedDict[Origin, Breaker] = OrderedDict()
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -147,6 +151,11 @@ class Requests:
         if breaker is None:
             breaker = Breaker(self._bounds, asyncio.get_running_loop().time)
             self._breakers[origin] = breaker
+        self._breakers.move_to_end(origin)
+        if len(self._breakers) > BREAKERS_MAX:
+            # A page may name a host for each file. The index itself stays.
+            oldest = next(one for one in self._breakers if one not in (origin, self._origin))
+            del self._breakers[oldest]
         return breaker
 
     def failures(self, url: str) -> AbstractContextManager[None]:

@@ -81,7 +81,9 @@ def reach_of(url: str, index: Origin, private_hosts: Collection[str], *, is_page
     if is_page and origin.host != index.host:
         raise UpstreamFailed(
             f"The upstream {index} redirects its page to another host, {origin.host}",
-            hint="If it has moved, update the repository's upstream URL.",
+            hint="If the index has moved, make a remote repository of its new address. If it sends "
+            "on whoever asks for what it does not have, turn that off there (pypiserver: "
+            "--disable-fallback): it would answer for names that are not its own.",
         )
     # The same host over https, where it was configured as http, is as good as the same origin.
     is_upgrade = origin.host == index.host and origin.port == 443 and index.port == 80

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bonded.server.core.errors import NotFound
@@ -79,6 +79,7 @@ class SqlCachedPages:
             "spelled": page.name.spelled,
             "is_absent": page.is_absent,
             "content": page.content,
+            "size_bytes": len(page.content),
             "digest": page.digest,
             "etag": page.etag,
             "last_modified": page.last_modified,
@@ -86,6 +87,8 @@ class SqlCachedPages:
             "is_expired": page.is_expired,
         }
         await self._connection.run(_KEEP_PAGE[self._connection.dialect.name], values)
+        if page.is_withdrawn != (before is not None and before.is_withdrawn):
+            await advance(self._connection, listing_scope(repository))
         if before is None or (before.digest, before.is_absent) != (page.digest, page.is_absent):
             serial = await advance(self._connection, scope)
         return KeptPage(serial, is_current=not page.is_expired)
@@ -134,22 +137,37 @@ class SqlCachedPages:
             NotFound: the repository does not exist.
         """
         key = await self.hold_shared(repository)
-        expired = update(_pages).where(_pages.c.repository == key).values(is_expired=True)
-        if name is not None:
-            expired = expired.where(_pages.c.normalized == name.normalized)
-            withdrawn = (_pages.c.repository == key, _pages.c.is_absent.is_(True))
-            await self._connection.execute(
-                update(_pages)
-                .where(*withdrawn, _pages.c.normalized == name.normalized)
-                .values(content=b"", digest="")
-            )
-        changed = await self._connection.execute_long(expired)
-        # Every replica keeps in memory until when a page is fresh, by its serial.
-        if name is not None:
-            await advance(self._connection, package_scope(repository, name))
-        else:
+        if name is None:
+            changed = await self._expire(_pages.c.repository == key)
+            # Every replica keeps in memory until when a page is fresh, by its serial.
             await advance_below(self._connection, listing_scope(repository))
-        return changed.rowcount
+            return changed
+        forgotten = await self._connection.execute(
+            update(_pages)
+            .where(
+                _pages.c.repository == key,
+                _pages.c.normalized == name.normalized,
+                _pages.c.is_absent.is_(True),
+            )
+            .values(content=b"", size_bytes=0, digest="")
+        )
+        if forgotten.rowcount:
+            await advance(self._connection, listing_scope(repository))
+        return await self.expire_page(repository, key, name)
+
+    async def expire_page(self, repository: RepositoryName, key: int, name: PackageName) -> int:
+        """Have the upstream asked about a package, of which nothing is forgotten.
+
+        For whoever holds the repository; *key* is its. Returns how many pages that concerns.
+        """
+        which = (_pages.c.repository == key, _pages.c.normalized == name.normalized)
+        changed = await self._expire(*which)
+        await advance(self._connection, package_scope(repository, name))
+        return changed
+
+    async def _expire(self, *which: ColumnElement[bool]) -> int:
+        statement = update(_pages).where(*which).values(is_expired=True)
+        return (await self._connection.execute_long(statement)).rowcount
 
     async def hold_shared(self, repository: RepositoryName) -> int:
         """Return the repository's key, and keep it from being removed until the commit."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     null,
     select,
     tuple_,
@@ -84,12 +85,15 @@ _KEEP_CORE = {
 }
 _CORE_SIZE = func.length(_contents.c.content)
 _CORE_CONTENTS = _core.join(_contents, _contents.c.sha256 == _core.c.sha256)
+# Of a package that its upstream has no more, what is left is small, and stays.
+_LISTED_PAGE = (_pages.c.repository == bindparam("in_key"), _pages.c.is_absent.is_(False))
 _SIZE = select(
     _repositories.c.size_bytes
     + select(func.coalesce(func.sum(_CORE_SIZE), 0))
     .select_from(_CORE_CONTENTS)
     .where(_core.c.repository == bindparam("in_key"))
     .scalar_subquery()
+    + select(func.coalesce(func.sum(_pages.c.size_bytes), 0)).where(*_LISTED_PAGE).scalar_subquery()
 ).where(_repositories.c.key == bindparam("in_key"))
 _OLDEST_FILES = (
     select(_files.c.key, _packages.c.normalized, _packages.c.spelled)
@@ -107,8 +111,22 @@ _OLDEST_CORE = (
     .order_by(_core.c.kept_at)
     .limit(bindparam("at_once"))
 )
+# As long as a file is here its page stays: in an outage, nothing is served without it.
+_OLDEST_PAGES = (
+    select(cast(null(), _files.c.key.type), _pages.c.normalized, _pages.c.spelled)
+    .add_columns(literal(""), literal(""), _pages.c.size_bytes, _pages.c.checked_at)
+    .where(*_LISTED_PAGE, _pages.c.size_bytes > 0)
+    .where(
+        ~exists().where(
+            _packages.c.repository == _pages.c.repository,
+            _packages.c.normalized == _pages.c.normalized,
+        )
+    )
+    .order_by(_pages.c.checked_at)
+    .limit(bindparam("at_once"))
+)
 _EACH_OLDEST = union_all(
-    select(_OLDEST_FILES.subquery()), select(_OLDEST_CORE.subquery())
+    *(select(each.subquery()) for each in (_OLDEST_FILES, _OLDEST_CORE, _OLDEST_PAGES))
 ).subquery()
 _OLDEST = select(_EACH_OLDEST).order_by(_EACH_OLDEST.c.used_at).limit(bindparam("at_once"))
 
@@ -245,7 +263,9 @@ class SqlCaches(SqlCachedPages):
     ) -> tuple[Evicted, ...]:
         """Let go of what was used longest ago, at most *at_once*, until the rest fits.
 
-        Files, and core metadata kept by itself: of that, only when it was fetched is known.
+        Files; core metadata kept by itself, of which only when it was fetched is known; and
+        pages of packages without a file here, by when they were last checked. Of such a page
+        stays that the upstream has the package: absence must be confirmed then, as of any other.
 
         Raises:
             NotFound: the repository does not exist.
@@ -279,11 +299,25 @@ class SqlCaches(SqlCachedPages):
         await self._connection.execute_long(
             delete(_files).where(_files.c.key.in_([row.key for row in files]))
         )
-        by_itself = [(row.normalized, row.filename) for row in going if row.key is None]
+        alone = [row for row in going if row.key is None]
+        by_itself = [(row.normalized, row.filename) for row in alone if row.filename]
         await self._connection.execute_long(
             delete(_core).where(
                 _core.c.repository == key,
                 tuple_(_core.c.normalized, _core.c.filename).in_(by_itself),
+            )
+        )
+        pages = [row.normalized for row in alone if not row.filename]
+        await self._connection.execute_long(
+            update(_pages)
+            .where(_pages.c.repository == key, _pages.c.normalized.in_(pages))
+            .values(
+                content=b"",
+                size_bytes=0,
+                digest="",
+                etag="",
+                last_modified="",
+                is_expired=True,
             )
         )
         is_empty = ~exists().where(_files.c.package == _packages.c.key)

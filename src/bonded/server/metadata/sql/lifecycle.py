@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     tuple_,
     union,
+    union_all,
     update,
 )
 
@@ -32,7 +33,7 @@ from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.files import DeletedFile, DeletedPackage, File, PackageSummary, Selection
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.sql import schema
-from bonded.server.metadata.sql.caches import SqlCaches
+from bonded.server.metadata.sql.cached_pages import SqlCachedPages
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.files import file_of, grow
 from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
@@ -42,6 +43,7 @@ from bonded.server.metadata.store import listing_scope, package_scope
 _packages = schema.packages
 _files = schema.files
 _deleted = schema.deleted_files
+_pages = schema.cached_pages
 _core = schema.cached_core_metadata
 _core_metadata = schema.core_metadata
 
@@ -186,13 +188,12 @@ class SqlLifecycle:
         if not files:
             raise NotFound(f"No {selection} in {repository}")
         await self._connection.execute_long(delete(_files).where(*chosen))
-        await self._connection.execute_long(
-            delete(_core).where(
-                _core.c.repository == holding,
-                _core.c.normalized == selection.name.normalized,
-                _core.c.filename.in_([file.filename for file in files]),
-            )
+        core = delete(_core).where(
+            _core.c.repository == holding, _core.c.normalized == selection.name.normalized
         )
+        if selection.version or selection.filename:
+            core = core.where(_core.c.filename.in_([file.filename for file in files]))
+        await self._connection.execute_long(core)
         gone = await self._connection.execute(
             delete(_packages).where(
                 _packages.c.key == package, ~exists().where(_files.c.package == package)
@@ -202,22 +203,35 @@ class SqlLifecycle:
         if gone.rowcount:
             await advance(self._connection, listing_scope(repository))
         # This advances the package's serial, too.
-        await SqlCaches(self._connection).expire_pages(repository, selection.name)
+        pages = SqlCachedPages(self._connection)
+        await pages.expire_page(repository, holding, selection.name)
         return files
 
     async def list_emptied(
         self, repository: RepositoryName, name: PackageName | None
     ) -> Collection[PackageName]:
-        """Return the packages, or (if it is one) *name*, of which every file was deleted."""
-        query = (
+        """Return the packages, or (if it is one) *name*, that are here no more.
+
+        Every file of them was deleted; or, in a remote repository, the upstream has withdrawn
+        them.
+        """
+        emptied = (
             select(_packages.c.normalized, _packages.c.spelled)
             .join(schema.repositories)
             .where(*NAMED, _packages.c.emptied_at.is_not(None))
         )
+        withdrawn = (
+            select(_pages.c.normalized, _pages.c.spelled)
+            .join(schema.repositories)
+            .where(*NAMED, _pages.c.is_absent.is_(True), _pages.c.size_bytes > 0)
+        )
         if name is not None:
-            query = query.where(_packages.c.normalized == name.normalized)
+            emptied = emptied.where(_packages.c.normalized == name.normalized)
+            withdrawn = withdrawn.where(_pages.c.normalized == name.normalized)
         return await self._connection.collect(
-            query, lambda row: PackageName(row.normalized, row.spelled), parts_of(repository)
+            union_all(emptied, withdrawn),
+            lambda row: PackageName(row.normalized, row.spelled),
+            parts_of(repository),
         )
 
     async def list_deleted_packages(

@@ -11,7 +11,7 @@ from bonded.server.core.upstreams import RepositoryConfig, upstreams_of
 from bonded.server.metadata.sql import configurations, schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.prepared import Prepared
-from bonded.server.metadata.sql.serials import advance, advance_below
+from bonded.server.metadata.sql.serials import advance, forget_below
 from bonded.server.metadata.store import (
     ACCESS,
     REPOSITORIES,
@@ -234,7 +234,7 @@ class SqlRepositories:
             )
         removal = delete(_repositories).where(_repositories.c.key == key)
         await self._connection.execute_long(removal)
-        await advance_below(self._connection, listing_scope(name))
+        await forget_below(self._connection, listing_scope(name))
         await advance(self._connection, listing_scope(name))
 
     async def _name_upstreams(self, name: RepositoryName, config: RepositoryConfig) -> None:

@@ -171,11 +171,14 @@ cached_pages = Table(
     Column("spelled", String(200), nullable=False),
     Column("is_absent", Boolean, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Column("digest", String(64), nullable=False),
     Column("etag", Text, nullable=False),
     Column("last_modified", Text, nullable=False),
     Column("checked_at", Instant, nullable=False),
     Column("is_expired", Boolean, nullable=False, server_default=false()),
+    # Their sizes are added up, and those found that are absent, without reading any page.
+    Index(None, "repository", "is_absent", "size_bytes"),
 )
 
 # Beside its row in `files`, what a file of a remote repository has besides.
@@ -422,7 +425,7 @@ spent_assertions = Table(
     Column("expires_at", Instant, nullable=False, index=True),
 )
 
-# Never deleted from: the serial of something that was removed and made again must not go back.
+# The serial of something that was removed and made again must not go back: see serials.py.
 serials = Table(
     "serials",
     metadata,

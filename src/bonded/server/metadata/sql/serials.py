@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,16 +17,29 @@ from bonded.server.metadata.sql.failures import translated
 from bonded.server.metadata.sql.prepared import Prepared
 
 _serials = schema.serials
+_floors = schema.serials.alias("floors")
+_FLOOR = "//floor"
+"""Behind the scope of a repository's list: the greatest serial that was ever below it."""
 
 # Built once: building a statement costs more than running it.
 _ADVANCE = {
     dialect: Prepared(
-        insert(_serials)
-        .values(scope=bindparam("scope"), serial=1)
+        kind(_serials)
+        .values(
+            scope=bindparam("scope"),
+            # Above what the serials of a repository of this name were before it was removed.
+            serial=func.coalesce(
+                select(_floors.c.serial)
+                .where(_floors.c.scope == bindparam("floor"))
+                .scalar_subquery(),
+                0,
+            )
+            + 1,
+        )
         .on_conflict_do_update(index_elements=["scope"], set_={"serial": _serials.c.serial + 1})
         .returning(_serials.c.serial)
     )
-    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+    for dialect, kind in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
 }
 
 KNOWN_MAX = 16_384
@@ -50,7 +63,8 @@ async def advance(connection: Connection, *scopes: str) -> int:
     serial = 0
     for scope in scopes:
         upsert = _ADVANCE[connection.dialect.name]
-        serial = (await connection.run(upsert, {"scope": scope})).scalar_one()
+        floor = scope.rpartition("/")[0] + _FLOOR
+        serial = (await connection.run(upsert, {"scope": scope, "floor": floor})).scalar_one()
     return serial
 
 
@@ -60,6 +74,22 @@ async def advance_below(connection: Connection, scope: str) -> None:
     await connection.execute_long(
         update(_serials).where(below).values(serial=_serials.c.serial + 1)
     )
+
+
+async def forget_below(connection: Connection, scope: str) -> None:
+    """Forget every serial whose scope is below *scope*, which then reads as 0: nothing is there.
+
+    One number stays for all of them, from which they go on if they come back: what somebody
+    still remembers as of a serial from before never seems to be the latest again.
+    """
+    below = _serials.c.scope.startswith(f"{scope}/", autoescape=True)
+    greatest = select(func.max(_serials.c.serial)).where(below)
+    floor: int | None = (await connection.execute(greatest)).scalar_one()
+    if floor is None:
+        return
+    await connection.execute_long(delete(_serials).where(below))
+    kept = insert(_serials).values(scope=f"{scope}{_FLOOR}", serial=floor)
+    await connection.execute(kept)
 
 
 class SqliteSerials:
