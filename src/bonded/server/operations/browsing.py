@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -36,6 +36,8 @@ class ListedFile:
 
     package: PackageName
     file: File
+    upstream_url: str = ""
+    """Where a copy came from; of a file that was published here: empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,28 @@ class Browsing:
             package = await _get_contents(tx, repository, name)
         for file in _stored(package):
             if file.filename == filename:
-                return ListedFile(package.name, file)
+                (found,) = await self.with_urls(repository, [ListedFile(package.name, file)])
+                return found
         raise NotFound(f"No file {filename} of {name} in {repository}")
+
+    async def with_urls(
+        self, repository: RepositoryName, files: Sequence[ListedFile]
+    ) -> tuple[ListedFile, ...]:
+        """Return *files*, copies among them with where they came from.
+
+        Raises:
+            NotFound: there is no such repository.
+        """
+        urls: dict[tuple[PackageName, File], str] = {}
+        async with self._metadata.read() as tx:
+            for leaf in _leaves(await _grow(tx, await _get_record(tx, repository))):
+                if (await _get_record(tx, leaf)).config is None:
+                    continue
+                for name in {one.package for one in files}:
+                    for copy in await tx.caches.list_files(leaf, name):
+                        urls.setdefault((name, copy.file), copy.url)
+        found = ((one, urls.get((one.package, one.file), "")) for one in files)
+        return tuple(replace(one, upstream_url=url) for one, url in found)
 
 
 def _place(file: File, by_version: bool) -> tuple[str, ...]:  # noqa: FBT001 - a key's argument

@@ -113,7 +113,7 @@ class Application:
         except BondedError as error:
             if isinstance(error, Unavailable):
                 # The client can do nothing about it; the operator reads the cause here.
-                _log.warning("%s %s: %s (%s)", scope["method"], path, error, error.__cause__)
+                _log.warning("%s %s: %s", scope["method"], path, problems.told_in_log(error))
             if match is not None and call is not None:
                 self._audited.refused(match.endpoint, call, error)
             await incoming.drain()

@@ -151,6 +151,15 @@ def sentence_of(error: BondedError) -> str:
     return f"{error}".rstrip(".") + "."
 
 
+def told_in_log(error: BondedError) -> str:
+    """Return what the log is told about *error*: who raised it first, too, if that was not us."""
+    cause = error.__cause__
+    while isinstance(cause, BondedError):
+        # It says the same, less of it.
+        cause = cause.__cause__
+    return f"{error}" if cause is None else f"{error} ({type(cause).__name__}: {cause})"
+
+
 def google_code(error: BondedError) -> int:
     """Return the google.rpc.Code of *error*."""
     return _CODES[_GOOGLE[type(error)]]

@@ -27,7 +27,7 @@ from bonded.server.identity.throttle import Place
 from bonded.server.metadata.people import Session
 from bonded.server.web.messages import Answer, Call, Headers, Reply
 from bonded.server.web.networks import Networks
-from bonded.server.web.problems import STATUS, google_code, sentence_of
+from bonded.server.web.problems import STATUS, google_code, sentence_of, told_in_log
 
 SESSION = "bonded-session"
 BROWSER = "bonded-browser"
@@ -157,7 +157,7 @@ class Browser:
     def problem(self, call: Call, error: BondedError) -> Reply:
         """Return the page that says what went wrong."""
         if isinstance(error, Unavailable):
-            _log.warning("%s %s: %s (%s)", call.method, call.scope["path"], error, error.__cause__)
+            _log.warning("%s %s: %s", call.method, call.scope["path"], told_in_log(error))
         headers: Headers = ()
         if isinstance(error, TooMany):
             headers = ((b"retry-after", str(error.retry_after_s).encode()),)

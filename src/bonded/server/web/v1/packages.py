@@ -16,6 +16,7 @@ from bonded.server.operations.browsing import Browsing, ListedFile, VersionSumma
 from bonded.server.operations.curating import Curating
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.explaining import Explanation, explain
+from bonded.server.upstream.rules import shown as without_query
 from bonded.server.web.messages import Answer, Call, json_reply, package_named
 from bonded.server.web.v1 import wire
 
@@ -105,7 +106,10 @@ class PackagesApi:
             found = await self._browsing.list_files(call.target, place, limit + 1)
             if _shows_deleted(call):
                 lost = await self._curating.list_deleted_files(call.target, place, limit + 1)
-        shown = {_key(one): file_view(call.target, one) for one in found}
+        shown = {
+            _key(one): file_view(call.target, one)
+            for one in await self._browsing.with_urls(call.target, tuple(found))
+        }
         for one in lost:
             listed = ListedFile(one.package, one.file)
             shown[_key(listed)] = file_view(call.target, listed) | _deletion((one,))
@@ -248,13 +252,16 @@ def file_view(repository: RepositoryName, found: ListedFile) -> dict[str, Any]:
         "hashes": [{"type": "SHA256", "value": digest}],
         **_times(file.upload_time, file.upload_time),
         "owner": owner,
-        **_annotations(file.yanked),
+        # What follows the path may be a signature.
+        **_annotations(file.yanked, without_query(found.upstream_url)),
     }
 
 
-def _annotations(yanked: str | None) -> dict[str, dict[str, str]]:
-    # Artifact Registry knows no yank; annotations are what gcloud shows of any resource.
-    return {} if yanked is None else {"annotations": {"yanked": yanked}}
+def _annotations(yanked: str | None, upstream_url: str = "") -> dict[str, dict[str, str]]:
+    # Artifact Registry knows neither; annotations are what gcloud shows of any resource.
+    known = {} if yanked is None else {"yanked": yanked}
+    known |= {"upstreamUrl": upstream_url} if upstream_url else {}
+    return {"annotations": known} if known else {}
 
 
 def _explanation(repository: RepositoryName, found: Explanation) -> dict[str, Any]:

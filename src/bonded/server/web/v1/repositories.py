@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.errors import Aborted, NotFound, Rejected
 from bonded.server.core.iam import Permission
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.upstreams import (
@@ -17,7 +17,7 @@ from bonded.server.core.upstreams import (
     upstreams_of,
 )
 from bonded.server.metadata.store import RepositoryRecord
-from bonded.server.operations.administering import Administration
+from bonded.server.operations.administering import Administration, Revise
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import upstreams, wire
@@ -97,7 +97,7 @@ class RepositoriesApi:
         said = wire.parse_enum(body.get("mode", "MODE_UNSPECIFIED"), MODES, "mode")
         mode = Mode(said) if MODES[said] else Mode.STANDARD
         config = upstreams.parse_config(body, name, mode)
-        await self._require_reading(call, config)
+        await self._require_reading(call, upstreams_of(config))
         record = await self._administration.create_repository(
             name, wire.parse_text(body, "description"), body.get("labels"), config
         )
@@ -136,18 +136,18 @@ class RepositoriesApi:
         if below:
             revise = partial(upstreams.revise, {name: body.get(name) for name in below}, below)
             before = await self._administration.get_repository(call.target)
-            await self._require_reading(call, revise(before), upstreams_of(before.config))
+            added = frozenset(upstreams_of(revise(before))) - set(upstreams_of(before.config))
+            await self._require_reading(call, added)
+            # Looked at again when nobody else changes it.
+            revise = partial(_revise_checked, revise, added)
         record = await self._administration.update_repository(call.target, changes, revise)
         return json_reply(self._view(record))
 
-    async def _require_reading(
-        self, call: Call, config: RepositoryConfig, besides: Collection[RepositoryName] = ()
-    ) -> None:
+    async def _require_reading(self, call: Call, upstreams: Collection[RepositoryName]) -> None:
         # Whoever reads the repository reads its upstreams through it (gar.md §2.3): nobody may
         # open in this way what they cannot read themselves.
-        for upstream in upstreams_of(config):
-            if upstream not in besides:
-                await self._access.check_always(call, _READ_THROUGH, upstream)
+        for upstream in upstreams:
+            await self._access.check_always(call, _READ_THROUGH, upstream)
 
     async def delete(self, call: Call) -> Answer:
         """Delete a repository with everything in it; answer with a finished operation."""
@@ -180,6 +180,20 @@ class RepositoriesApi:
             own[upstreams.INDEX_URL] = self._index_url_of(record.config)
         # proto3 JSON leaves out what is empty.
         return {key: value for key, value in view.items() if value not in ("", {})}
+
+
+def _revise_checked(
+    revise: Revise, checked: frozenset[RepositoryName], record: RepositoryRecord
+) -> RepositoryConfig:
+    """Return how a repository is to be set up; only *checked* upstreams may come to it.
+
+    Raises:
+        Aborted: it would have another, because somebody has changed it since they were checked.
+    """
+    config = revise(record)
+    if not checked.issuperset(set(upstreams_of(config)) - set(upstreams_of(record.config))):
+        raise Aborted(f"{record.name} was changed at the same time", hint="Send it again.")
+    return config
 
 
 def _location(project: str, location: str) -> dict[str, str]:
