@@ -20,8 +20,10 @@ from bonded.cli.output import Column
 from bonded.cli.output import field as column
 from bonded.cli.policies import PolicyResource
 from bonded.cli.session import Session, pass_session
+from bonded.cli.upstream_check import find_obstacle
 from bonded.client.api import CONNECT_TIMEOUT_S, Message, segment
 from bonded.client.errors import Refused, Unreachable
+from bonded.client.index import Index
 
 ORGANIZATION = "organizations/bonded"
 OWNER = "roles/owner"
@@ -29,6 +31,11 @@ OWNERS_MAX = 3
 SKEW_MAX_S = 30
 _EVERYBODY = ("allUsers", "allAuthenticatedUsers")
 _ACCOUNT = "serviceAccount:"
+_REMOTE = "REMOTE_REPOSITORY"
+_REACH = (
+    "If this network has a mirror: set BONDED_PUBLIC_INDEX_URL for the server, or make a remote "
+    "repository of the mirror; name private hosts of files in BONDED_UPSTREAM_PRIVATE_HOSTS."
+)
 
 COLUMNS = (
     Column("FINDING", column("finding")),
@@ -47,13 +54,22 @@ COLUMNS = (
     show_default=True,
     help="Keys older than that are findings; so are keys not used for as long.",
 )
+@click.option(
+    "--skip-upstreams",
+    is_flag=True,
+    help="Ask nothing of the indexes behind remote repositories.",
+)
 @pass_session
-def doctor(session: Session, max_key_age: int) -> int:
+def doctor(session: Session, max_key_age: int, *, skip_upstreams: bool) -> int:
     """Look for what endangers the registry: old keys, public grants, a broken audit log.
 
-    Exits with 1 if it finds something. What the account may not see is skipped, and said.
+    Remote repositories are asked for a page and a small file, so that what is out of their reach
+    is found. Exits with 1 if it finds something. What the account may not see is skipped, and
+    said.
     """
-    examination = Examination(session, timedelta(days=max_key_age))
+    examination = Examination(
+        session, timedelta(days=max_key_age), asks_upstreams=not skip_upstreams
+    )
     findings = list(examination.findings())
     for place in examination.skipped:
         session.say(f"Skipped {place}: the account may not see it.")
@@ -89,6 +105,7 @@ class Examination:
 
     session: Session
     key_age_max: timedelta
+    asks_upstreams: bool = False
     skipped: list[str] = field(default_factory=list)
     accounts: dict[str, bool] = field(default_factory=dict)
     """Address of each account that was seen → whether it is disabled."""
@@ -108,6 +125,8 @@ class Examination:
                 f"/v1/projects/{segment(project)}/locations/-/repositories", "repositories"
             ):
                 yield from self._policy(repository["name"])
+                if self.asks_upstreams and repository.get("mode") == _REMOTE:
+                    yield from self._upstream(repository["name"])
         yield from self._log()
 
     def _list(self, path: str, items: str) -> list[Message]:
@@ -205,6 +224,13 @@ class Examination:
                 "OWNER", resource, what, "Grant a smaller role, such as artifactregistry.admin."
             )
         yield from _expired(resource, binding)
+
+    def _upstream(self, resource: str) -> Iterator[Finding]:
+        project, repository = resource.split("/")[1], resource.rpartition("/")[2]
+        url = f"{self.session.server}/{segment(project)}/{segment(repository)}"
+        index = Index(self.session.server, url, self.session.tokens)
+        if why := find_obstacle(index):
+            yield Finding("UPSTREAM", resource, why, _REACH)
 
     def _log(self) -> Iterator[Finding]:
         try:

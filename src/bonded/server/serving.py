@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from granian.server.embed import Server as HttpServer
 from bonded.server import settings as configuration
 from bonded.server.app import ADMIN_KEY, Registry, build
 from bonded.server.core.errors import BondedError
+from bonded.server.core.names import RepositoryName
 from bonded.server.identity.private_files import write_private
 from bonded.server.operations.founding import EVERYTHING, PUBLIC
+from bonded.server.repositories.trying import find_obstacle
 from bonded.server.settings import Settings, SettingsError
 
 CONNECTIONS_WAITING_MAX = 1024
@@ -37,6 +40,16 @@ STOP_MAX_S = 5
 """How long requests that are under way may take when the server is told to stop."""
 _M_ARENA_MAX = -8
 """Of glibc's malloc.h, see mallopt(3)."""
+
+OUT_OF_REACH = (
+    "The repository %s cannot be used from this machine: %s. If this network has a mirror of the "
+    "public index, start the server with BONDED_PUBLIC_INDEX_URL=https://MIRROR/simple/, and if "
+    "the mirror keeps files on private hosts, with BONDED_UPSTREAM_PRIVATE_HOSTS=HOST[,HOST] too. "
+    "See docs/how-to/remote-repositories.md."
+)
+
+PROBE_AFTER_S = 3
+"""When the server has started and the first clients have their answers."""
 
 _log = logging.getLogger("bonded.server")
 
@@ -108,6 +121,7 @@ async def _serve(settings: Settings) -> None:
     sys.stdout.flush()
     every = timedelta(seconds=settings.collect_every_s)
     background = [
+        asyncio.create_task(_try_public_index(settings, registry)),
         asyncio.create_task(registry.collector.run(every)),
         asyncio.create_task(registry.signing_keys.run()),
         asyncio.create_task(registry.uses.run()),
@@ -125,6 +139,22 @@ async def _serve(settings: Settings) -> None:
             await registry.uses.write()
         await registry.close()
     _leave()
+
+
+async def _try_public_index(settings: Settings, registry: Registry) -> None:
+    """Say on the first start if the public index cannot be used from here; nobody waits for it."""
+    if not (registry.is_first_start and settings.public_index_probe):
+        return
+    await asyncio.sleep(PROBE_AFTER_S)
+    own = RepositoryName.parse(
+        settings.first_project, settings.default_location, settings.first_repository
+    )
+    try:
+        public = await registry.catalog.open(replace(own, repository=PUBLIC))
+        if why := await find_obstacle(public):
+            _log.warning(OUT_OF_REACH, PUBLIC, why.rstrip("."))
+    except BondedError as error:
+        _log.warning("The public index was not looked at: %s", error)
 
 
 def _leave() -> None:

@@ -1,0 +1,107 @@
+"""What an upstream does to a whole server: to its memory, and to its first start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.command_line import command_line
+from support.loopback import Loopback, wait_until
+from support.server import Server, running_server
+from support.site import JSON
+from support.upstream import Index, Request, running_index
+from support.wheels import make_wheel
+
+PAGES = 6
+ENTRIES = 1000
+ENTRY_SIZE_BYTES = 12_000
+"""Of which all but some hundred bytes mean nothing: what stays of a page is small."""
+PAGE_SIZE_BYTES = ENTRIES * ENTRY_SIZE_BYTES
+PIP = make_wheel("pip", "26.0")
+
+
+def large_page(name: str) -> bytes:
+    files = [
+        {
+            "filename": f"{name}-{number}.tar.gz",
+            "url": f"../../files/{name}-{number}.tar.gz",
+            "hashes": {"sha256": f"{number:064x}"},
+            "_more": "x" * (ENTRY_SIZE_BYTES - 200),
+        }
+        for number in range(ENTRIES)
+    ]
+    return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": files}).encode()
+
+
+async def send_large(request: Request, writer: asyncio.StreamWriter) -> None:
+    body = large_page(request.path.strip("/").rpartition("/")[2])
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+@contextmanager
+def server_behind(index: Index, data_dir: Path, **environment: str) -> Iterator[Server]:
+    """Run a server for which *index* is the public one."""
+    changed = {"BONDED_PUBLIC_INDEX_URL": index.url, **environment}
+    with running_server(data_dir, environment=changed) as server:
+        yield server
+
+
+def test_large_pages_of_many_names_at_once_take_the_memory_of_few(tmp_path: Path) -> None:
+    with (
+        running_index() as index,
+        server_behind(index, tmp_path / "data", BONDED_UPSTREAM_LARGE_PAGES_MAX="1") as server,
+    ):
+        index.faults["/simple/"] = send_large
+        door = Loopback(server)
+
+        def files_of(name: str) -> int:
+            headers = {"authorization": door.credential, "accept": JSON}
+            answer = door.ask("GET", f"/my-project/pypi/simple/{name}/", headers=headers)
+            return len(answer.json()["files"])
+
+        assert files_of("first") == ENTRIES
+        before = door.memory_peak_bytes()
+
+        with ThreadPoolExecutor(PAGES) as clients:
+            found = list(clients.map(files_of, [f"p{number}" for number in range(PAGES)]))
+        grown = door.memory_peak_bytes() - before
+
+    assert found == [ENTRIES] * PAGES
+    assert grown < PAGES / 2 * PAGE_SIZE_BYTES, grown
+
+
+def test_a_first_start_says_at_once_what_of_the_public_index_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_index() as index, running_index() as files:
+        index.publish(PIP)
+        # Another origin, at an address that nobody has allowed for files.
+        elsewhere = f"http://127.0.0.1:{urlsplit(files.url).port}/{PIP.filename}"
+        index.changes[PIP.filename] = {"url": elsewhere}
+        with server_behind(index, tmp_path / "data", BONDED_PUBLIC_INDEX_PROBE="on") as server:
+            is_ready_first = not index.asked
+            wait_until(
+                lambda: "cannot be used from this machine" in server.log.read_text(), "a word"
+            )
+            said = server.log.read_text()
+            bonded = command_line(server, tmp_path / "config", monkeypatch, capsys)
+            ill = bonded("doctor", "--format=json")
+            spared = bonded("doctor", "--skip-upstreams")
+
+    assert is_ready_first
+    assert "BONDED_PUBLIC_INDEX_URL=" in said
+    assert "BONDED_UPSTREAM_PRIVATE_HOSTS=" in said
+    assert "which is not contacted: 127.0.0.1" in said
+    (finding,) = json.loads(ill.out)
+    assert (finding["finding"], finding["resource"].rpartition("/")[2]) == ("UPSTREAM", "pypi")
+    assert "which is not contacted" in finding["what"]
+    assert (ill.status, spared.status, spared.out) == (1, 0, "")
