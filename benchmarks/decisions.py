@@ -1,8 +1,9 @@
 """What an access decision costs where much has been granted, against where little has.
 
 Run it: `python benchmarks/decisions.py`. Two SQLite databases, asked in turns as a request asks:
-access serial, policies by serial, decision. Figures are processor time, which other load disturbs
-least. The exit status is 1 when the goal is missed.
+access serial, policies by serial, decision; about one repository, about many in turn, and about
+names that nobody has asked for before and that no repository has. Figures are processor time,
+which other load disturbs least. The exit status is 1 when the goal is missed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from bonded.server.metadata.store import ACCESS
 ROUNDS = 9
 WARM = 5_000
 """Decisions of a round, of which the mean is taken."""
+MANY = 500
+"""Repositories that are asked for in turn."""
 GOAL = 1.25
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ADA = Principal("user:ada@example.com")
@@ -70,15 +73,17 @@ class Subject:
     policies: PolicyBook
     groups: GroupBook
     ada: Principal = ADA
+    asked: int = 0
+    """Names of no repository that were asked for."""
 
     async def identify(self) -> None:
         """Find the groups that Ada is in, as is done once for a credential and serial."""
         self.ada = replace(ADA, groups=await self.groups.groups_of(ADA))
 
-    async def decide(self, permission: Permission) -> bool:
+    async def decide(self, permission: Permission, where: RepositoryName = HERE) -> bool:
         """Decide as a request has it decided."""
         (serial,) = await self.metadata.serials.read(ACCESS)
-        grants = await self.policies.grants_on(HERE, serial)
+        grants = await self.policies.grants_on(where, serial)
         return grants.decide(self.ada, permission).is_allowed
 
     async def warm_us(self, permission: Permission, *, is_allowed: bool) -> float:
@@ -87,6 +92,29 @@ class Subject:
         started = time.process_time()
         for _ in range(WARM):
             await self.decide(permission)
+        return (time.process_time() - started) / WARM * 1e6
+
+    async def unknown_us(self) -> float:
+        """Return what a decision costs about a name that is asked for the first time."""
+        places = [
+            replace(HERE, repository=f"unknown-{number}")
+            for number in range(self.asked, self.asked + MANY)
+        ]
+        self.asked += MANY
+        started = time.process_time()
+        for place in places:
+            await self.decide(UPLOAD, place)
+        return (time.process_time() - started) / MANY * 1e6
+
+    async def many_us(self) -> float:
+        """Return what a decision costs about one of many repositories that were asked for."""
+        places = [replace(HERE, repository=f"one-{number}") for number in range(MANY)]
+        for place in places:
+            await self.decide(UPLOAD, place)
+        started = time.process_time()
+        for _ in range(WARM // MANY):
+            for place in places:
+                await self.decide(UPLOAD, place)
         return (time.process_time() - started) / WARM * 1e6
 
     async def first_us(self) -> float:
@@ -144,15 +172,17 @@ async def measure(directory: Path) -> bool:
             for size, subject in subjects.items():
                 allowed = await subject.warm_us(DOWNLOAD, is_allowed=True)
                 denied = await subject.warm_us(UPLOAD, is_allowed=False)
-                first = await subject.first_us()
-                took = {"warm, allowed": allowed, "warm, denied": denied, "first": first}
+                took = {"warm, allowed": allowed, "warm, denied": denied}
+                took["many, denied"] = await subject.many_us()
+                took["unknown"] = await subject.unknown_us()
+                took["first"] = await subject.first_us()
                 for what, us in took.items():
                     samples.setdefault((what, size), []).append(us)
     finally:
         for subject in subjects.values():
             await subject.metadata.close()
     is_met = True
-    for what in ("warm, allowed", "warm, denied", "first"):
+    for what in dict.fromkeys(what for what, _ in samples):
         for size in (SMALL, LARGE):
             taken = samples[what, size]
             spread = f"({min(taken):,.2f} to {max(taken):,.2f})"

@@ -326,7 +326,11 @@ async def test_a_policy_comes_back_with_the_etag_of_its_state(metadata: SqlMetad
         found = await tx.policies.find("projects/a")
         both = await tx.policies.find_all(["projects/a", "projects/b", "projects/c"])
         missing = await tx.policies.find("projects/c")
+        etags = await tx.policies.find_etags(["organizations/bonded", "projects/a"])
+        with pytest.raises(ValueError, match="longer"):
+            await tx.policies.find_etags(["a", "b", "c", "d"])
     assert found == first
+    assert etags == {"projects/a": first.etag}
     assert found.bindings == (READER, WRITER)
     assert set(both) == {first, second}
     assert missing is None

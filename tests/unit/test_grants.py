@@ -42,7 +42,7 @@ def judge(condition: Condition) -> bool:
 def is_allowed(bindings: list[Binding], principal: Principal, permission: Permission) -> bool:
     """Decide on a project whose policy has these bindings."""
     custom = {CUSTOM: frozenset({DOWNLOAD})}
-    grants = Grants([Policy("projects/p", tuple(bindings))], custom=custom)
+    grants = Grants.of([Policy("projects/p", tuple(bindings))], custom=custom)
     decisions = {grants.decide(principal, permission, judge).is_allowed for _ in range(2)}
     assert len(decisions) == 1
     return decisions.pop()
@@ -82,8 +82,8 @@ def test_only_conditions_on_which_the_answer_depends_are_looked_at() -> None:
         Binding("roles/bonded.uploader", (ADA,), FAILS),
         Binding(READER, ("user:bob@example.com",), FAILS),
     )
-    conditional = Grants([Policy("projects/p", bindings)])
-    free = Grants([Policy("projects/p", (*bindings, Binding(READER, ("allUsers",))))])
+    conditional = Grants.of([Policy("projects/p", bindings)])
+    free = Grants.of([Policy("projects/p", (*bindings, Binding(READER, ("allUsers",))))])
 
     assert free.decide(Principal(ADA), DOWNLOAD, note).is_allowed
     assert asked == []
@@ -93,7 +93,7 @@ def test_only_conditions_on_which_the_answer_depends_are_looked_at() -> None:
 
 def test_whoever_is_in_many_groups_is_decided_alike_each_time() -> None:
     many = Principal(ADA, groups=frozenset(GROUPS))
-    grants = Grants([Policy("projects/p", (Binding(READER, (GROUPS[-1],)),))])
+    grants = Grants.of([Policy("projects/p", (Binding(READER, (GROUPS[-1],)),))])
 
     assert [grants.decide(many, DOWNLOAD).is_allowed for _ in range(2)] == [True, True]
     assert not grants.decide(Principal(ADA), DOWNLOAD).is_allowed

@@ -39,7 +39,7 @@ PERMISSIONS = st.sampled_from(sorted(Permission))
 
 
 def is_allowed(policies: list[Policy], principal: Principal, permission: Permission) -> bool:
-    return Grants(policies).decide(principal, permission).is_allowed
+    return Grants.of(policies).decide(principal, permission).is_allowed
 
 
 @given(POLICIES, PRINCIPALS, PERMISSIONS)
@@ -85,8 +85,8 @@ def test_what_anybody_may_everybody_may(policies: list[Policy], permission: Perm
 def test_a_decision_names_the_grant_that_allowed_it() -> None:
     policy = Policy("projects/p", (Binding(READER, (ADA.member,)),))
 
-    allowed = Grants([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD)
-    denied = Grants([policy]).decide(ADA, Permission.REPOSITORY_UPLOAD)
+    allowed = Grants.of([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD)
+    denied = Grants.of([policy]).decide(ADA, Permission.REPOSITORY_UPLOAD)
 
     assert allowed == Decision(
         is_allowed=True, resource="projects/p", role=READER, member=ADA.member
@@ -102,10 +102,10 @@ def test_what_a_principal_is_also_called_counts_as_it() -> None:
     member = Principal(ADA.member, also=(GROUP,))
     policy = Policy(HERE, (Binding(READER, (GROUP,)),))
 
-    allowed = Grants([policy]).decide(member, Permission.REPOSITORY_DOWNLOAD)
+    allowed = Grants.of([policy]).decide(member, Permission.REPOSITORY_DOWNLOAD)
 
     assert allowed.member == GROUP
-    assert Grants([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD) == DENIED
+    assert Grants.of([policy]).decide(ADA, Permission.REPOSITORY_DOWNLOAD) == DENIED
 
 
 def test_a_federated_identity_is_not_among_all_authenticated_users() -> None:
@@ -125,7 +125,7 @@ def test_limits_only_take_away(
 ) -> None:
     limited = Principal(ADA.member, limits=limits)
 
-    decision = Grants(policies, "a").decide(limited, permission)
+    decision = Grants.of(policies, "a").decide(limited, permission)
 
     free = is_allowed(policies, ADA, permission)
     assert decision.is_allowed == (free and limits.allow(permission, "a"))

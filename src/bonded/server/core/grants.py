@@ -1,24 +1,28 @@
 """The decision: who may do what on one resource, and why (gar.md §3.2).
 
-Grants are the policies that govern a resource, arranged by member. A decision
-looks up the principal's own few names, so it costs the same with ten bindings
-and with ten thousand; what a principal in very many groups is granted is found
-once and kept. Conditions are asked last, and only those that could decide.
+Every policy is arranged by member once, whatever the number of resources that it
+governs; the grants on a resource are those of the few policies on it and above it.
+A decision looks up the principal's own few names, so it costs the same with ten
+bindings and with ten thousand; what one policy grants to a principal in very many
+groups is found once and kept. Conditions are asked last, and only those that could
+decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 from bonded.server.core.conditions import Condition, Judge, never
-from bonded.server.core.iam import ORGANIZATION, ROLES, Binding, Permission, Policy, Principal
+from bonded.server.core.iam import ORGANIZATION, ROLES, Permission, Policy, Principal
 from bonded.server.core.roles import EDITOR, OWNER, VIEWER
 
 NAMES_FEW = 4
-"""So many names of a principal are looked up on every decision; of more, the outcome is kept."""
+"""So many names of a principal are looked up on every decision; of more, the outcome is kept.
+A policy with no more members is looked through for whoever has more names."""
 KEPT_MAX = 64
-"""Principals with many names that are kept for one resource."""
+"""Principals with many names that are kept for one policy."""
 
 CONVENIENCE = {"projectOwner": OWNER, "projectEditor": EDITOR, "projectViewer": VIEWER}
 """Members that stand for whoever has a basic role on the project (gar.md §3.3)."""
@@ -55,30 +59,82 @@ class Grant:
     """The member that the binding names, where that stands for others (`projectOwner:P`)."""
 
 
+class PolicyGrants:
+    """What one policy grants, by member. *custom* are the roles that administrators defined."""
+
+    __slots__ = ("_by_member", "_kept", "custom", "resource", "size", "standing")
+
+    def __init__(self, policy: Policy, custom: Roles | None = None) -> None:
+        named = {binding.role for binding in policy.bindings} - ROLES.keys()
+        self.custom: Roles = {role: (custom or {}).get(role, frozenset()) for role in named}
+        """The roles that it names and that may change without it."""
+        self.resource = policy.resource
+        """What the policy hangs on."""
+        found: dict[str, dict[tuple[object, ...], Grant]] = {}
+        for grant in _granted(policy, self.custom):
+            # The same role from several bindings is one grant, unless conditions tell them apart.
+            same = (grant.role, grant.conditions)
+            found.setdefault(grant.member, {}).setdefault(same, grant)
+        self.size = sum(map(len, found.values()))
+        """How many grants there are."""
+        self.standing = tuple(
+            grant for member in [*found] if _stands(member) for grant in found.pop(member).values()
+        )
+        """What is given to members that stand for others (`projectOwner:P`)."""
+        self._by_member = {member: tuple(grants.values()) for member, grants in found.items()}
+        self._kept: dict[tuple[object, ...], tuple[frozenset[str], tuple[Grant, ...]]] = {}
+
+    def given_to(self, principal: Principal) -> Iterable[Grant]:
+        """Return what names *principal*."""
+        if len(principal.groups) + len(principal.also) <= NAMES_FEW:
+            return self._look_up(principal)
+        if len(self._by_member) <= NAMES_FEW:
+            return self._sift(principal)
+        groups = principal.groups
+        key = (principal.member, principal.also)
+        kept = self._kept.get(key)
+        # The same set is the same at once; comparing it with an equal one grows with the groups.
+        if kept is not None and kept[0] is groups:
+            return kept[1]
+        if kept is not None and kept[0] == groups:
+            found = kept[1]
+        else:
+            found = tuple(self._look_up(principal))
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.clear()
+        self._kept[key] = (groups, found)
+        return found
+
+    def _look_up(self, principal: Principal) -> Iterator[Grant]:
+        for member in principal.counts_as:
+            yield from self._by_member.get(member, ())
+
+    def _sift(self, principal: Principal) -> Iterator[Grant]:
+        names = principal.names
+        for member, grants in self._by_member.items():
+            if member in principal.groups or member in names:
+                yield from grants
+
+
 class Grants:
-    """The policies that govern one resource. *custom* are the roles that administrators defined.
+    """The policies that govern one resource, each of them arranged.
 
     *resource* is what the limits of a token are compared with.
     """
 
-    __slots__ = ("_by_member", "_kept", "_resource")
+    __slots__ = ("_resource", "policies")
 
-    def __init__(
-        self,
-        policies: Iterable[Policy],
-        resource: str = ORGANIZATION,
-        custom: Roles | None = None,
-    ) -> None:
+    def __init__(self, policies: Sequence[PolicyGrants], resource: str = ORGANIZATION) -> None:
+        self.policies = policies
+        """On the resource and above it."""
         self._resource = resource
-        self._kept: dict[tuple[object, ...], tuple[Grant, ...]] = {}
-        self._by_member: dict[str, tuple[Grant, ...]] = {}
-        found: dict[str, dict[tuple[object, ...], Grant]] = {}
-        for grant in _arranged(tuple(policies), custom or {}):
-            # The same role from several bindings is one grant, unless conditions tell them apart.
-            same = (grant.role, grant.conditions)
-            found.setdefault(grant.member, {}).setdefault(same, grant)
-        for member, grants in found.items():
-            self._by_member[member] = tuple(grants.values())
+
+    @classmethod
+    def of(
+        cls, policies: Iterable[Policy], resource: str = ORGANIZATION, custom: Roles | None = None
+    ) -> Self:
+        """Arrange *policies*, and keep nothing of it for another resource."""
+        return cls(tuple(PolicyGrants(policy, custom) for policy in policies), resource)
 
     def decide(
         self, principal: Principal, permission: Permission, judge: Judge = never
@@ -105,22 +161,26 @@ class Grants:
         """Return every grant that names *principal*, whatever it is good for."""
         return tuple(self._given_to(principal))
 
-    def _given_to(self, principal: Principal) -> Iterable[Grant]:
-        if len(principal.groups) + len(principal.also) <= NAMES_FEW:
-            return self._look_up(principal)
-        # A frozenset computes its hash once, so asking again does not grow with the groups.
-        key = (principal.member, principal.also, principal.groups)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = tuple(self._look_up(principal))
-            if len(self._kept) >= KEPT_MAX:
-                self._kept.clear()
-            self._kept[key] = kept
-        return kept
+    def _given_to(self, principal: Principal) -> Iterator[Grant]:
+        for policy in self.policies:
+            yield from policy.given_to(principal)
+            for grant in policy.standing:
+                yield from self._through(grant, principal)
 
-    def _look_up(self, principal: Principal) -> Iterator[Grant]:
-        for member in principal.counts_as:
-            yield from self._by_member.get(member, ())
+    def _through(self, grant: Grant, principal: Principal) -> Iterator[Grant]:
+        """Yield what *grant* is to a *principal* for whom its member stands."""
+        kind, _, project = grant.member.partition(":")
+        for policy in self.policies:
+            if policy.resource == f"projects/{project}":
+                for basic in policy.given_to(principal):
+                    if basic.role == CONVENIENCE[kind]:
+                        conditions = (*grant.conditions, *basic.conditions)
+                        yield replace(
+                            grant,
+                            member=basic.member,
+                            conditions=conditions,
+                            through=grant.member,
+                        )
 
 
 def _allowed_by(grant: Grant) -> Decision:
@@ -133,42 +193,13 @@ def _allowed_by(grant: Grant) -> Decision:
     )
 
 
-def _arranged(policies: tuple[Policy, ...], custom: Roles) -> Iterator[Grant]:
-    for policy in policies:
-        for binding in policy.bindings:
-            permissions = ROLES.get(binding.role) or custom.get(binding.role, frozenset())
-            conditions = () if binding.condition is None else (binding.condition,)
-            grant = Grant("", binding.role, policy.resource, permissions, conditions)
-            for member in binding.members:
-                kind, _, project = member.partition(":")
-                if kind in CONVENIENCE:
-                    yield from _expanded(policies, f"projects/{project}", member, grant)
-                else:
-                    yield _to(member, grant)
-
-
-def _expanded(
-    policies: tuple[Policy, ...], project: str, named: str, grant: Grant
-) -> Iterator[Grant]:
-    role = CONVENIENCE[named.partition(":")[0]]
-    for binding in _bindings_of(policies, project, role):
+def _granted(policy: Policy, custom: Roles) -> Iterator[Grant]:
+    for binding in policy.bindings:
+        permissions = ROLES.get(binding.role) or custom.get(binding.role, frozenset())
         conditions = () if binding.condition is None else (binding.condition,)
         for member in binding.members:
-            yield Grant(
-                member,
-                grant.role,
-                grant.resource,
-                grant.permissions,
-                (*grant.conditions, *conditions),
-                through=named,
-            )
+            yield Grant(member, binding.role, policy.resource, permissions, conditions)
 
 
-def _bindings_of(policies: tuple[Policy, ...], resource: str, role: str) -> Iterator[Binding]:
-    for policy in policies:
-        if policy.resource == resource:
-            yield from (one for one in policy.bindings if one.role == role)
-
-
-def _to(member: str, grant: Grant) -> Grant:
-    return Grant(member, grant.role, grant.resource, grant.permissions, grant.conditions)
+def _stands(member: str) -> bool:
+    return member.partition(":")[0] in CONVENIENCE

@@ -307,9 +307,14 @@ class Principal:
     @property
     def counts_as(self) -> tuple[str, ...]:
         """Every member of a policy that means this principal."""
+        return (*self.names, *self.groups)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every member that means this principal, but for the groups that this server keeps."""
         if self.is_anonymous:
             return (ALL_USERS,)
-        named = (self.member, *self.also, *self.groups)
+        named = (self.member, *self.also)
         if self.member.startswith("user:"):
             domain = f"domain:{self.member.rpartition('@')[2]}"
             return (*named, domain, ALL_AUTHENTICATED_USERS, ALL_USERS)

@@ -18,6 +18,7 @@ from bonded.server.core.errors import Aborted, Conflict, NotFound
 from bonded.server.core.iam import NEVER_SET, Binding, Policy
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
+from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.sql.projects import SqlProjects
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import ACCESS, AccountKey, ServiceAccount
@@ -27,6 +28,14 @@ _in_groups = schema.group_members
 _accounts = schema.accounts
 _keys = schema.keys
 
+
+# Asked for every resource that is new to a replica, whether it exists or not.
+_LINEAGE = ("itself", "above", "root")
+_ETAGS = Prepared(
+    select(_policies.c.resource, _policies.c.revision).where(
+        _policies.c.resource.in_([bindparam(name) for name in _LINEAGE])
+    )
+)
 
 # Replicas write at their own times: the latest use stays.
 _NOTE_ACCOUNT = (
@@ -58,6 +67,15 @@ class SqlPolicies:
         """Return the policies that hang on any of *resources*."""
         query = select(_policies).where(_policies.c.resource.in_(resources))
         return tuple(_policy(row) for row in await self._connection.execute(query))
+
+    async def find_etags(self, resources: Sequence[str]) -> Mapping[str, str]:
+        """Return the etags of the policies on a resource and above it, by what they hang on.
+
+        An etag names one state of one policy for ever, so whoever knows it need not read that.
+        """
+        named = dict(zip(_LINEAGE[: len(resources)], resources, strict=True))
+        rows = await self._connection.run(_ETAGS, dict.fromkeys(_LINEAGE, "") | named)
+        return {row.resource: _etag(row.revision) for row in rows.all()}
 
     async def hold(self) -> None:
         """Let nobody else change who may do what until the commit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Delete, Insert, Select, Update
@@ -29,6 +29,10 @@ class Rows(Protocol):
     @property
     def rowcount(self) -> int:
         """How many rows were changed."""
+        ...
+
+    def all(self) -> Sequence[Any]:
+        """Return every row."""
         ...
 
     def one_or_none(self) -> Any:
@@ -117,6 +121,9 @@ class _LocalRows:
     def __init__(self, rows: list[Any], rowcount: int) -> None:
         self._rows = rows
         self.rowcount = rowcount
+
+    def all(self) -> Sequence[Any]:
+        return self._rows
 
     def one_or_none(self) -> Any:
         if len(self._rows) > 1:
