@@ -89,6 +89,24 @@ class Access:
         judge = partial(self._holds, call, resource, package)
         await self._require(call.principal, permission, resource, serial, judge)
 
+    async def check_again(
+        self, call: Call, permission: Permission, resource: RepositoryName, package: str
+    ) -> None:
+        """Check as `check` does, when whoever calls may have lost since what let them in.
+
+        They are identified anew if anything of access has changed, and only then: a credential
+        that merely ran out while a long body came was good when it began.
+
+        Raises:
+            Unauthenticated: the credential has been ended.
+            Forbidden: the principal may not, or may not any longer.
+        """
+        if await self.serial() != call.access_serial:
+            identified = await self.identify(call.headers.get(b"authorization"))
+            call.principal = identified.principal
+            call.access_serial = identified.access_serial
+        await self.check(call, permission, resource, package)
+
     async def check_always(
         self, call: Call, permission: Permission, resource: RepositoryName
     ) -> None:

@@ -6,14 +6,23 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bonded.server.core.errors import BondedError, NotFound, Rejected, TimedOut, Unavailable
+from bonded.server.core.errors import (
+    BondedError,
+    Forbidden,
+    NotFound,
+    Rejected,
+    TimedOut,
+    Unavailable,
+)
 from bonded.server.web import problems
 from bonded.server.web.access import NO_REPOSITORY, Access, resource_of
 from bonded.server.web.access_log import AccessLog
 from bonded.server.web.audited import Audited
+from bonded.server.web.forms import Claims
 from bonded.server.web.messages import (
     Answer,
     Call,
@@ -24,7 +33,7 @@ from bonded.server.web.messages import (
     Scope,
     Send,
 )
-from bonded.server.web.routing import Match, Open, RouteTable
+from bonded.server.web.routing import Endpoint, Match, Open, RouteTable
 from bonded.server.web.sending import send_answer
 
 LOCATION_SUFFIX = "-python"
@@ -115,7 +124,8 @@ class Application:
                 # The client can do nothing about it; the operator reads the cause here.
                 _log.warning("%s %s: %s", scope["method"], path, problems.told_in_log(error))
             if match is not None and call is not None:
-                self._audited.refused(match.endpoint, call, error)
+                claimed = await self._hear(match.endpoint, call, incoming, error)
+                self._audited.refused(match.endpoint, call, error, claimed)
             await incoming.drain()
             return problems.problem_reply(error, path, headers.get(b"accept", b""))
         except ClientGone:
@@ -126,6 +136,16 @@ class Application:
             if match is not None and call is not None:
                 self._audited.crashed(match.endpoint, call)
             return problems.crash_reply(path)
+
+    async def _hear(
+        self, endpoint: Endpoint, call: Call, incoming: _Incoming, error: BondedError
+    ) -> Mapping[str, str]:
+        """Return what a refused upload says that it is: who tried to publish what is asked."""
+        if not endpoint.is_package_in_body or call.act or not isinstance(error, Forbidden):
+            return {}
+        claims = Claims(call.headers)
+        await incoming.drain(claims.hear)
+        return claims.found()
 
     def _call(
         self, match: Match, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
@@ -143,6 +163,7 @@ class Application:
         elif not isinstance(permission, Open):
             identified = await self._access.identify(call.headers.get(b"authorization"))
             call.principal = identified.principal
+            call.access_serial = identified.access_serial
             named = match.endpoint.resources_in_body
             for resource in (call.resource,) if named is None else await named(call):
                 call.resource = resource
@@ -215,11 +236,16 @@ class _Incoming:
             )
         return message
 
-    async def drain(self) -> None:
-        """Read on, within bounds, and forget what comes; whatever happens, the answer follows."""
+    async def drain(self, hear: Callable[[bytes], object] = len) -> None:
+        """Read on, within bounds, and forget what comes; whatever happens, the answer follows.
+
+        *hear* is told of it.
+        """
         drained = 0
         with suppress(TimedOut, TimeoutError):
             async with asyncio.timeout(self._patience.drain_s):
                 while not self._is_read and drained < DRAIN_MAX_BYTES:
-                    drained += len((await self()).get("body", b""))
+                    body = (await self()).get("body", b"")
+                    drained += len(body)
+                    hear(body)
         self._is_read = True

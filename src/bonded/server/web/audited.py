@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from bonded.server.core.audit import DONE, MUTATIONS, Act, Kind, Outcome, acting
 from bonded.server.core.errors import BondedError, Forbidden, Unauthenticated
@@ -52,8 +53,10 @@ class Audited:
             self._record(act, DONE)
         return answer
 
-    def refused(self, endpoint: Endpoint, call: Call, error: BondedError) -> None:
-        """Record that a request was not let in, or not done."""
+    def refused(
+        self, endpoint: Endpoint, call: Call, error: BondedError, claimed: Mapping[str, str]
+    ) -> None:
+        """Record that a request was not let in, or not done, and what it *claimed* to be about."""
         if endpoint.kind not in _ALWAYS:
             is_denial = isinstance(error, Unauthenticated | Forbidden)
             # How a client asks what to send is no denial: pip does so before every install.
@@ -61,6 +64,7 @@ class Audited:
             if endpoint.kind is Kind.NOTHING or is_asking or not is_denial:
                 return
         act = call.act or self._act_of(endpoint, call)
+        act.details.update(claimed)
         self._record(act, Outcome(google_code(error), sentence_of(error)))
 
     def crashed(self, endpoint: Endpoint, call: Call) -> None:

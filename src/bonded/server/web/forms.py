@@ -7,6 +7,7 @@ uv `attestations` after the file (standards.md §2.1).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from multipart import (  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ from multipart import (  # type: ignore[import-untyped]
 
 from bonded.server.blobs.store import Staged
 from bonded.server.core.errors import Rejected, TooLarge
+from bonded.server.core.files import FILENAME_LENGTH_MAX, Filename
+from bonded.server.core.names import PackageName
 from bonded.server.web.messages import Call, ClientGone
 
 FIELDS_SIZE_MAX_BYTES = 16 * 1024 * 1024
@@ -32,6 +35,8 @@ PART_HEADERS_MAX_BYTES = 16 * 1024
 BOUNDARY_LENGTH_MAX = 70
 """RFC 2046 §5.1.1."""
 FILE_FIELD = "content"
+HEARD_MAX_BYTES = 64 * 1024
+"""Of a refused upload: tools send the name long before the file."""
 
 
 @dataclass(slots=True)
@@ -104,11 +109,47 @@ def _boundary(headers: Mapping[bytes, bytes]) -> str:
     return boundary
 
 
+def claimed(name: str, filename: str) -> dict[str, str]:
+    """Return what an upload says that it is, as the audit log names it; it may be untrue."""
+    said = {"filename": filename[:FILENAME_LENGTH_MAX]} if filename else {}
+    with suppress(Rejected):
+        package = PackageName.parse(name) if name else Filename.parse(filename).name
+        said["package"] = package.normalized
+    return said
+
+
+class Claims:
+    """Hears of a refused upload what it says that it is, as far as that comes early."""
+
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self._reader: _Reader | None = None
+        self._left_bytes = HEARD_MAX_BYTES
+        with suppress(Rejected):
+            self._reader = _Reader(_boundary(headers), ("name",))
+
+    def hear(self, data: bytes) -> None:
+        """Take in a part of the body; what is no form says nothing more."""
+        if self._reader is None or self._left_bytes <= 0:
+            return
+        try:
+            self._reader.feed(data[: self._left_bytes])
+        except (Rejected, TooLarge):
+            self._left_bytes = 0
+        self._left_bytes -= len(data)
+
+    def found(self) -> dict[str, str]:
+        """Return what was heard."""
+        if self._reader is None:
+            return {}
+        form = self._reader.form
+        return claimed("".join(form.fields["name"][:1]), form.filename or "")
+
+
 class _Reader:
     """Collects what the push parser says. `feed` returns the file's bytes as they come."""
 
     def __init__(self, boundary: str, names: Collection[str]) -> None:
-        self._form = Form({name: [] for name in names})
+        self.form = Form({name: [] for name in names})
         self._name = ""
         self._value: bytearray | None = bytearray()
         """Of the field that is being read; None while it is the file."""
@@ -150,7 +191,7 @@ class _Reader:
             raise Rejected(
                 "The upload ends before its form does", hint="Upload it again."
             ) from error
-        return self._form
+        return self.form
 
     def _begin(self, part: MultipartSegment) -> None:
         self._parts += 1
@@ -158,16 +199,16 @@ class _Reader:
             raise TooLarge(f"The form has more than {FIELDS_MAX} fields")
         self._name = part.name
         # A detached GPG signature comes as a file; PyPI ignores it too (standards.md §2.1).
-        self._is_kept = part.filename is None and part.name in self._form.fields
+        self._is_kept = part.filename is None and part.name in self.form.fields
         if part.name != FILE_FIELD:
             self._value = bytearray()
             return
-        if self._form.filename is not None:
+        if self.form.filename is not None:
             raise Rejected("The field content is given 2 times")
         if not part.filename:
             raise Rejected("The field content is not a file")
         self._value = None
-        self._form.filename = part.filename
+        self.form.filename = part.filename
 
     def _extend(self, value: bytearray, data: bytes | bytearray) -> None:
         self._size_bytes += len(data)
@@ -178,6 +219,6 @@ class _Reader:
 
     def _end(self) -> None:
         if self._value is not None and self._is_kept:
-            values = self._form.fields[self._name]
+            values = self.form.fields[self._name]
             # That there is a second is enough to know of it.
             values.append("" if values else self._value.decode("utf-8", "replace"))

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+import asyncio
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,7 +19,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from bonded.server.core.audit import Act
-from bonded.server.core.errors import NotFound, Rejected, TooLarge
+from bonded.server.core.errors import NotFound, Rejected, TimedOut, TooLarge
 from bonded.server.core.files import Content
 from bonded.server.core.iam import ANONYMOUS, ORGANIZATION, Principal
 from bonded.server.core.names import PackageName, RepositoryName
@@ -49,6 +58,8 @@ class Call:
     resource: str | RepositoryName = ORGANIZATION
     """On which the permission is checked."""
     principal: Principal = ANONYMOUS
+    access_serial: int = -1
+    """As of which *principal* was identified and let in."""
     act: Act | None = None
     """What is being done, if it is something that the audit log keeps."""
     kept_body: bytes | None = None
@@ -99,6 +110,22 @@ class Call:
                 raise TooLarge(f"The request is larger than {limit_bytes} bytes")
             if not message.get("more_body"):
                 return bytes(body)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[Callable[[], bool]]:
+        """Tell, whenever asked, whether the client has gone. The body must have been read."""
+        leaving = asyncio.ensure_future(self._leaving())
+        try:
+            yield leaving.done
+        finally:
+            leaving.cancel()
+
+    async def _leaving(self) -> None:
+        # Silence is no news: what comes after the body is only that the client has gone.
+        while True:
+            with suppress(TimedOut):
+                if (await self.receive())["type"] == "http.disconnect":
+                    return
 
     async def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; an empty body is an empty object.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bonded.server.core.audit import note
 from bonded.server.core.errors import Forbidden, Gone, Rejected, TooLarge
 from bonded.server.core.iam import Permission
 from bonded.server.core.names import PackageName
@@ -9,7 +10,7 @@ from bonded.server.core.upstreams import Mode, RepositoryConfig, VirtualConfig, 
 from bonded.server.operations.publishing import OTHER_DIGESTS, Offer, Publisher
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.web.access import Access
-from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, read_form
+from bonded.server.web.forms import FIELDS_SIZE_MAX_BYTES, Form, claimed, read_form
 from bonded.server.web.messages import Answer, Call, text_reply
 
 FIELDS = (
@@ -41,9 +42,13 @@ class UploadApi:
         async with self._publisher.stage() as staged:
             form = await read_form(call, staged, FIELDS)
             offer = _offer(form, call)
+            # Whoever is refused from here on has tried to publish this.
+            note(**claimed(offer.name, offer.filename))
+            # Once more: now it is known what is published, and some may publish some packages; and
+            # a body may come for hours, in which the right to send it has perhaps been taken away.
+            needed = Permission.REPOSITORY_UPLOAD
+            await self._access.check_again(call, needed, call.target, offer.name)
             _check_limits(offer, call)
-            # Once more, for now it is known what is published: some may publish some packages.
-            await self._access.check(call, Permission.REPOSITORY_UPLOAD, call.target, offer.name)
             published = await self._publisher.publish(call.target, offer, staged)
         verb = "Published" if published.is_new else "Already published, unchanged:"
         return text_reply(f"{verb} {published.file.filename}")
