@@ -31,7 +31,7 @@ def act_of(number: int = 0, kind: Kind = Kind.ACT) -> Act:
 
 async def append(store: SqlMetadataStore, *numbers: int) -> None:
     async with store.transaction() as tx:
-        await tx.audit.append([entry_of(act_of(number)) for number in numbers], 100)
+        await tx.audit.append([entry_of(act_of(number)) for number in numbers], 100, NOW)
 
 
 async def methods(store: SqlMetadataStore, search: Search = EVERYTHING) -> list[str]:
@@ -190,6 +190,6 @@ async def test_an_entry_holds_any_text_that_a_client_may_send(metadata: SqlMetad
     act.details["package"] = "nul-\x00-package"
 
     async with metadata.transaction() as tx:
-        await tx.audit.append([entry_of(act, Outcome(3, "no \x00"))], 10)
+        await tx.audit.append([entry_of(act, Outcome(3, "no \x00"))], 10, NOW)
 
     assert await check_chain(metadata) == 1

@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bonded.server.core.audit import START, Act, Kind, Outcome, hash_of
-from bonded.server.core.iam import Principal
+from bonded.server.core.audit import START, SYSTEM, Act, Kind, Outcome, hash_of
+from bonded.server.core.iam import ORGANIZATION, Principal
 from bonded.server.metadata.sql.store import SqlMetadataStore
 from bonded.server.metadata.store import ChainEnd
-from bonded.server.operations.auditing import BEGINNING, AuditLog, Query, Retention
-from bonded.server.operations.recording import STRANGER_MAX, STRANGERS_MAX, Trail
+from bonded.server.operations.auditing import (
+    BEGINNING,
+    CHUNK,
+    CUT,
+    AuditLog,
+    Page,
+    Query,
+    Retention,
+)
+from bonded.server.operations.recording import (
+    STRANGER_MAX,
+    STRANGER_PER_MINUTE,
+    STRANGERS_MAX,
+    Trail,
+)
 from support.clock import SetClock
 
 if TYPE_CHECKING:
@@ -24,6 +37,7 @@ pytest_plugins = ("support.databases",)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENTRIES = 6
+KEEP = timedelta(days=5)
 
 
 def act_of(number: int, at: datetime = NOW) -> Act:
@@ -31,12 +45,14 @@ def act_of(number: int, at: datetime = NOW) -> Act:
     return Act(at + timedelta(seconds=number), Kind.ACT, f"test.M{number}", "projects/p", principal)
 
 
-async def fill(store: SqlMetadataStore, clock: SetClock) -> tuple[AuditLog, Trail]:
+async def fill(
+    store: SqlMetadataStore, clock: SetClock, keep: timedelta = KEEP
+) -> tuple[AuditLog, Trail]:
     trail = Trail(store, clock)
     for number in range(1, ENTRIES + 1):
         trail.record(act_of(number, clock()), Outcome())
         await trail.flush()
-    return AuditLog(store, trail), trail
+    return AuditLog(store, trail, keep), trail
 
 
 ALTERED = "has other contents than those that were hashed"
@@ -167,7 +183,7 @@ async def test_what_retention_cuts_still_verifies_and_what_somebody_cuts_does_no
     trail.record(act_of(7, clock()), Outcome())
     await trail.flush()
 
-    removed = await Retention(store, trail, timedelta(days=5)).cut()
+    removed = await Retention(store, trail, KEEP).cut()
     cut = await log.verify(BEGINNING)
     left = [entry["protoPayload"]["methodName"] for entry in (await log.list(Query())).entries]
     await database.run("DELETE FROM audit_log WHERE number = 7")
@@ -183,7 +199,7 @@ async def test_a_beginning_cut_off_is_found_by_what_was_kept_elsewhere(
     metadata: SqlMetadataStore,
 ) -> None:
     clock = SetClock()
-    log, trail = await fill(metadata, clock)
+    log, trail = await fill(metadata, clock, keep=timedelta(0))
     kept = (await log.verify(BEGINNING)).last
     clock.forward(seconds=30)
 
@@ -198,10 +214,39 @@ async def test_a_beginning_cut_off_is_found_by_what_was_kept_elsewhere(
     assert problem.what.startswith("was kept elsewhere, and has been cut off")
 
 
+async def test_a_cut_of_what_is_younger_than_the_log_is_kept_is_found(
+    metadata: SqlMetadataStore,
+) -> None:
+    clock = SetClock()
+    log, trail = await fill(metadata, clock)
+    clock.forward(days=1)
+
+    # Well linked, as whoever knows the rule would do it; but nothing so young is ever cut.
+    await Retention(metadata, trail, timedelta(hours=1)).cut()
+
+    (problem,) = (await log.verify(BEGINNING)).problems
+    assert problem.number == ENTRIES + 1
+    assert "younger than 5 days: unless audit_keep_days was less, that was" in problem.what
+
+
+@pytest.mark.parametrize("said", [{}, {"through": "x"}, {"until": 7}, {"until": "late"}], ids=str)
+async def test_a_cut_that_does_not_say_what_it_removed_is_found(
+    metadata: SqlMetadataStore, said: dict[str, object]
+) -> None:
+    log, trail = await fill(metadata, SetClock())
+    act = Act(NOW, Kind.ACT, CUT, ORGANIZATION, SYSTEM, details=said)
+    trail.record(act, Outcome())
+
+    (problem,) = (await log.verify(BEGINNING)).problems
+
+    assert problem.number == ENTRIES + 1
+    assert problem.what == "removed entries, and does not say of what time"
+
+
 async def test_retention_goes_on_from_its_own_anchor(metadata: SqlMetadataStore) -> None:
     clock = SetClock()
     log, trail = await fill(metadata, clock)
-    retention = Retention(metadata, trail, timedelta(days=5))
+    retention = Retention(metadata, trail, KEEP)
     removed = []
 
     for _ in range(3):
@@ -252,16 +297,15 @@ async def test_what_does_not_fit_is_counted_and_the_log_says_so(
 
     async with metadata.read() as tx:
         assert (await tx.audit.end()).number == kept
-    page = await AuditLog(metadata, trail).list(Query("method:DropEntries"))
+    page = await AuditLog(metadata, trail, KEEP).list(Query("method:DropEntries"))
     assert [entry["protoPayload"]["metadata"]["count"] for entry in page.entries] == [5]
     assert "5 audit entries were dropped" in caplog.text
 
 
-async def test_an_hour_of_knocking_leaves_so_many_entries_and_one_a_minute_that_counts_the_rest(
+async def test_two_hours_of_knocking_leave_some_entries_a_minute_and_one_that_counts_the_rest(
     metadata: SqlMetadataStore,
 ) -> None:
     clock = SetClock()
-    clock.forward(seconds=3600 - clock().timestamp() % 3600)
     trail = Trail(metadata, clock)
     counts = []
     for _ in range(2):
@@ -271,12 +315,110 @@ async def test_an_hour_of_knocking_leaves_so_many_entries_and_one_a_minute_that_
             clock.forward(seconds=30)
             await trail.flush()
             clock.forward(seconds=30)
-        page = await AuditLog(metadata, trail).list(Query("method:DropEntries"))
-        counts.append([entry["protoPayload"]["metadata"]["count"] for entry in page.entries])
+        page = await AuditLog(metadata, trail, KEEP).list(Query("method:DropEntries"))
+        said = [entry["protoPayload"]["metadata"] for entry in page.entries]
+        assert all(one["count"] == one["ofStrangers"] for one in said)
+        counts.append([one["count"] for one in said])
 
     async with metadata.read() as tx:
-        assert (await tx.audit.end()).number == 2 * STRANGER_MAX + 2 * 59
-    assert counts == [[STRANGER_MAX] * 59, [STRANGER_MAX] * 100]
+        written = (await tx.audit.end()).number
+    rest = STRANGER_MAX - STRANGER_PER_MINUTE
+    assert written == STRANGER_MAX + 119 * (STRANGER_PER_MINUTE + 1)
+    assert counts == [[rest] * 59, [rest] * 100]
+
+
+async def test_a_flood_from_one_network_does_not_hide_what_comes_from_another(
+    metadata: SqlMetadataStore,
+) -> None:
+    clock = SetClock()
+    trail = Trail(metadata, clock)
+    for minute in range(3):
+        for number in range(4 * STRANGERS_MAX):
+            network = f"198.51.{number % 250}.0"
+            trail.record(act_of(0, clock()), Outcome(16, "no"), stranger=network)
+        clock.forward(minutes=1)
+        trail.record(act_of(7, clock()), Outcome(16, "no"), stranger=f"192.0.2.{minute}")
+        await trail.flush()
+
+    page = await AuditLog(metadata, trail, KEEP).list(Query("method=test.M7"))
+
+    assert len(page.entries) == 3
+
+
+async def test_one_entry_that_cannot_be_written_holds_up_no_other(
+    metadata: SqlMetadataStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    trail = Trail(metadata, SetClock())
+    half = act_of(1)
+    half.details["package"] = "half \ud800 of a character"
+    half.client = "and \udfff another"
+    odd = act_of(2)
+    odd.details["what"] = {1, 2}
+    for act in (half, odd, act_of(3)):
+        trail.record(act, Outcome(3, "no"))
+
+    await trail.flush()
+
+    log = AuditLog(metadata, trail, KEEP)
+    payloads = [entry["protoPayload"] for entry in (await log.list(Query())).entries]
+    assert [one["methodName"] for one in payloads] == ["test.M1", "test.M2", "test.M3"]
+    assert payloads[0]["metadata"] == {"package": "half ? of a character"}
+    assert payloads[1]["metadata"] == {"isIncomplete": True}
+    assert (await log.verify(BEGINNING)).problems == ()
+    assert "An audit entry of test.M2 cannot be written as it is" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "{}", '{"protoPayload": []}'])
+async def test_what_was_left_and_is_no_entry_holds_up_no_other(
+    database: Database, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    store = await database.open()
+    trail = Trail(store, SetClock())
+    await database.run(f"INSERT INTO audit_inbox (entry) VALUES ('{text}')")
+    trail.record(act_of(1), Outcome())
+
+    await trail.flush()
+
+    log = AuditLog(store, trail, KEEP)
+    (found,) = (await log.list(Query("method:KeepUnreadable"))).entries
+    assert found["protoPayload"]["metadata"]["text"] == text
+    assert (await log.verify(BEGINNING)).problems == ()
+    assert "is no entry" in caplog.text
+
+
+async def test_a_page_that_has_taken_long_enough_is_short_and_goes_on(
+    metadata: SqlMetadataStore,
+) -> None:
+    _, trail = await fill(metadata, SetClock())
+    log = AuditLog(metadata, trail, KEEP, page_time_max_s=0)
+    found, lengths, place = [], [], None
+
+    for _ in range(ENTRIES):
+        page = await log.list(Query("NOT method=test.M2", after=place))
+        place = page.after
+        lengths.append(len(page.entries))
+        found += [entry["protoPayload"]["methodName"] for entry in page.entries]
+    last = await log.list(Query("NOT method=test.M2", after=place))
+
+    assert lengths == [1, 0, 1, 1, 1, 1]
+    assert found == [f"test.M{number}" for number in (1, 3, 4, 5, 6)]
+    assert last == Page((), None)
+
+
+async def test_nothing_more_is_looked_at_for_a_client_that_has_gone(
+    metadata: SqlMetadataStore,
+) -> None:
+    trail = Trail(metadata, SetClock())
+    for number in range(CHUNK + 1):
+        trail.record(act_of(number), Outcome())
+    log = AuditLog(metadata, trail, KEEP)
+
+    there = await log.list(Query("method=absent OR code=7"))
+    gone = await log.list(Query("method=absent OR code=7"), is_gone=lambda: True)
+
+    assert there.after is None
+    assert gone.after is not None
+    assert gone.after[1] == CHUNK
 
 
 async def test_entries_wait_for_a_database_that_is_away(database: Database) -> None:

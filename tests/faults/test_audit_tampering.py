@@ -75,6 +75,8 @@ def test_after_kill_9_every_acknowledged_upload_is_in_a_chain_that_verifies(
     assert acknowledged <= {entry["protoPayload"]["metadata"]["filename"] for entry in entries}
     assert (verified.status, verified.err[:8]) == (0, "Verified")
     assert bonded("logging", "verify", f"--expect={verified.out.strip()}").status == 0
+    told = json.loads(bonded("logging", "verify", "--format=json").out)
+    assert (told["problems"], told["checked"]) == ([], int(told["last"]["number"]))
 
 
 def test_the_log_is_read_from_the_command_line_and_shipped_to_a_collector(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bonded.server.core.errors import Rejected
-from bonded.server.core.filters import parse_filter
+from bonded.server.core.filters import WIDE_MAX, Examined, parse_filter
 from bonded.server.operations.auditing import Query, plan
 
 ENTRY = {
@@ -80,7 +80,8 @@ FALSE = [
     "severity>INFO",
     "number>12",
     "protoPayload.metadata.sizeBytes>1000",
-    "protoPayload.metadata=boto3x",
+    "protoPayload.metadata:boto3x",
+    "protoPayload.metadata.sha1=x",
 ]
 MALFORMED = {
     "package=": "malformed at position 9: a field or a text is missing",
@@ -94,19 +95,27 @@ MALFORMED = {
     "package=(a OR b AND c)": "malformed at position 17: both AND and OR in one list of values",
     "(" * 50 + "a" + ")" * 50: "nested more than 20 deep",
     "NOT " * 50 + "a": "nested more than 20 deep",
-    " ".join(f"a{n}" for n in range(200)): "more than 100 comparisons",
+    " ".join(f"code={n}" for n in range(200)): "more than 100 comparisons",
+    " ".join(f"a{n}" for n in range(WIDE_MAX + 1)): "a part of it, more than 10 times",
+    " ".join(f"protoPayload:a{n}" for n in range(WIDE_MAX + 1)): "more than 10 times",
+    "protoPayload.metadata=boto3": "protoPayload.metadata has fields of its own and no value",
+    "principl=ada": "No entry has the field 'principl'",
+    'labels."bonded/numbr">2': "No entry has the field 'labels.bonded/numbr'",
+    "NOT pakage:x": "No entry has the field 'pakage'",
+    "jsonPayload.message:x": "No entry has the field 'jsonPayload.message'",
+    "timestamp.seconds>2": "No entry has the field 'timestamp.seconds'",
     "a" * 5000: "longer than 4096 characters",
 }
 
 
 @pytest.mark.parametrize("text", TRUE)
 def test_an_entry_that_is_as_the_filter_says_matches(text: str) -> None:
-    assert parse_filter(text).matches(ENTRY)
+    assert parse_filter(text).matches(Examined(ENTRY))
 
 
 @pytest.mark.parametrize("text", FALSE)
 def test_an_entry_that_is_not_does_not(text: str) -> None:
-    assert not parse_filter(text).matches(ENTRY)
+    assert not parse_filter(text).matches(Examined(ENTRY))
 
 
 @pytest.mark.parametrize("text", MALFORMED)
@@ -117,13 +126,45 @@ def test_a_malformed_filter_is_told_where_and_why(text: str) -> None:
     assert MALFORMED[text] in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("principl=ada", "Did you mean principal? The short ones are principal, credential, "),
+        ("protoPayload.methodname=x", "Did you mean protoPayload.methodName"),
+        ("callerIP=10.0.0.1", "Did you mean protoPayload.requestMetadata.callerIp?"),
+        ("zzz=1", "The short ones are principal, credential, method, "),
+    ],
+)
+def test_a_field_that_no_entry_has_is_refused_with_those_that_were_perhaps_meant(
+    text: str, hint: str
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        parse_filter(text)
+
+    assert refused.value.hint.startswith(hint)
+
+
+@given(st.lists(st.text(st.sampled_from("aBé \u0130")), max_size=4), st.text())
+def test_a_text_is_found_wherever_it_is_however_it_is_spelled(texts: list[str], other: str) -> None:
+    entry = {"protoPayload": {"metadata": {str(n): one for n, one in enumerate(texts)}}}
+
+    for text in filter(str.strip, [*texts, other]):
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        try:
+            found = parse_filter(f'"{quoted}"')
+        except Rejected:
+            continue
+        is_there = any(text.lower() in one.lower() for one in texts)
+        assert found.matches(Examined(entry)) == is_there or "\0" in text
+
+
 @given(st.text(st.sampled_from('ab.=<>!:()"\\- ANDORT1\n')))
 def test_whatever_is_written_either_answers_or_is_refused(text: str) -> None:
     try:
         found = parse_filter(text)
     except Rejected:
         return
-    assert found.matches(ENTRY) in (True, False)
+    assert found.matches(Examined(ENTRY)) in (True, False)
 
 
 @pytest.mark.parametrize(

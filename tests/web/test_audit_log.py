@@ -168,11 +168,13 @@ async def test_the_permission_is_asked_on_every_project_that_is_named(
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"filter": "a="}, "The filter is malformed at position 3"),
+        ({"filter": "code="}, "The filter is malformed at position 6"),
+        ({"filter": "cod=7"}, "No entry has the field 'cod'. Did you mean code?"),
         ({"filter": 1}, "filter must be a string"),
         ({"orderBy": "severity"}, "orderBy must be"),
         ({"pageToken": "x"}, "pageToken is not one"),
-        ({"pageToken": f"{'9' * 18}.1"}, "pageToken is not one"),
+        ({"pageToken": "gAAAA" * 100}, "pageToken is not one"),
+        ({"pageToken": "é"}, "pageToken is not one"),
         ({"pageSize": -1}, "pageSize must be"),
         ({"pageSize": "1"}, "pageSize must be"),
         ({"resourceNames": "projects/p"}, "resourceNames must be a list"),
@@ -325,7 +327,7 @@ async def test_a_stranger_can_neither_fill_the_log_nor_crowd_others_out(site: Si
     assert names(found).count("RevokeToken") == names(found).count("BurnToken") == 0
     assert len(knocks) == STRANGER_MAX
     assert names(found)[-2:] == ["CreateProject", "DropEntries"]
-    assert found[-1]["protoPayload"]["metadata"] == {"count": 20}
+    assert found[-1]["protoPayload"]["metadata"] == {"count": 20, "ofStrangers": 20}
 
 
 def said_of(entry: Any) -> Any:
@@ -352,3 +354,21 @@ async def test_what_crashes_for_a_stranger_counts_as_theirs(site: Site) -> None:
     found = await read(site, "code=13")
 
     assert len(found) == STRANGER_MAX
+
+
+async def test_where_a_page_ends_tells_nothing_of_what_is_not_shown(site: Site) -> None:
+    for _ in range(3):
+        await site.call("POST", "/v1/projects", [])
+
+    page = (await site.call("POST", "/v2/entries:list", {"pageSize": 1})).json()
+
+    token, number = page["nextPageToken"], page["entries"][0]["labels"]["bonded/number"]
+    body = {"pageSize": 1, "pageToken": token}
+    following = (await site.call("POST", "/v2/entries:list", body)).json()
+    assert following["entries"][0]["labels"]["bonded/number"] == str(int(number) + 1)
+    raw = base64.urlsafe_b64decode(token)
+    assert b"number" not in raw
+    site.clock.forward(days=8)
+    site.admin = await site.sign_in(site.admin_key)
+    late = await site.call("POST", "/v2/entries:list", body)
+    assert (late.status_code, late.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")

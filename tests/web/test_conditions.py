@@ -282,3 +282,26 @@ async def test_what_is_read_on_a_condition_is_not_passed_on_through_another_repo
 
     assert made.status_code == 403, made.text
     assert "on a condition only" in made.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "everything", "demo", "other"),
+    [
+        ('resource.package == "demo"', 403, 200, 403),
+        ('resource.package != "demo"', 200, 403, 200),
+        ('resource.package == ""', 200, 403, 403),
+    ],
+)
+async def test_a_list_of_the_files_of_one_package_is_about_that_package(
+    site: Site, expression: str, everything: int, demo: int, other: int
+) -> None:
+    for name in ("demo", "other"):
+        await site.upload(make_wheel(name))
+    member, token = await somebody(site)
+    await bind(site, member, READER, expression)
+    owner = f"{site.rest.removeprefix('/v1/')}/packages"
+    asked = ("", f'?filter=owner="{owner}/Demo"', f'?filter=owner="{owner}/other/versions/1.0"')
+
+    answers = [await site.get(f"{site.rest}/files{query}", token) for query in asked]
+
+    assert [one.status_code for one in answers] == [everything, demo, other]

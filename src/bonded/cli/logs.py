@@ -97,6 +97,9 @@ def verify(session: Session, expect: str | None) -> int:
     is it noticed when the end of the log is cut off or all of it written anew.
     """
     checked, last, problems = verify_chain(session, expect)
+    if session.flags.format:
+        session.show({"checked": checked, "last": last, "problems": problems}, "json")
+        return 1 if problems else 0
     for problem in problems:
         click.echo(f"Entry {problem['number']} {problem['problem']}.", err=True)
     if problems:

@@ -35,6 +35,7 @@ from bonded.server.identity.policies import PolicyBook
 from bonded.server.identity.private_files import write_private
 from bonded.server.identity.publishers import TrustedPublishing
 from bonded.server.identity.sealing import load_sealer
+from bonded.server.identity.seals import Seals
 from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.status import Tokens
@@ -309,7 +310,7 @@ async def _assemble(
         publishing=PublishingTokens(publishing, failures),
         projects=ProjectsApi(administration),
         repositories=repositories,
-        packages=PackagesApi(Browsing(metadata), curating, catalog, repositories.host_of),
+        packages=PackagesApi(Browsing(metadata), curating, catalog, repositories.host_of, access),
         curation=CurationApi(curating),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
@@ -317,7 +318,10 @@ async def _assemble(
         ),
         roles=RolesApi(Roles(metadata)),
         groups=GroupsApi(Groups(metadata, clock)),
-        entries=EntriesApi(AuditLog(metadata, trail)),
+        entries=EntriesApi(
+            AuditLog(metadata, trail, timedelta(days=settings.audit_keep_days)),
+            Seals(sealer, clock),
+        ),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(
             Federation(

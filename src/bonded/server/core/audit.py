@@ -279,7 +279,12 @@ def _inner(fields: Mapping[str, Any]) -> str:
 
 def canonical(entry: Mapping[str, Any]) -> str:
     """Return the one text of *entry*."""
-    return _ENCODER.encode(entry)
+    return _sound(_ENCODER.encode(entry))
+
+
+def _sound(text: str) -> str:
+    """Return *text* without halves of characters, which JSON can name and UTF-8 cannot encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def email_of(member: str) -> str:
@@ -390,8 +395,20 @@ def columns_of(text: str) -> dict[str, Any]:
     }
 
 
+UNREADABLE = "bonded.logging.v1.Logging.KeepUnreadable"
+
+
+def unreadable(text: str, at: datetime) -> Entry:
+    """Return an entry in place of *text*, which was left for the log and is none."""
+    act = Act(at, Kind.ACT, UNREADABLE, ORGANIZATION, SYSTEM)
+    act.details.update(
+        sha256=hashlib.sha256(text.encode()).hexdigest(), text=text[:TEXT_LENGTH_MAX]
+    )
+    return entry_of(act, Outcome(15, "What was left for the audit log is no entry"))
+
+
 def indexed(value: object) -> str:
     """Return *value* as the columns hold it."""
-    text = value if isinstance(value, str) else ""
+    text = _sound(value) if isinstance(value, str) else ""
     # PostgreSQL has no text with NUL in it; nor does anything that is found by such a text.
     return text.lower().replace("\0", "")[:COLUMN_LENGTH_MAX]

@@ -7,7 +7,8 @@
     values     = text | "(" text { ("OR" | "AND") text } ")"
 
 A text alone is looked for in the whole entry. `:` looks for a part; `field:*`
-asks whether the field is there. Case does not matter, except in AND, OR, NOT.
+asks whether the field is there. A field that no entry can have is refused. Case
+does not matter, except in AND, OR, NOT.
 Regular expressions are left out: what they cost cannot be bounded.
 """
 
@@ -21,31 +22,13 @@ from typing import Any
 
 from bonded.server.core.audit import parse_timestamp
 from bonded.server.core.errors import Rejected
+from bonded.server.core.log_fields import Path, is_object, is_wide, paths_of
 
 LENGTH_MAX = 4096
 NESTING_MAX = 20
 COMPARISONS_MAX = 100
-
-_PAYLOAD = "protoPayload"
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "principal": (
-        f"{_PAYLOAD}.authenticationInfo.principalEmail",
-        f"{_PAYLOAD}.authenticationInfo.principalSubject",
-    ),
-    "credential": (f"{_PAYLOAD}.authenticationInfo.credential",),
-    "method": (f"{_PAYLOAD}.methodName",),
-    "resource": (f"{_PAYLOAD}.resourceName",),
-    "permission": (f"{_PAYLOAD}.authorizationInfo.permission",),
-    "code": (f"{_PAYLOAD}.status.code",),
-    "address": (f"{_PAYLOAD}.requestMetadata.callerIp",),
-    "client": (f"{_PAYLOAD}.requestMetadata.callerSuppliedUserAgent",),
-    "package": (f"{_PAYLOAD}.metadata.package",),
-    "version": (f"{_PAYLOAD}.metadata.version",),
-    "filename": (f"{_PAYLOAD}.metadata.filename",),
-    "sha256": (f"{_PAYLOAD}.metadata.sha256",),
-    "number": ("labels.bonded/number",),
-}
-"""Short words for the fields that people ask for most."""
+WIDE_MAX = 10
+"""Of these, comparisons with all that is in an entry or in a part of it."""
 
 _SEVERITIES = ("DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL")
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -56,32 +39,47 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
+class Examined:
+    """One entry while it is compared: its texts are gathered and put in lower case once."""
+
+    __slots__ = ("_text", "entry")
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        self.entry = entry
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All its texts, one after the other."""
+        if self._text is None:
+            self._text = "\0".join(_texts(self.entry)).lower()
+        return self._text
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One field compared with one value; an empty *paths* means the whole entry."""
 
-    paths: tuple[tuple[str, ...], ...]
+    paths: tuple[Path, ...]
     operator: str
     value: str
 
-    def matches(self, entry: Mapping[str, Any]) -> bool:
-        """Say whether *entry* is as the comparison says."""
+    def matches(self, one: Examined) -> bool:
+        """Say whether the entry is as the comparison says."""
         if not self.paths:
-            return any(self._is_in(value) for value in _texts(entry))
+            return self.value.lower() in one.text
+        entry = one.entry
         if self.operator == "!=":
             return not any(_compare(p, "=", v, self.value) for p, v in self._found(entry))
         return any(_compare(p, self.operator, v, self.value) for p, v in self._found(entry))
 
-    def _found(self, entry: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    def _found(self, entry: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
         for path in self.paths:
             found = list(_values(entry, path))
             # proto3 JSON leaves out what is zero, and a filter asks for it all the same.
             if not found and path[-2:] == ("status", "code"):
                 found = [0]
             yield from ((path, value) for value in found)
-
-    def _is_in(self, text: str) -> bool:
-        return self.value.lower() in text.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,9 @@ class Every:
 
     parts: tuple[Filter, ...]
 
-    def matches(self, entry: Mapping[str, Any]) -> bool:
+    def matches(self, one: Examined) -> bool:
         """Say whether every part matches."""
-        return all(part.matches(entry) for part in self.parts)
+        return all(part.matches(one) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,9 @@ class Some:
 
     parts: tuple[Filter, ...]
 
-    def matches(self, entry: Mapping[str, Any]) -> bool:
+    def matches(self, one: Examined) -> bool:
         """Say whether some part matches."""
-        return any(part.matches(entry) for part in self.parts)
+        return any(part.matches(one) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +110,9 @@ class Not:
 
     part: Filter
 
-    def matches(self, entry: Mapping[str, Any]) -> bool:
+    def matches(self, one: Examined) -> bool:
         """Say whether the part does not match."""
-        return not self.part.matches(entry)
+        return not self.part.matches(one)
 
 
 Filter = Comparison | Every | Some | Not
@@ -129,7 +127,7 @@ def conjuncts(one: Filter) -> Iterator[Comparison]:
             yield from conjuncts(part)
 
 
-def _values(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
+def _values(value: Any, path: Path) -> Iterator[Any]:
     if isinstance(value, list):
         for one in value:
             yield from _values(one, path)
@@ -150,7 +148,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _compare(path: tuple[str, ...], sign: str, value: Any, wanted: str) -> bool:
+def _compare(path: Path, sign: str, value: Any, wanted: str) -> bool:
     if sign == ":":
         return wanted == "*" or any(wanted.lower() in text.lower() for text in _texts(value))
     left, right = _comparable(path, value, wanted)
@@ -159,7 +157,7 @@ def _compare(path: tuple[str, ...], sign: str, value: Any, wanted: str) -> bool:
     return _ORDERS[sign](left, right)
 
 
-def _comparable(path: tuple[str, ...], value: Any, wanted: str) -> tuple[Any, Any]:
+def _comparable(path: Path, value: Any, wanted: str) -> tuple[Any, Any]:
     if path == ("timestamp",):
         return parse_timestamp(value), parse_timestamp(wanted)
     if path == ("severity",):
@@ -195,6 +193,7 @@ class _Parser:
         self._next = 0
         self._depth = 0
         self._comparisons = 0
+        self._wide = 0
         self._end = len(text)
         position = 0
         while text[position:].strip():
@@ -250,7 +249,7 @@ class _Parser:
         if self._peek() not in _SIGNS:
             return self._made((), ":", _unquoted(word))
         sign = self._take()
-        paths = _paths(word)
+        paths = paths_of(_unquoted(word))
         if self._peek() != "(":
             return self._made(paths, sign, _unquoted(self._text()))
         self._take()
@@ -264,10 +263,17 @@ class _Parser:
         self._expect(")")
         return Every(tuple(parts)) if joint == "AND" else Some(tuple(parts))
 
-    def _made(self, paths: tuple[tuple[str, ...], ...], sign: str, value: str) -> Comparison:
+    def _made(self, paths: tuple[Path, ...], sign: str, value: str) -> Comparison:
         self._comparisons += 1
         if self._comparisons > COMPARISONS_MAX:
             raise Rejected(f"The filter has more than {COMPARISONS_MAX} comparisons")
+        self._wide += not paths or (sign == ":" and any(map(is_wide, paths)))
+        if self._wide > WIDE_MAX:
+            raise Rejected(
+                f"The filter looks through the whole entry, or a part of it, more than {WIDE_MAX} "
+                "times",
+                hint="Name the field, such as package=NAME.",
+            )
         for path in paths:
             _check_value(path, sign, value)
         return Comparison(paths, sign, value)
@@ -303,16 +309,14 @@ class _Parser:
         return Rejected(f"The filter is malformed at position {at + 1}: {what}")
 
 
-def _paths(word: str) -> tuple[tuple[str, ...], ...]:
-    if word in ALIASES:
-        # The last segment of `labels.bonded/number` has no dot in it, nor has any other.
-        return tuple(tuple(path.split(".")) for path in ALIASES[word])
-    return (tuple(_unquoted(word).split(".")),)
-
-
-def _check_value(path: tuple[str, ...], sign: str, value: str) -> None:
+def _check_value(path: Path, sign: str, value: str) -> None:
     if sign == ":":
         return
+    if is_object(path):
+        raise Rejected(
+            f"{'.'.join(path)} has fields of its own and no value",
+            hint="Name one of them, or look into all of it with `:`.",
+        )
     if path == ("timestamp",):
         try:
             parse_timestamp(value)

@@ -55,7 +55,7 @@ class PolicyBook:
             implied = await _implied(tx, resource)
         arranged = kept | {one.resource: self._shelf.arrange(one, custom) for one in policies}
         own = tuple(map(PolicyGrants, implied))
-        found = [arranged[one] for one in lineage if arranged.get(one)]
+        found = [one for one in map(arranged.get, lineage) if one is not None]
         grants = Grants((*found, *own), str(resource))
         self._known[resource] = (access_serial, grants)
         self._known.move_to_end(resource)

@@ -133,6 +133,8 @@ class Cut:
     number: int
     hash: str
     count: int
+    until: datetime
+    """When the youngest of them had happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,9 @@ class AuditTable(Protocol):
     """The audit log. What a transaction does leaves its entry by itself: see core/audit.py."""
 
     async def is_waiting(self) -> bool: ...
-    async def append(self, entries: Sequence[Entry], at_most: int) -> tuple[Sealed, ...]: ...
+    async def append(
+        self, entries: Sequence[Entry], at_most: int, now: datetime
+    ) -> tuple[Sealed, ...]: ...
     async def end(self) -> ChainEnd: ...
     async def list(self, search: Search, limit: int) -> tuple[Sealed, ...]: ...
     async def read_chain(self, after: int, limit: int) -> tuple[LoggedEntry, ...]: ...

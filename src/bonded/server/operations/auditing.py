@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from bonded.server.core.audit import (
     START,
@@ -23,8 +27,9 @@ from bonded.server.core.audit import (
     parse_timestamp,
 )
 from bonded.server.core.errors import Unavailable
-from bonded.server.core.filters import ALIASES, Comparison, Filter, conjuncts, parse_filter
+from bonded.server.core.filters import Comparison, Examined, Filter, conjuncts, parse_filter
 from bonded.server.core.iam import ORGANIZATION
+from bonded.server.core.log_fields import ALIASES
 from bonded.server.core.names import ACCOUNT_DOMAIN
 from bonded.server.metadata.store import ChainEnd, LoggedEntry, MetadataStore, Search
 from bonded.server.operations.recording import Trail, log_entry
@@ -32,6 +37,10 @@ from bonded.server.operations.recording import Trail, log_entry
 SCAN_MAX = 20_000
 """Entries that one page looks at; a page may then be short, or empty, and go on."""
 CHUNK = 500
+PAGE_TIME_MAX_S = 2.0
+"""How long one page is worked at; it may then be short, or empty, and go on."""
+PAGE_SIZE_MAX_BYTES = 8 * 1024 * 1024
+"""Entries of one page; the policies in some are long."""
 VERIFY_MAX = 5000
 """Entries that are verified at a time."""
 PROBLEMS_MAX = 100
@@ -86,32 +95,40 @@ class Verified:
 class AuditLog:
     """Answers from the log."""
 
-    def __init__(self, metadata: MetadataStore, trail: Trail) -> None:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        trail: Trail,
+        keep: timedelta,
+        *,
+        page_time_max_s: float = PAGE_TIME_MAX_S,
+    ) -> None:
         self._metadata = metadata
         self._trail = trail
+        self._keep = keep
+        self._page_time_max_s = page_time_max_s
 
-    async def list(self, query: Query) -> Page:
-        """Return the entries that *query* asks for.
+    async def list(self, query: Query, is_gone: Callable[[], bool] = lambda: False) -> Page:
+        """Return the entries that *query* asks for, or some of them and where the rest begins.
 
         What was done before it is among them, if it was done on this replica or
-        changed something.
+        changed something. Once whoever asks *is_gone*, nothing more is looked at.
 
         Raises:
             Rejected: the filter is malformed.
         """
         wanted = parse_filter(query.filter)
         await self._trail.flush()
-        found: list[Mapping[str, Any]] = []
-        place = query.after
+        gathered = _Gathered(wanted, query, time.monotonic() + self._page_time_max_s)
         for _ in range(SCAN_MAX // CHUNK):
             async with self._metadata.read() as tx:
-                rows = await tx.audit.list(plan(wanted, query, place), CHUNK)
-            place = await asyncio.to_thread(_pick, wanted, query, rows, found, place)
-            if len(found) == query.limit:
-                return Page(tuple(found), place)
+                rows = await tx.audit.list(plan(wanted, query, gathered.place), CHUNK)
+            await asyncio.to_thread(gathered.look_at, rows)
+            if gathered.is_enough or is_gone():
+                break
             if len(rows) < CHUNK:
-                return Page(tuple(found), None)
-        return Page(tuple(found), place)
+                return Page(tuple(gathered.found), None)
+        return Page(tuple(gathered.found), gathered.place)
 
     async def verify(self, after: ChainEnd, expected: ChainEnd | None = None) -> Verified:
         """Verify the part of the chain behind *after*, whose hash was found right before.
@@ -124,7 +141,7 @@ class AuditLog:
             rows = await tx.audit.read_chain(after.number, VERIFY_MAX)
             end = await tx.audit.end()
             anchors = await tx.audit.list(Search({"method": indexed(CUT)}, is_newest_first=True), 1)
-        chain = _Chain(first[0].sealed.number if first else None, _anchor(anchors))
+        chain = _Chain(first[0].sealed.number if first else None, _anchor(anchors), self._keep)
         return await asyncio.to_thread(chain.verify, rows, after, end, expected)
 
 
@@ -177,39 +194,54 @@ def _member(one: Comparison) -> str:
     return f"{kind}:{one.value}"
 
 
-def _pick(
-    wanted: Filter,
-    query: Query,
-    rows: Sequence[Sealed],
-    found: list[Mapping[str, Any]],
-    place: Place | None,
-) -> Place | None:
-    """Add those of *rows* that are wanted to *found*, until there are enough."""
-    owners = tuple(f"projects/{project}/" for project in query.projects)
-    for row in rows:
-        entry = log_entry(row)
-        place = parse_timestamp(str(entry["timestamp"])), row.number
-        is_here = not owners or str(entry["logName"]).startswith(owners)
-        if is_here and wanted.matches(entry):
-            found.append(entry)
-            if len(found) == query.limit:
-                break
-    return place
+class _Gathered:
+    """What is wanted of what was looked at, until that fills a page or has taken long enough."""
+
+    def __init__(self, wanted: Filter, query: Query, until: float) -> None:
+        self._wanted = wanted
+        self._limit = query.limit
+        self._owners = tuple(f"projects/{project}/" for project in query.projects)
+        self._until = until
+        self._size_bytes = 0
+        self.found: list[Mapping[str, Any]] = []
+        self.place = query.after
+        """Of the entry that was looked at last."""
+        self.is_enough = False
+
+    def look_at(self, rows: Sequence[Sealed]) -> None:
+        """Take those of *rows* that are wanted, until it is enough; at least one is looked at."""
+        for row in rows:
+            entry = log_entry(row)
+            self.place = parse_timestamp(str(entry["timestamp"])), row.number
+            is_here = not self._owners or str(entry["logName"]).startswith(self._owners)
+            if is_here and self._wanted.matches(Examined(entry)):
+                self.found.append(entry)
+                self._size_bytes += len(row.text)
+            if (
+                len(self.found) >= self._limit
+                or self._size_bytes >= PAGE_SIZE_MAX_BYTES
+                or time.monotonic() >= self._until
+            ):
+                self.is_enough = True
+                return
 
 
 def _anchor(found: Sequence[Sealed]) -> ChainEnd | None:
     for one in found:
-        details = log_entry(one)["protoPayload"]["metadata"]
-        return ChainEnd(int(details["through"]), str(details["hash"]))
+        # Of one that says nothing of the kind, the gap is told.
+        with suppress(KeyError, TypeError, ValueError):
+            details = orjson.loads(one.text)["protoPayload"]["metadata"]
+            return ChainEnd(int(details["through"]), str(details["hash"]))
     return None
 
 
 class _Chain:
     """Follows the chain by the rule of `core.audit.hash_of`."""
 
-    def __init__(self, first: int | None, anchor: ChainEnd | None) -> None:
+    def __init__(self, first: int | None, anchor: ChainEnd | None, keep: timedelta) -> None:
         self._first = first
         self._anchor = anchor
+        self._keep = keep
         self._problems: list[Problem] = []
 
     def verify(
@@ -257,6 +289,20 @@ class _Chain:
             return
         if columns != dict(row.columns):
             self._say(one.number, "would be found under other values than it has")
+        if columns["method"] == indexed(CUT):
+            self._check_cut(one)
+
+    def _check_cut(self, one: Sealed) -> None:
+        try:
+            entry = orjson.loads(one.text)
+            at = parse_timestamp(entry["timestamp"])
+            until = parse_timestamp(entry["protoPayload"]["metadata"]["until"])
+        except (KeyError, TypeError, ValueError):
+            self._say(one.number, "removed entries, and does not say of what time")
+            return
+        if until >= at - self._keep:
+            what = f"removed entries of {until.isoformat()}, younger than {self._keep.days} days"
+            self._say(one.number, f"{what}: unless audit_keep_days was less, that was tampering")
 
     def _check_end(self, last: ChainEnd, end: ChainEnd, expected: ChainEnd | None) -> None:
         if last.number < end.number:
@@ -305,8 +351,13 @@ class Retention:
                 if cut is None:
                     return removed
                 act = Act(self._trail.clock(), Kind.ACT, CUT, ORGANIZATION, SYSTEM)
-                act.details.update(through=cut.number, hash=cut.hash, count=cut.count)
-                sealed = await tx.audit.append([entry_of(act)], 0)
+                act.details.update(
+                    through=cut.number,
+                    hash=cut.hash,
+                    count=cut.count,
+                    until=cut.until.isoformat(),
+                )
+                sealed = await tx.audit.append([entry_of(act)], 0, act.at)
             await self._trail.ship(sealed)
             removed += cut.count
 

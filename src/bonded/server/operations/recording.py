@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from bonded.server.core.audit import SYSTEM, Act, Kind, Outcome, Sealed, entry_of
+from bonded.server.core.audit import SYSTEM, Act, Entry, Kind, Outcome, Sealed, entry_of
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unavailable
 from bonded.server.core.iam import ORGANIZATION
@@ -29,12 +29,15 @@ from bonded.server.metadata.store import MetadataStore
 
 QUEUE_MAX = 50_000
 """Entries that wait in memory; beyond, they are counted and lost."""
-STRANGERS_PERIOD_S = 3600
 STRANGERS_MAX = 1000
-"""Entries that all who have proved nothing may cause in a period: some 20 MB a day. Nobody should
-be able to fill the disk by knocking, nor to crowd out who has proved something."""
+"""Entries that all who have proved nothing may cause at once. Nobody should be able to fill the
+disk by knocking, nor to crowd out who has proved something."""
 STRANGER_MAX = 300
 """Of these, entries that may come from one network, so that one alone cannot use them up."""
+STRANGERS_PER_MINUTE = 20
+"""So many more may come every minute, some 25 MB a day; so a flood never hides what follows it."""
+STRANGER_PER_MINUTE = 6
+"""Of these, from one network."""
 BATCH_MAX = 2000
 """Entries of one transaction."""
 FLUSH_EVERY_S = 1.0
@@ -71,6 +74,7 @@ class Trail:
         self._queue_max = queue_max
         self._strangers = _Strangers()
         self._dropped = 0
+        self._dropped_strangers = 0
         self._told_at: float | None = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -81,6 +85,7 @@ class Trail:
         *stranger* is the network of who has proved nothing: of what these do, only so much is kept.
         """
         is_much = stranger is not None and not self._strangers.may_add(stranger, act.at)
+        self._dropped_strangers += is_much
         if is_much or len(self._queue) >= self._queue_max:
             self._dropped += 1
         else:
@@ -111,9 +116,9 @@ class Trail:
             async with self._metadata.read() as tx:
                 if not await tx.audit.is_waiting():
                     return False
-        entries = await asyncio.to_thread(lambda: [entry_of(*one) for one in batch])
+        entries = await asyncio.to_thread(lambda: [_entry_of(*one) for one in batch])
         async with self._metadata.transaction() as tx:
-            sealed = await tx.audit.append(entries, BATCH_MAX)
+            sealed = await tx.audit.append(entries, BATCH_MAX, self.clock())
         # Only now, so that what could not be written is tried again.
         for _ in batch:
             self._queue.popleft()
@@ -130,11 +135,12 @@ class Trail:
         if self._told_at is not None and 0 <= now - self._told_at < TELL_EVERY_S:
             return
         dropped, self._dropped = self._dropped, 0
+        strangers, self._dropped_strangers = self._dropped_strangers, 0
         if dropped:
             self._told_at = now
             _log.error("%d audit entries were dropped: too many came at once", dropped)
             act = Act(self.clock(), Kind.ACT, DROPPED, ORGANIZATION, SYSTEM)
-            act.details["count"] = dropped
+            act.details.update(count=dropped, ofStrangers=strangers)
             self._queue.append((act, Outcome(8, "Too many entries came at once")))
 
     async def run(self) -> None:
@@ -158,22 +164,64 @@ class Trail:
 
 
 class _Strangers:
-    """Counts what those leave who have proved nothing, by network, in one period."""
+    """Counts what those leave who have proved nothing, by network."""
 
     def __init__(self) -> None:
-        self._period = -1
-        self._kept: Counter[str] = Counter()
+        self._all = _Allowance(STRANGERS_MAX, STRANGERS_PER_MINUTE)
+        self._each: dict[str, _Allowance] = {}
 
     def may_add(self, network: str, at: datetime) -> bool:
         """Say whether there is room for one more entry from *network*, and take it."""
-        period = int(at.timestamp()) // STRANGERS_PERIOD_S
-        if period != self._period:
-            self._period = period
-            self._kept.clear()
-        if self._kept.total() >= STRANGERS_MAX or self._kept[network] >= STRANGER_MAX:
+        now = at.timestamp()
+        one = self._each.get(network) or _Allowance(STRANGER_MAX, STRANGER_PER_MINUTE)
+        if not (one.has(now) and self._all.has(now)):
             return False
-        self._kept[network] += 1
+        one.left -= 1
+        self._all.left -= 1
+        self._each[network] = one
+        if len(self._each) > 2 * STRANGERS_MAX:
+            # Whoever has all again that they can have need not be known. No more networks than
+            # have taken lately what all may take together are left.
+            self._each = {name: each for name, each in self._each.items() if not each.is_full(now)}
         return True
+
+
+class _Allowance:
+    """So many at once, and so many more every minute."""
+
+    def __init__(self, most: int, per_minute: int) -> None:
+        self.left = float(most)
+        self._most = most
+        self._per_s = per_minute / 60
+        self._at: float | None = None
+
+    def has(self, now: float) -> bool:
+        """Say whether one is left *now*."""
+        if self._at is None or now > self._at:
+            grown = 0.0 if self._at is None else (now - self._at) * self._per_s
+            self.left = min(self._most, self.left + grown)
+            self._at = now
+        return self.left >= 1
+
+    def is_full(self, now: float) -> bool:
+        """Say whether there is all that there can be."""
+        self.has(now)
+        return self.left >= self._most
+
+
+def _entry_of(act: Act, outcome: Outcome) -> Entry:
+    """Return the entry of *act*, or one that says that it cannot be written.
+
+    One that fails would fail again every time, and hold up all that come after it.
+    """
+    try:
+        return entry_of(act, outcome)
+    except Exception:  # noqa: BLE001
+        # The boundary between what somebody did and what everybody else did.
+        _log.exception("An audit entry of %s cannot be written as it is", act.method)
+        bare = Act(act.at, act.kind, act.method, ORGANIZATION, act.principal)
+        bare.details["isIncomplete"] = True
+        return entry_of(bare, Outcome(outcome.code))
 
 
 def log_entry(sealed: Sealed) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def route_table(
             Endpoint("GET", f"{PACKAGE}:explain", packages.explain_package, P.PACKAGE_GET, K.READ, "Bonded.ExplainPackage"),
             Endpoint("GET", f"{PACKAGE}/versions", packages.list_versions, P.VERSION_LIST, K.READ, f"{AR}.ListVersions"),
             Endpoint("GET", f"{PACKAGE}/versions/{{version}}", packages.get_version, P.VERSION_GET, K.READ, f"{AR}.GetVersion"),
-            Endpoint("GET", f"{REPOSITORY}/files", packages.list_files, P.FILE_LIST, K.READ, f"{AR}.ListFiles"),
+            Endpoint("GET", f"{REPOSITORY}/files", packages.list_files, P.FILE_LIST, K.READ, f"{AR}.ListFiles", is_package_in_body=True),
             Endpoint("GET", f"{REPOSITORY}/files/{{file}}", packages.get_file, P.FILE_GET, K.READ, f"{AR}.GetFile"),
             Endpoint("DELETE", PACKAGE, curation.delete, P.PACKAGE_DELETE, K.WRITE, f"{AR}.DeletePackage"),
             Endpoint("POST", f"{PACKAGE}:undelete", curation.undelete, P.PACKAGE_UNDELETE, K.WRITE, "Bonded.UndeletePackage"),

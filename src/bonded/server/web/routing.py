@@ -48,7 +48,8 @@ class Endpoint:
     kind: Kind
     name: str
     is_package_in_body: bool = False
-    """Whether only the handler can say which package it is about, and so asks again."""
+    """Whether not the path but body or query say which package it is about: the handler, which
+    reads them, asks again."""
     resources_in_body: Callable[[Call], Awaitable[Sequence[str]]] | None = None
     """What the body names, at least one: the permission is checked on each, not on the path's."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -29,11 +30,14 @@ from bonded.server.core.audit import (
     current_act,
     entry_of,
     link,
+    unreadable,
 )
 from bonded.server.metadata.sql import audit_schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.prepared import Prepared
 from bonded.server.metadata.store import ChainEnd, Cut, LoggedEntry, Search
+
+_log_of_errors = logging.getLogger("bonded.server.audit")
 
 _inbox = audit_schema.audit_inbox
 _chain = audit_schema.audit_chain
@@ -77,9 +81,12 @@ class SqlAudit:
         """Say whether a transaction has left an entry that is not in the chain yet."""
         return (await self._connection.execute(_IS_WAITING)).first() is not None
 
-    async def append(self, entries: Sequence[Entry], at_most: int) -> tuple[Sealed, ...]:
+    async def append(
+        self, entries: Sequence[Entry], at_most: int, now: datetime
+    ) -> tuple[Sealed, ...]:
         """Chain up to *at_most* entries that transactions have left, then *entries*.
 
+        Something else that was left is chained as found *now*: it must not hold up the rest.
         Returns what was chained, in order.
         """
         # Held until the commit: whoever else appends, on whatever replica, waits here.
@@ -89,7 +96,7 @@ class SqlAudit:
             return ()
         left = [entry for _, entry in sorted(taken)]
         sealed, rows = await asyncio.to_thread(
-            _chained, ChainEnd(end.number, end.hash), left, entries
+            _chained, ChainEnd(end.number, end.hash), left, entries, now
         )
         await self._connection.execute_each(_APPEND, rows)
         moved = {"to_number": sealed[-1].number, "to_hash": sealed[-1].hash}
@@ -121,11 +128,14 @@ class SqlAudit:
         await self._connection.execute(_HOLD_END)
         oldest = select(_log.c.number, _log.c.hash, _log.c.at).order_by(_log.c.number).limit(limit)
         removed: Cut | None = None
+        until = before
         rows = await self._connection.collect(oldest, lambda row: row)
         for count, row in enumerate(rows, start=1):
             if row.at >= before:
                 break
-            removed = Cut(row.number, row.hash, count)
+            # In the chain they are nearly in order of time: what is left lately comes late.
+            until = row.at if count == 1 else max(until, row.at)
+            removed = Cut(row.number, row.hash, count, until)
         if removed is not None:
             gone = delete(_log).where(_log.c.number <= removed.number)
             await self._connection.execute_long(gone)
@@ -137,10 +147,10 @@ def _key_and_entry(row: Row[Any]) -> tuple[int, str]:
 
 
 def _chained(
-    end: ChainEnd, left: Iterable[str], entries: Iterable[Entry]
+    end: ChainEnd, left: Iterable[str], entries: Iterable[Entry], now: datetime
 ) -> tuple[tuple[Sealed, ...], list[dict[str, Any]]]:
     """Return *left* and *entries* in order of time behind the end of the chain, and as rows."""
-    parsed = (Entry(text, columns_of(text)) for text in left)
+    parsed = (_parsed(text, now) for text in left)
     found = sorted(chain(parsed, entries), key=lambda one: one.columns["at"])
     sealed = tuple(link(end.number, end.hash, (one.text for one in found)))
     rows = [
@@ -154,6 +164,14 @@ def _chained(
         for one, entry in zip(sealed, found, strict=True)
     ]
     return sealed, rows
+
+
+def _parsed(text: str, now: datetime) -> Entry:
+    try:
+        return Entry(text, columns_of(text))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _log_of_errors.error("Something in audit_inbox is no entry: %.200s", text)
+        return unreadable(text, now)
 
 
 def _sealed(row: Row[Any]) -> Sealed:

@@ -9,6 +9,7 @@ from typing import Any
 from bonded.server.core.errors import Rejected
 from bonded.server.core.iam import ORGANIZATION
 from bonded.server.core.names import is_project_id
+from bonded.server.identity.seals import Seals
 from bonded.server.metadata.store import ChainEnd
 from bonded.server.operations.administering import PAGE_SIZE_MAX
 from bonded.server.operations.auditing import BEGINNING, AuditLog, Place, Query
@@ -17,15 +18,18 @@ from bonded.server.web.v1 import wire
 
 ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
 RESOURCES_MAX = 100
-_TOKEN = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
+PURPOSE = "logging.entries"
+TOKEN_LIFE_S = 7 * 86_400
+"""How long a list may be gone on with."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class EntriesApi:
     """Reads and verifies the audit log."""
 
-    def __init__(self, log: AuditLog) -> None:
+    def __init__(self, log: AuditLog, seals: Seals) -> None:
         self._log = log
+        self._seals = seals
 
     async def list(self, call: Call) -> Answer:
         """Answer with entries, in order of time.
@@ -37,19 +41,35 @@ class EntriesApi:
         order = wire.parse_text(body, "orderBy").strip()
         if order not in ORDERS:
             raise Rejected('orderBy must be "timestamp asc" or "timestamp desc"')
-        page = await self._log.list(
-            Query(
-                filter=_text(body, "filter"),
-                projects=_projects(call, body),
-                is_newest_first=ORDERS[order],
-                after=_parse_place(wire.parse_text(body, "pageToken")),
-                limit=_limit(body),
-            )
+        query = Query(
+            filter=_text(body, "filter"),
+            projects=_projects(call, body),
+            is_newest_first=ORDERS[order],
+            after=self._parse_place(wire.parse_text(body, "pageToken")),
+            limit=_limit(body),
         )
+        async with call.watched() as is_gone:
+            page = await self._log.list(query, is_gone)
         answer: dict[str, Any] = {"entries": list(page.entries)} if page.entries else {}
         if page.after is not None:
-            answer["nextPageToken"] = _token(page.after)
+            answer["nextPageToken"] = self._token(page.after)
         return json_reply(answer)
+
+    def _token(self, place: Place) -> str:
+        # Sealed: the entry that was looked at last may be another project's, and is not shown.
+        at, number = place
+        micros = (at - _EPOCH) // timedelta(microseconds=1)
+        return self._seals.seal(PURPOSE, {"at": micros, "number": number}, TOKEN_LIFE_S)
+
+    def _parse_place(self, token: str) -> Place | None:
+        if not token:
+            return None
+        place = self._seals.open(PURPOSE, token)
+        if place is None:
+            raise Rejected(
+                "pageToken is not one that this list has given lately", hint="Start without one."
+            )
+        return _EPOCH + timedelta(microseconds=place["at"]), place["number"]
 
     async def verify(self, call: Call) -> Answer:
         """Verify a part of the chain: from its beginning, or behind `after` of the last answer."""
@@ -126,24 +146,6 @@ def _entry(body: dict[str, Any], field: str) -> ChainEnd | None:
     if not re.fullmatch(r"\d{1,18}", number) or not _HASH.fullmatch(digest):
         raise Rejected(f"{field} must have a number, and a hash of 64 hexadecimal digits")
     return ChainEnd(int(number), digest)
-
-
-def _token(place: Place) -> str:
-    at, number = place
-    return f"{(at - _EPOCH) // timedelta(microseconds=1)}.{number}"
-
-
-def _parse_place(token: str) -> Place | None:
-    if not token:
-        return None
-    match = _TOKEN.fullmatch(token)
-    try:
-        at = None if match is None else _EPOCH + timedelta(microseconds=int(match[1]))
-    except OverflowError:
-        at = None
-    if match is None or at is None:
-        raise Rejected("pageToken is not one that this list has given", hint="Start without one.")
-    return at, int(match[2])
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

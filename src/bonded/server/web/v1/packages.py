@@ -11,12 +11,14 @@ from urllib.parse import quote
 
 from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.files import DeletedFile, DeletedPackage, PackageSummary
+from bonded.server.core.iam import Permission
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.operations.browsing import Browsing, ListedFile, VersionSummary
 from bonded.server.operations.curating import Curating
 from bonded.server.repositories.catalog import Catalog
 from bonded.server.repositories.explaining import Explanation, explain
 from bonded.server.upstream.rules import shown as without_query
+from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply, package_named
 from bonded.server.web.v1 import wire
 
@@ -32,11 +34,13 @@ class PackagesApi:
         curating: Curating,
         catalog: Catalog,
         host_of: Callable[[RepositoryName], str],
+        access: Access,
     ) -> None:
         self._browsing = browsing
         self._curating = curating
         self._catalog = catalog
         self._host_of = host_of
+        self._access = access
 
     async def list_packages(self, call: Call) -> Answer:
         """Answer with the packages of a repository, a page at a time."""
@@ -94,6 +98,9 @@ class PackagesApi:
         if wire.one_parameter(call, "orderBy"):
             raise Rejected("orderBy is not supported", hint="Sort the list on your side.")
         owner = wire.one_parameter(call, "filter")
+        # Of one package, this says all that its page says, to whoever may see that one.
+        package = _parse_owner(call.target, owner)[0].normalized if owner else ""
+        await self._access.check(call, Permission.FILE_LIST, call.target, package)
         place = _place(after)
         found: Iterable[ListedFile]
         lost: Iterable[DeletedFile] = ()
