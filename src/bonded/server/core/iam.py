@@ -316,8 +316,7 @@ class Principal:
             return (ALL_USERS,)
         named = (self.member, *self.also)
         if self.member.startswith("user:"):
-            domain = f"domain:{self.member.rpartition('@')[2]}"
-            return (*named, domain, ALL_AUTHENTICATED_USERS, ALL_USERS)
+            named = (*named, f"domain:{self.member.rpartition('@')[2]}")
         if self.member.startswith(_SIGN_IN):
             return (*named, ALL_AUTHENTICATED_USERS, ALL_USERS)
         # Federated identities are not "all authenticated users" (gar.md §3.3).
