@@ -109,7 +109,9 @@ async def test_every_route_names_a_permission_or_why_it_asks_for_none(routes: Ro
     assert all(path.endswith(":testIamPermissions") for path in about_self)
 
 
-async def test_only_uploads_and_one_list_name_their_package_elsewhere_than_in_the_path(routes: RouteTable) -> None:
+async def test_only_uploads_and_one_list_name_their_package_elsewhere_than_in_the_path(
+    routes: RouteTable,
+) -> None:
     later = {row.name for row in routes.endpoints if row.is_package_in_body}
     uploading = {row.name for row in routes.endpoints if row.permission is UPLOAD}
 

@@ -237,7 +237,7 @@ async def _assemble(
         ship_to(settings.audit_stream) if settings.audit_stream else None,
         has_downloads=settings.audit_downloads,
     )
-
+    audit_keep = timedelta(days=settings.audit_keep_days)
     accounts = Accounts(
         metadata,
         clock,
@@ -318,10 +318,7 @@ async def _assemble(
         ),
         roles=RolesApi(Roles(metadata)),
         groups=GroupsApi(Groups(metadata, clock)),
-        entries=EntriesApi(
-            AuditLog(metadata, trail, timedelta(days=settings.audit_keep_days)),
-            Seals(sealer, clock),
-        ),
+        entries=EntriesApi(AuditLog(metadata, trail, audit_keep), Seals(sealer, clock)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(
             Federation(
@@ -330,13 +327,7 @@ async def _assemble(
                 partial(check_provider, is_private_allowed=settings.private_issuers),
             )
         ),
-        credentials=CredentialsApi(
-            accounts,
-            tokens,
-            id_tokens,
-            token_life_max,
-            clock,
-        ),
+        credentials=CredentialsApi(accounts, tokens, id_tokens, token_life_max, clock),
         publishers=PublishersApi(
             Trusting(
                 metadata,
@@ -369,7 +360,7 @@ async def _assemble(
         documents,
         collector,
         trail,
-        Retention(metadata, trail, timedelta(days=settings.audit_keep_days)),
+        Retention(metadata, trail, audit_keep),
         workload_issuers,
         remotes,
         lock,
