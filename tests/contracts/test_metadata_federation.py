@@ -133,7 +133,9 @@ async def test_publishers_are_found_by_issuer_and_anchor(filled: SqlMetadataStor
     async with filled.read() as tx:
         mine = await tx.publishers.find_matching(ISSUER, ["me", "nobody"], 5)
         first = await tx.publishers.find_matching(ISSUER, ["me", "you"], 1)
+        trusted = [await tx.publishers.has_issuer(one) for one in (ISSUER, f"{ISSUER}/x")]
 
+    assert trusted == [True, False]
     assert [one.id for one in mine] == ["p1"]
     assert [one.id for one in first] == ["p1"]
 

@@ -134,7 +134,7 @@ PYTHON = f"{REPOSITORIES}/python"
 CASES: dict[str, tuple[Action, int, str]] = {
     # Who is asking.
     "no credential": (upload(WHEEL, token=""), 401, "The request has no valid authentication credentials. Send an access token as password of the user oauth2accesstoken."),
-    "wrong credential": (upload(WHEEL, token="not-a-token"), 401, "The access token is not valid."),
+    "wrong credential": (upload(WHEEL, token="not-a-token"), 401, "The access token is not valid. Fetch a new one."),
     "expired credential": (with_expired_token, 401, "The access token has expired. Fetch a new one."),
     "no permission": (without_permission, 403, "Permission 'artifactregistry.repositories.uploadArtifacts' denied on resource '//artifactregistry.googleapis.com/projects/my-project/locations/local/repositories/python' (or it may not exist) for serviceAccount:no-rights@my-project.iam.gserviceaccount.com."),
     "unknown repository": (upload(WHEEL, path="/my-project/none/"), 404, "Repository projects/my-project/locations/local/repositories/none does not exist."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -118,6 +119,48 @@ END: dict[str, tuple[str, str, object]] = {
     "pool deleted": ("DELETE", f"{POOLS}/ci-pool", None),
     "pool disabled": ("PATCH", f"{POOLS}/ci-pool?updateMask=disabled", {"disabled": True}),
 }
+OIDC = f"{PROVIDERS}/builds?updateMask=oidc"
+CHANGED: dict[str, tuple[str, dict[str, object], bool]] = {
+    "issuer": (f"{OIDC}.issuerUri", {"oidc": {"issuerUri": "https://new.example"}}, True),
+    "audiences": (f"{OIDC}.allowedAudiences", {"oidc": {"allowedAudiences": ["x"]}}, True),
+    "keys": (f"{OIDC}.jwksJson", {"oidc": {"jwksJson": "KEYS"}}, True),
+    "condition": (
+        f"{PROVIDERS}/builds?updateMask=attributeCondition",
+        {"attributeCondition": "attribute.repository == 'acme/other'"},
+        True,
+    ),
+    "mapping": (
+        f"{PROVIDERS}/builds?updateMask=attributeMapping",
+        {"attributeMapping": {"google.subject": "assertion.repository"}},
+        True,
+    ),
+    "display name": (
+        f"{PROVIDERS}/builds?updateMask=displayName",
+        {"displayName": "Builds"},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+async def test_what_a_provider_let_in_ends_when_it_would_let_in_others(
+    site: Site, issuer: FakeIssuer, what: str
+) -> None:
+    path, body, ends = CHANGED[what]
+    keys = {"keys": [key.as_dict(private=False) for key in issuer.keys]}
+    text = json.dumps(body).replace('"KEYS"', json.dumps(json.dumps(keys)))
+    name = await make_provider(site, issuer)
+    token = await token_of(site, issuer, name)
+    pool = name.partition("/providers/")[0]
+    await site.grant(READER, f"principalSet://iam.googleapis.com/{pool}/*")
+    before = await site.get(f"{site.repository}/simple/", token)
+
+    changed = await site.call("PATCH", path, json.loads(text))
+    after = await site.get(f"{site.repository}/simple/", token)
+
+    assert changed.status_code == 200, changed.text
+    assert (before.status_code, after.status_code) == (200, 401 if ends else 200)
+    assert not ends or "was changed since the access token was issued. Exchange" in after.text
 
 
 @pytest.mark.parametrize("how", END)

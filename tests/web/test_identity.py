@@ -81,6 +81,8 @@ async def test_every_form_of_a_credential_opens_the_data_and_the_control_plane(
 
 
 OTHER_ID = {"private_key_id": "0" * 40}
+NEW_KEY = "Create another with `bonded iam service-accounts keys create`."
+NOT_THIS_API = "Invalid JWT: the audience is not this API."
 NO_KEY_FILE = "The password is not a service-account key file."
 
 REFUSED: dict[str, tuple[Callable[[Site], str], str]] = {
@@ -104,21 +106,27 @@ REFUSED: dict[str, tuple[Callable[[Site], str], str]] = {
         "The Authorization header is neither Basic nor Bearer.",
     ),
     "Bearer and nothing": (lambda _: "Bearer", "The token is empty."),
-    "a password": (lambda _: basic("ada", "secret"), "The access token is not valid."),
-    "three parts of nonsense": (lambda _: "Bearer eyJ.a.b", "The access token is not valid."),
+    "a password": (
+        lambda _: basic("ada", "secret"),
+        "The access token is not valid. Fetch a new one.",
+    ),
+    "three parts of nonsense": (
+        lambda _: "Bearer eyJ.a.b",
+        "The access token is not valid. Fetch a new one.",
+    ),
     "an enormous header": (
         lambda _: basic("ada", "x" * 20_000),
         "The Authorization header is too long.",
     ),
     "a token that was changed": (
         lambda site: f"Bearer {site.admin[:-6]}AAAAAA",
-        "The access token is not valid.",
+        "The access token is not valid. Fetch a new one.",
     ),
     "an unsigned token": (
         lambda site: (
             "Bearer " + encoded({"alg": "none", "typ": "at+jwt"}) + f".{site.admin.split('.')[1]}."
         ),
-        "The access token is not valid.",
+        "The access token is not valid. Fetch a new one.",
     ),
     "a key file that is none": (
         lambda _: basic("_json_key", '{"type": "service_account"}'),
@@ -155,15 +163,15 @@ REFUSED: dict[str, tuple[Callable[[Site], str], str]] = {
     ),
     "a key file that nobody knows": (
         lambda site: basic("_json_key", json.dumps(dict(site.admin_key) | OTHER_ID)),
-        "The service-account key does not exist any more.",
+        f"The service-account key does not exist any more. {NEW_KEY}",
     ),
     "a self-signed JWT for the token endpoint": (
         lambda site: f"Bearer {sign_assertion(site.admin_key, site.clock)}",
-        "Invalid JWT: the audience is not this API.",
+        f"{NOT_THIS_API} Sign it for {API_AUDIENCE}, or exchange it at /token.",
     ),
     "a self-signed JWT that has expired": (
         lambda site: "Bearer " + self_signed(site.admin_key, site.clock, iat=1, exp=3601),
-        "Invalid JWT: it has expired. Check the clock of the client.",
+        "Invalid JWT: it has expired. Sign another, and check the clock of the client.",
     ),
 }
 
@@ -203,10 +211,18 @@ def changed(key: Key, clock: SetClock) -> str:
     return f"{heading}.{encoded({'iss': key['client_email']})}.{signature}"
 
 
-WRONG_ALGORITHM = "Invalid JWT: it must be signed with RS256 and name its key"
-NO_SUCH_KEY = "Invalid JWT Signature. The key does not exist any more."
-WRONG_AUDIENCE = "Invalid JWT: the audience is not this server's token endpoint"
-NO_TIMES = "Invalid JWT: iat and exp are required"
+WRONG_ALGORITHM = (
+    "Invalid JWT: it must be signed with RS256 and name its key. Sign it with the service "
+    "account's key file, and write the key's ID as kid."
+)
+NO_SUCH_KEY = f"Invalid JWT Signature. The key does not exist any more. {NEW_KEY}"
+WRONG_SIGNATURE = "Invalid JWT Signature. Sign it with the private key whose ID it names."
+OTHER_ACCOUNT = "Invalid JWT: the key belongs to another account. Write "
+WRONG_AUDIENCE = (
+    "Invalid JWT: the audience is not this server's token endpoint. Sign it for "
+    "https://oauth2.googleapis.com/token, as Google's libraries do."
+)
+NO_TIMES = "Invalid JWT: iat and exp are required. Write both, as seconds since 1970."
 NOW = int(SetClock().now.timestamp())
 
 ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
@@ -232,12 +248,12 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
         lambda key, clock: sign_assertion(
             {**key, "private_key": make_key_pair().private_key_pem}, clock
         ),
-        "Invalid JWT Signature",
+        WRONG_SIGNATURE,
     ),
-    "changed claims": (changed, "Invalid JWT Signature"),
+    "changed claims": (changed, WRONG_SIGNATURE),
     "expired": (
         lambda key, clock: sign_assertion(key, clock, iat=NOW - 3700, exp=NOW - 100),
-        "Invalid JWT: it has expired. Check the clock of the client.",
+        "Invalid JWT: it has expired. Sign another, and check the clock of the client.",
     ),
     "from the future": (
         lambda key, clock: sign_assertion(key, clock, iat=NOW + 100, exp=NOW + 200),
@@ -245,7 +261,7 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
     ),
     "over an hour": (
         lambda key, clock: sign_assertion(key, clock, exp=NOW + 3601),
-        "Invalid JWT: it must not live longer than an hour",
+        "Invalid JWT: it must not live longer than an hour. Let exp be at most 3600 after iat.",
     ),
     "no exp": (lambda key, clock: sign_assertion(key, clock, exp=None), NO_TIMES),
     "exp is a text": (lambda key, clock: sign_assertion(key, clock, exp="soon"), NO_TIMES),
@@ -258,7 +274,7 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
     ),
     "an id token for nobody": (
         lambda key, clock: sign_assertion(key, clock, target_audience=""),
-        "Invalid JWT: target_audience names nobody",
+        "Invalid JWT: target_audience names nobody. Name who will read the ID token.",
     ),
     "no audience": (lambda key, clock: sign_assertion(key, clock, aud=None), WRONG_AUDIENCE),
     "several audiences": (
@@ -267,11 +283,11 @@ ASSERTIONS: dict[str, tuple[Callable[[Key, SetClock], str], str]] = {
     ),
     "another account": (
         lambda key, clock: sign_assertion(key, clock, iss="ada@my-project.example"),
-        "Invalid JWT: the key belongs to another account",
+        OTHER_ACCOUNT,
     ),
     "on behalf of somebody": (
         lambda key, clock: sign_assertion(key, clock, sub="ada@example.com"),
-        "Invalid JWT: the key belongs to another account",
+        OTHER_ACCOUNT,
     ),
 }
 
@@ -303,7 +319,8 @@ async def test_a_bad_assertion_is_an_invalid_grant(site: Site, title: str) -> No
     response = await site.exchange(build(site.admin_key, site.clock))
 
     assert response.status_code == 400
-    assert response.json() == {"error": "invalid_grant", "error_description": says}
+    assert response.json() == {"error": "invalid_grant", "error_description": IsStr()}
+    assert response.json()["error_description"].startswith(says)
     assert response.headers["cache-control"] == "no-store"
 
 

@@ -48,10 +48,12 @@ async def test_what_is_disabled_stops_at_once_and_works_again_when_enabled(
 ) -> None:
     key = await reader(site)
     token = await site.sign_in(key)
-    what = path_of(key, with_key=with_key)
+    what, email = path_of(key, with_key=with_key), key["client_email"]
     says = {
-        False: f"The service account {key['client_email']} is disabled.\n",
-        True: "The service-account key is disabled.\n",
+        False: f"The service account {email} is disabled. Have it enabled with `bonded iam "
+        f"service-accounts enable {email}`: another key of it would not help.\n",
+        True: "The service-account key is disabled. Have it enabled with `bonded iam "
+        "service-accounts keys enable`.\n",
     }[with_key]
     before = await read(site, token)
 

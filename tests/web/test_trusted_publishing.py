@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsInt, IsStr
 from inline_snapshot import snapshot
+from joserfc.jwk import RSAKey
 
 from bonded.server.identity.issuers import SKEW_S
 from bonded.server.identity.publishers import LIFE
@@ -303,6 +304,18 @@ async def test_no_issuer_is_asked_before_a_publisher_is_found(
 
     assert answer.json()["errors"][0]["code"] == "invalid-publisher"
     assert issuer.requests == []
+
+
+async def test_a_stranger_does_not_learn_who_publishes_here(site: Site, issuer: FakeIssuer) -> None:
+    await trust(site, issuer)
+    issuer.signer = RSAKey.generate_key(2048, {"kid": "first"})
+    answers = []
+    for repository in ("acme/web", "acme/other"):
+        issuer.claims["repository"] = repository
+        answers.append((await mint(site, issuer.sign())).json())
+
+    assert answers[0] == answers[1]
+    assert "is not signed with a key of its issuer" in answers[0]["errors"][0]["description"]
 
 
 async def test_an_issuer_that_does_not_work_is_said_to_be(site: Site, issuer: FakeIssuer) -> None:

@@ -303,6 +303,7 @@ async def _assemble(
         status=TokenStatus(
             Tokens(metadata, tokens, origins, clock, token_life_max),
             access,
+            failures,
             token_life_max,
         ),
         discovery=Discovery(settings.url, signing_keys),

@@ -27,6 +27,7 @@ SKEW_S = 60
 
 GOOGLE_TOKEN_AUDIENCE = "https://oauth2.googleapis.com/token"  # noqa: S105 - an audience
 """What google-auth writes as `aud`, whatever `token_uri` says (gar.md §5.3)."""
+NEW_KEY = "Create another with `bonded iam service-accounts keys create`."
 GOOGLE_API_AUDIENCE = "https://artifactregistry.googleapis.com/"
 """What Google's client libraries write into self-signed bearer tokens (gar.md §4.3)."""
 
@@ -60,7 +61,10 @@ class AssertionVerifier:
         claims, key = await self._verify(text)
         audience = claims.get("aud")
         if not isinstance(audience, str) or audience not in self._token_audiences:
-            raise Unauthenticated("Invalid JWT: the audience is not this server's token endpoint")
+            raise Unauthenticated(
+                "Invalid JWT: the audience is not this server's token endpoint",
+                hint=f"Sign it for {GOOGLE_TOKEN_AUDIENCE}, as Google's libraries do.",
+            )
         return self._assertion(claims, key)
 
     async def verify_bearer(self, text: str) -> Assertion:
@@ -71,7 +75,10 @@ class AssertionVerifier:
         """
         claims, key = await self._verify(text)
         if claims.get("aud") not in (None, GOOGLE_API_AUDIENCE):
-            raise Unauthenticated("Invalid JWT: the audience is not this API")
+            raise Unauthenticated(
+                "Invalid JWT: the audience is not this API",
+                hint=f"Sign it for {GOOGLE_API_AUDIENCE}, or exchange it at /token.",
+            )
         return self._assertion(claims, key)
 
     async def _verify(self, text: str) -> tuple[dict[str, Any], AccountKey]:
@@ -79,27 +86,38 @@ class AssertionVerifier:
         key_id = header.get("kid")
         if header.get("alg") != ALGORITHM or not isinstance(key_id, str):
             raise Unauthenticated(
-                f"Invalid JWT: it must be signed with {ALGORITHM} and name its key"
+                f"Invalid JWT: it must be signed with {ALGORITHM} and name its key",
+                hint="Sign it with the service account's key file, and write the key's ID as kid.",
             )
         key = None
         if is_key_id(key_id):
             async with self._metadata.read() as tx:
                 key = await tx.accounts.find_key(key_id)
         if key is None:
-            raise Unauthenticated("Invalid JWT Signature", hint="The key does not exist any more.")
+            raise Unauthenticated(
+                "Invalid JWT Signature",
+                hint=f"The key does not exist any more. {NEW_KEY}",
+            )
         try:
             public = RSAKey.import_key(key.public_key_pem)
             claims = dict(jwt.decode(text, public, algorithms=[ALGORITHM]).claims)
         except (JoseError, ValueError):
-            raise Unauthenticated("Invalid JWT Signature") from None
+            raise Unauthenticated(
+                "Invalid JWT Signature", hint="Sign it with the private key whose ID it names."
+            ) from None
         return claims, key
 
     def _assertion(self, claims: dict[str, Any], key: AccountKey) -> Assertion:
         if claims.get("iss") != key.email or claims.get("sub", key.email) != key.email:
-            raise Unauthenticated("Invalid JWT: the key belongs to another account")
+            raise Unauthenticated(
+                "Invalid JWT: the key belongs to another account",
+                hint=f"Write {key.email} as iss, and as sub if there is one.",
+            )
         issued, expires = claims.get("iat"), claims.get("exp")
         if not _is_moment(issued) or not _is_moment(expires):
-            raise Unauthenticated("Invalid JWT: iat and exp are required")
+            raise Unauthenticated(
+                "Invalid JWT: iat and exp are required", hint="Write both, as seconds since 1970."
+            )
         now = self._clock().timestamp()
         if issued > now + SKEW_S:
             raise Unauthenticated(
@@ -107,13 +125,20 @@ class AssertionVerifier:
             )
         if expires <= now - SKEW_S:
             raise Unauthenticated(
-                "Invalid JWT: it has expired", hint="Check the clock of the client."
+                "Invalid JWT: it has expired",
+                hint="Sign another, and check the clock of the client.",
             )
         if expires - issued > LIFE_MAX_S:
-            raise Unauthenticated("Invalid JWT: it must not live longer than an hour")
+            raise Unauthenticated(
+                "Invalid JWT: it must not live longer than an hour",
+                hint=f"Let exp be at most {LIFE_MAX_S} after iat.",
+            )
         target = claims.get("target_audience")
         if target is not None and not (isinstance(target, str) and target):
-            raise Unauthenticated("Invalid JWT: target_audience names nobody")
+            raise Unauthenticated(
+                "Invalid JWT: target_audience names nobody",
+                hint="Name who will read the ID token.",
+            )
         return Assertion(key.email, key.id, float(expires), target)
 
 

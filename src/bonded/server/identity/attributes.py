@@ -189,11 +189,16 @@ def _groups(value: Value) -> tuple[str, ...]:
     if isinstance(value, str):
         value = (value,)
     if not isinstance(value, tuple):
-        raise Unauthenticated(f"The mapping of {GROUPS} gives no list of strings")
+        raise Unauthenticated(
+            f"The mapping of {GROUPS} gives no list of strings", hint="Map a claim that is one."
+        )
     return tuple(dict.fromkeys(_printable(GROUPS, one) for one in value if one))
 
 
 def _printable(key: str, value: str) -> str:
     if not value.isprintable():
-        raise Unauthenticated(f"The mapping of {key} gives characters that cannot be printed")
+        raise Unauthenticated(
+            f"The mapping of {key} gives characters that cannot be printed",
+            hint="Map a claim without them.",
+        )
     return value

@@ -14,10 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Unauthenticated
-from bonded.server.identity.tokens import AccessToken
+from bonded.server.identity.assertions import NEW_KEY
+from bonded.server.identity.tokens import FETCH, AccessToken
 from bonded.server.metadata.store import AccountKey, MetadataStore, ServiceAccount
 
 FOR_EVER = float("inf")
+_SIGN_IN = "Sign in as another."
 
 Origin = Callable[[str, AccessToken], Awaitable[float]]
 """Given an origin's name and a token that hangs on it, says until when the token is good
@@ -44,9 +46,7 @@ class Origins:
         async with self._metadata.read() as tx:
             for one in token.ancestry:
                 if one.token_id and await tx.tokens.is_revoked(one.token_id):
-                    raise Unauthenticated(
-                        "The access token has been revoked", hint="Fetch a new one."
-                    )
+                    raise Unauthenticated("The access token has been revoked", hint=FETCH)
         good_until = min(token.expires_at, await self._ask(token))
         asked = {(token.member, token.origin)}
         for one in token.ancestors:
@@ -62,7 +62,7 @@ class Origins:
         kind, _, name = token.origin.partition(":")
         origin = self._by_kind.get(kind)
         if origin is None:
-            raise Unauthenticated("The access token is not valid")
+            raise Unauthenticated("The access token is not valid", hint=FETCH)
         return await origin(name, token)
 
 
@@ -83,20 +83,23 @@ class AccountOrigins:
             key = await tx.accounts.find_key(key_id)
             account = None if key is None else await tx.accounts.find(key.email)
         if key is None or account is None:
-            raise Unauthenticated("The service-account key does not exist any more")
+            raise Unauthenticated("The service-account key does not exist any more", hint=NEW_KEY)
         if account.is_disabled:
-            raise Unauthenticated(f"The service account {account.email} is disabled")
+            raise _disabled(account.email)
         if key.is_disabled:
-            raise Unauthenticated("The service-account key is disabled")
+            raise Unauthenticated(
+                "The service-account key is disabled",
+                hint="Have it enabled with `bonded iam service-accounts keys enable`.",
+            )
         if key.expires_at is not None and key.expires_at <= self._clock():
-            raise Unauthenticated("The service-account key has expired", hint="Create another.")
+            raise Unauthenticated("The service-account key has expired", hint=NEW_KEY)
         return account, key
 
     async def check_key(self, key_id: str, token: AccessToken) -> float:
         """Check a token that was issued for a key (`key:ID`)."""
         key = await self.live_key(key_id)
         if token.member != f"serviceAccount:{key.email}":
-            raise Unauthenticated("The access token is not valid")
+            raise Unauthenticated("The access token is not valid", hint=FETCH)
         return FOR_EVER if key.expires_at is None else key.expires_at.timestamp()
 
     async def check_account(self, email: str, token: AccessToken) -> float:
@@ -104,7 +107,17 @@ class AccountOrigins:
         async with self._metadata.read() as tx:
             account = await tx.accounts.find(email)
         if account is None or token.member != f"serviceAccount:{email}":
-            raise Unauthenticated(f"The service account {email} does not exist any more")
+            raise Unauthenticated(
+                f"The service account {email} does not exist any more", hint=_SIGN_IN
+            )
         if account.is_disabled:
-            raise Unauthenticated(f"The service account {email} is disabled")
+            raise _disabled(email)
         return FOR_EVER
+
+
+def _disabled(email: str) -> Unauthenticated:
+    return Unauthenticated(
+        f"The service account {email} is disabled",
+        hint=f"Have it enabled with `bonded iam service-accounts enable {email}`: "
+        "another key of it would not help.",
+    )

@@ -1,8 +1,8 @@
 """Trusted publishing: a CI system's token, once, for a short token that only uploads.
 
-The exchange that uv and the publishing actions make (standards.md §2.8). Before a
-publisher is found that the token names, no issuer is asked anything: nobody can make
-the server fetch what no administrator has configured.
+The exchange that uv and the publishing actions make (standards.md §2.8). No issuer is
+asked anything that no publisher is of: nobody can make the server fetch what no
+administrator has configured. Nobody learns who publishes here without an issuer's word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bonded.server.core.errors import Conflict, Forbidden, Rejected, Unauthentic
 from bonded.server.core.federation import Publisher
 from bonded.server.core.iam import Principal, TokenLimits, publishers_of
 from bonded.server.core.recipes import anchors_of, mismatch, pins_of
-from bonded.server.identity.issuers import SKEW_S, key_id_of
+from bonded.server.identity.issuers import SKEW_S, WHOLE, key_id_of
 from bonded.server.identity.origins import FOR_EVER
 from bonded.server.identity.tokens import AccessToken, TokenIssuer
 from bonded.server.identity.workloads import ASSERTION_LENGTH_MAX, Issuers, check_life
@@ -70,21 +70,14 @@ class TrustedPublishing:
             Conflict: it was exchanged before.
             Unavailable: the issuer's keys cannot be had.
         """
-        claimed = _peek(assertion)
-        issuer = claimed.get("iss")
-        found: tuple[Publisher, ...] = ()
-        if isinstance(issuer, str):
-            async with self._metadata.read() as tx:
-                found = await tx.publishers.find_matching(issuer, anchors_of(claimed), MATCHES_MAX)
-        if not found or not isinstance(issuer, str):
-            raise Forbidden(
-                f"No trusted publisher is {' or '.join(anchors_of(claimed)) or 'so'} of the issuer "
-                f"{str(issuer)[:200]}",
-                hint="Create one with `bonded artifacts trusted-publishers create`.",
-            )
-        claims = await self._issuers.get(issuer).read(assertion)
+        claims = await self._proved(assertion)
         self._check_audience(claims)
         expires_at = check_life(claims, self._clock)
+        async with self._metadata.read() as tx:
+            anchors = anchors_of(claims)
+            found = await tx.publishers.find_matching(claims["iss"], anchors, MATCHES_MAX)
+        if not found:
+            raise _no_publisher(claims["iss"], anchors)
         publishers = _matching(found, claims)
         await self._spend(assertion, claims, expires_at, publishers)
         return self._issue(publishers)
@@ -111,8 +104,31 @@ class TrustedPublishing:
             for name in names.split(","):
                 publisher = await tx.publishers.find(name)
                 if publisher is None or publishers_of(str(publisher.repository)) not in token.also:
-                    raise Unauthenticated(f"The trusted publisher {name} does not exist any more")
+                    raise Unauthenticated(
+                        f"The trusted publisher {name} does not exist any more",
+                        hint="Exchange another identity token, for one that does.",
+                    )
         return FOR_EVER
+
+    async def _proved(self, assertion: str) -> Mapping[str, Any]:
+        """Return the claims of an assertion that its issuer has signed.
+
+        Whoever cannot show that learns which issuers are trusted here, and nothing of publishers.
+
+        Raises:
+            Unauthenticated: it has not.
+            Forbidden: no publisher is of that issuer.
+            Unavailable: the issuer's keys cannot be had.
+        """
+        claimed = _peek(assertion)
+        issuer = claimed.get("iss")
+        is_trusted = False
+        if isinstance(issuer, str):
+            async with self._metadata.read() as tx:
+                is_trusted = await tx.publishers.has_issuer(issuer)
+        if not is_trusted or not isinstance(issuer, str):
+            raise _no_publisher(issuer, anchors_of(claimed))
+        return await self._issuers.get(issuer).read(assertion)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         said = claims.get("aud")
@@ -165,6 +181,13 @@ class TrustedPublishing:
         return Minted(token, int(self._clock().timestamp()) + life_s)
 
 
+def _no_publisher(issuer: object, anchors: tuple[str, ...]) -> Forbidden:
+    return Forbidden(
+        f"No trusted publisher is {' or '.join(anchors) or 'so'} of the issuer {str(issuer)[:200]}",
+        hint="Create one with `bonded artifacts trusted-publishers create`.",
+    )
+
+
 def _uploads(publisher: Publisher) -> tuple[str, ...]:
     repository = str(publisher.repository)
     return tuple(f"{repository}/packages/{name}" for name in publisher.packages) or (repository,)
@@ -207,12 +230,15 @@ def _peek(assertion: str) -> Mapping[str, Any]:
         Unauthenticated: it is no token, or proves nothing whatever it says.
     """
     if len(assertion) > ASSERTION_LENGTH_MAX:
-        raise Unauthenticated(f"The identity token is longer than {ASSERTION_LENGTH_MAX}")
+        raise Unauthenticated(
+            f"The identity token is longer than {ASSERTION_LENGTH_MAX} characters",
+            hint="Have the issuer put less into it.",
+        )
     key_id_of(assertion)
     try:
         claims: object = orjson.loads(extract_compact(assertion.encode()).payload)
     except (JoseError, ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
-        raise Unauthenticated("The identity token is not a signed JWT")
+        raise Unauthenticated("The identity token is not a signed JWT", hint=WHOLE)
     return claims

@@ -41,10 +41,10 @@ class Tokens:
             return None
         return token
 
-    async def revoke(self, text: str) -> None:
+    async def revoke(self, text: str) -> bool:
         """End an access token and what was made with it, or the sign-in of a refresh token.
 
-        Of what is neither, nothing comes.
+        Of what is neither, nothing comes: say whether it was one.
         """
         token = await self.find(text)
         now = self._clock()
@@ -52,13 +52,14 @@ class Tokens:
             async with self._metadata.transaction() as tx:
                 # What was made with it, by acting as an account, may live longer than itself.
                 await tx.tokens.revoke(token.id, now + self._life_max, now)
-            return
+            return True
         async with self._metadata.read() as tx:
             session = await tx.sessions.find_by_secret(sha256_of(text[:TOKEN_LENGTH_MAX].encode()))
         # Asked before: a transaction leaves an entry in the audit log, and anybody may ask this.
         if session is not None:
             async with self._metadata.transaction() as tx:
                 await tx.sessions.remove(session.address, session.id)
+        return session is not None
 
     def narrow(
         self, principal: Principal, until: float, limits: TokenLimits, life: timedelta | None
@@ -69,10 +70,17 @@ class Tokens:
         is good *until* then: or a chain of tokens could go on for ever.
 
         Raises:
+            Unauthenticated: the credential has ended.
             Rejected: *limits* reach beyond those of the credential, or that was narrowed
                 too often.
         """
         now = self._clock()
+        if until <= now.timestamp():
+            # A signed assertion may be late by as much as clocks differ; what we issue may not.
+            raise Unauthenticated(
+                "The credential has expired, and what is made with it would be dead",
+                hint="Sign another, or fetch a new token.",
+            )
         left = timedelta(seconds=int(until - now.timestamp()))
         token, life_s = self._issuer.issue(
             principal.member,

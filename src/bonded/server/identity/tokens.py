@@ -27,6 +27,7 @@ ISSUER = "bonded"
 TYPE = "at+jwt"
 """Tells access tokens from ID tokens, which the same keys sign (RFC 9068 §2.1)."""
 ID_TOKEN_LIFE_S = 3600
+FETCH = "Fetch a new one."
 SKEW_S = 60
 """How far replicas' clocks may be apart."""
 ANCESTORS_MAX = 4
@@ -122,12 +123,12 @@ class TokenIssuer:
         key_id = header.get("kid")
         is_ours = header.get("alg") == ALGORITHM and header.get("typ") == TYPE
         if not is_ours or not isinstance(key_id, str):
-            raise Unauthenticated("The access token is not valid")
+            raise Unauthenticated("The access token is not valid", hint=FETCH)
         key = await self._keys.find(key_id)
         if key is None:
             raise Unauthenticated(
                 "The access token is signed with a key that this server does not have",
-                hint="Fetch a new one.",
+                hint=FETCH,
             )
         try:
             claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
@@ -136,9 +137,9 @@ class TokenIssuer:
             found = None
         now = self._clock().timestamp()
         if found is None:
-            raise Unauthenticated("The access token is not valid")
+            raise Unauthenticated("The access token is not valid", hint=FETCH)
         if found.expires_at <= now:
-            raise Unauthenticated("The access token has expired", hint="Fetch a new one.")
+            raise Unauthenticated("The access token has expired", hint=FETCH)
         if found.issued_at > now + SKEW_S:
             raise Unauthenticated(
                 "The access token was issued in the future", hint="Check the server's clock."

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
+from bonded.server.core.digests import sha256_of
 from bonded.server.core.errors import NotFound, Rejected, Unauthenticated, Unavailable
 from bonded.server.core.federation import IAM_HOST, Provider, ProviderName
 from bonded.server.core.iam import Principal
@@ -41,6 +42,8 @@ JWKS_LENGTH_MAX = 64 * 1024
 ASSERTION_LENGTH_MAX = 16 * 1024
 ASSERTION_LIFE_MAX_S = 24 * 3600
 """Google's limit: what lives longer is a password."""
+MARK_LENGTH = 16
+"""Hexadecimal digits: it tells the states of one provider apart, and proves nothing."""
 
 
 class Issuers:
@@ -91,26 +94,37 @@ class Workloads:
         note(str(provider.name))
         claims = await self._verify(provider, assertion)
         identity = identify(provider, claims)
-        origin = f"provider:{provider.name}"
+        origin = f"provider:{_mark(provider)}"
         proved(Principal(identity.member, origin))
         return self._tokens.issue(identity.member, origin, also=identity.also)
 
-    async def check_provider(self, name: str, token: AccessToken) -> float:
-        """Check a token that was issued for a provider (`provider:NAME`): it must still be there.
+    async def check_provider(self, mark: str, _token: AccessToken) -> float:
+        """Check a token of a provider (`provider:NAME#MARK`): it must be there, and the same.
 
         Raises:
             Unauthenticated: it is not.
         """
+        name = mark.partition("#")[0]
         async with self._metadata.read() as tx:
             provider = await _find_live(tx, ProviderName.parse_audience(f"//{IAM_HOST}/{name}"))
-        # One of that name may have been made since then.
-        if provider is None or provider.created_at.timestamp() > token.issued_at + 1:
-            raise Unauthenticated(f"The provider {name} does not exist any more or is disabled")
+        if provider is None:
+            raise Unauthenticated(
+                f"The provider {name} does not exist any more or is disabled",
+                hint="Sign in at another, or have it enabled.",
+            )
+        if _mark(provider) != mark:
+            raise Unauthenticated(
+                f"The provider {name} was changed since the access token was issued",
+                hint="Exchange the identity token again.",
+            )
         return FOR_EVER
 
     async def _verify(self, provider: Provider, assertion: str) -> Mapping[str, Any]:
         if len(assertion) > ASSERTION_LENGTH_MAX:
-            raise Unauthenticated(f"The identity token is longer than {ASSERTION_LENGTH_MAX}")
+            raise Unauthenticated(
+                f"The identity token is longer than {ASSERTION_LENGTH_MAX} characters",
+                hint="Have the issuer put less into it.",
+            )
         key_id_of(assertion)
         if provider.jwks:
             claims = verify_signature(assertion, parse_keys(json.loads(provider.jwks)))
@@ -135,7 +149,9 @@ def check_life(claims: Mapping[str, Any], clock: Clock) -> float:
     """
     expires_at = check_times(claims, clock)
     if "iat" not in claims:
-        raise Unauthenticated("The identity token does not say when it was issued (iat)")
+        raise Unauthenticated(
+            "The identity token does not say when it was issued", hint="Have the issuer write iat."
+        )
     if expires_at - claims["iat"] > ASSERTION_LIFE_MAX_S:
         raise Unauthenticated(
             f"The identity token lives longer than {ASSERTION_LIFE_MAX_S // 3600} hours",
@@ -221,6 +237,21 @@ def _check_audience(provider: Provider, claims: Mapping[str, Any]) -> None:
             "does not allow",
             hint=f"Ask the issuer for one for {expected[0]}.",
         )
+
+
+def _mark(provider: Provider) -> str:
+    """Return a provider's name, and a mark of everything that decides who gets in by it.
+
+    So what one issuer or condition let in ends when it is replaced, and so does what was let
+    in by another provider that had the same name.
+    """
+    decides = (
+        *(provider.created_at.isoformat(), provider.issuer, provider.jwks),
+        *(provider.attribute_condition, sorted(provider.attribute_mapping.items())),
+        sorted(provider.allowed_audiences),
+    )
+    digest = sha256_of(json.dumps(decides).encode())
+    return f"{provider.name}#{str(digest)[:MARK_LENGTH]}"
 
 
 async def _find_live(tx: Transaction, name: ProviderName) -> Provider | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bonded.server.core.errors import (
+    BondedError,
     Conflict,
     Forbidden,
     GrantRefused,
@@ -61,9 +62,17 @@ class Failures:
         except _GUESSES as error:
             if isinstance(error, GrantRefused) and error.code in _PATIENCE:
                 raise
-            wait_s = self._budget.spend(self._networks.network_of(call))
-            if wait_s:
-                raise TooMany(
-                    "Too many requests from this address have failed", retry_after_s=wait_s
-                ) from error
+            self.count(call, error)
             raise
+
+    def count(self, call: Call, error: BondedError | None = None) -> None:
+        """Count one failure.
+
+        Raises:
+            TooMany: too much has failed from the call's network.
+        """
+        wait_s = self._budget.spend(self._networks.network_of(call))
+        if wait_s:
+            raise TooMany(
+                "Too many requests from this address have failed", retry_after_s=wait_s
+            ) from error

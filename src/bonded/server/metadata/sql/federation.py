@@ -232,6 +232,11 @@ class SqlPublishers:
         rows = await self._connection.execute(query.order_by(_publishers.c.id).limit(limit))
         return tuple(_publisher(row) for row in rows)
 
+    async def has_issuer(self, issuer: str) -> bool:
+        """Say whether any publisher is of *issuer*."""
+        query = select(_publishers.c.id).where(_publishers.c.issuer == issuer).limit(1)
+        return (await self._connection.execute(query)).first() is not None
+
     async def list(
         self, repository: RepositoryName, after: str, limit: int
     ) -> tuple[Publisher, ...]:

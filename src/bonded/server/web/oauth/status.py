@@ -15,6 +15,7 @@ from bonded.server.core.names import parse_repository_path
 from bonded.server.identity.status import Tokens
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.networks import Failures
 from bonded.server.web.v1 import wire
 
 REPOSITORIES_MAX = 50
@@ -25,15 +26,23 @@ NO_STORE = ((b"cache-control", b"no-store"),)
 class TokenStatus:
     """Answers about tokens."""
 
-    def __init__(self, tokens: Tokens, access: Access, life_max: timedelta) -> None:
+    def __init__(
+        self, tokens: Tokens, access: Access, failures: Failures, life_max: timedelta
+    ) -> None:
         self._tokens = tokens
+        self._failures = failures
         self._access = access
         self._life_max = life_max
 
     async def introspect(self, call: Call) -> Answer:
-        """Answer whether an access token is good, whose it is, and what narrows it."""
+        """Answer whether an access token is good, whose it is, and what narrows it.
+
+        Raises:
+            TooMany: too much that was none has come from this address.
+        """
         token = await self._tokens.find(await _token(call))
         if token is None:
+            self._failures.count(call)
             return json_reply({"active": False}, headers=NO_STORE)
         view: dict[str, Any] = {
             "active": True,
@@ -54,8 +63,13 @@ class TokenStatus:
         return json_reply(view, headers=NO_STORE)
 
     async def revoke(self, call: Call) -> Answer:
-        """End a token at once; what is no token has ended already (RFC 7009 §2.2)."""
-        await self._tokens.revoke(await _token(call))
+        """End a token at once; what is no token has ended already (RFC 7009 §2.2).
+
+        Raises:
+            TooMany: too much that was none has come from this address.
+        """
+        if not await self._tokens.revoke(await _token(call)):
+            self._failures.count(call)
         return json_reply({}, headers=NO_STORE)
 
     async def limit(self, call: Call) -> Answer:
