@@ -50,6 +50,33 @@ async def _people(metadata: SqlMetadataStore) -> SqlMetadataStore:
     return metadata
 
 
+async def test_a_device_is_crowded_out_of_the_network_that_most_wait_in(
+    people: SqlMetadataStore,
+) -> None:
+    def waiting(number: int, network: str, **changes: object) -> DeviceGrant:
+        begun = NOW + timedelta(seconds=number)
+        names = {"secret_hash": f"d{number}", "user_code_hash": f"u{number}"}
+        return replace(DEVICE, **names, network=network, created_at=begun, **changes)  # type: ignore[arg-type]
+
+    devices = [
+        waiting(0, "few"),
+        waiting(1, "many", address=ADA.address),
+        waiting(2, "many", is_denied=True),
+        waiting(3, "many", expires_at=NOW),
+        waiting(4, "many"),
+        waiting(5, "many"),
+    ]
+    async with people.transaction() as tx:
+        for device in devices:
+            await tx.sign_ins.add_device(device)
+        assert await tx.sign_ins.count_waiting_devices(NOW) == 3
+        await tx.sign_ins.crowd_out_device(NOW)
+        left = [await tx.sign_ins.find_device(one.user_code_hash) for one in devices]
+
+    # Of those that somebody has answered, or that are late, none stands in the way.
+    assert [one is not None for one in left] == [True, True, True, True, False, True]
+
+
 async def test_a_user_comes_back_whole_and_proves_nothing_yet(people: SqlMetadataStore) -> None:
     async with people.read() as tx:
         assert await tx.users.find(ADA.address) == ADA
@@ -249,7 +276,7 @@ async def test_a_device_is_answered_once(people: SqlMetadataStore) -> None:
     also = ("group:team@example.com",)
     async with people.transaction() as tx:
         await tx.sign_ins.add_device(DEVICE)
-        assert await tx.sign_ins.count_devices() == 1
+        assert await tx.sign_ins.count_waiting_devices(NOW) == 1
         assert await tx.sign_ins.find_device("u1") == DEVICE
         first = await tx.sign_ins.answer_device("u1", ADA.address, also, is_denied=False)
         second = await tx.sign_ins.answer_device("u1", "eve@example.com", (), is_denied=True)
@@ -288,5 +315,5 @@ async def test_what_has_expired_is_forgotten_and_nothing_else(people: SqlMetadat
     async with people.transaction() as tx:
         assert await tx.sign_ins.hold_code("c1") == CODE
         assert await tx.sign_ins.hold_code("c2") is None
-        assert await tx.sign_ins.count_devices() == 0
+        assert await tx.sign_ins.count_waiting_devices(NOW) == 0
         assert await tx.users.find_invitation("i1") is None

@@ -138,7 +138,8 @@ async def enrol(visitor: Visitor, site: Site) -> tuple[bytes, list[str]]:
     found = re.search(r"<code>([A-Z2-7 ]+)</code>", page.html)
     assert found is not None
     secret = secret_of(found[1].replace(" ", ""))
-    page = await visitor.fill("/_/account/second-factor", code=code_of(secret, site))
+    code = code_of(secret, site)
+    page = await visitor.fill("/_/account/second-factor", code=code, password=PASSWORD)
     assert page.status == 200, page.text
     return secret, re.findall(r"<li>([a-z0-9-]+)</li>", page.html)
 

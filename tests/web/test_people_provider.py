@@ -264,8 +264,14 @@ SHAPES: dict[str, tuple[dict[str, str], dict[str, object], list[str]]] = {
     ),
     "an address of another claim": (
         {"oidc_address_claim": "upn", "oidc_groups_claim": "roles"},
-        {"upn": ADA, "email": None, "email_verified": None, "roles": ["dev@example.org", 7]},
-        ["7@example.com", "dev@example.org"],
+        {"upn": ADA, "email": None, "email_verified": None, "roles": ["dev@example.com", 7]},
+        ["7@example.com", "dev@example.com"],
+    ),
+    # Or whoever names groups at the provider could name those of anybody.
+    "groups of another domain": (
+        {},
+        {"groups": ["dev@example.org", "ops@EXAMPLE.com", "x@sub.example.com", "a@b@example.com"]},
+        ["ops@example.com"],
     ),
     "a path that leads nowhere": (
         {"oidc_groups_claim": "realm_access.roles.all"},

@@ -136,7 +136,9 @@ class Settings:
         "Empty: none",
     )
     oidc_groups_domain: str = _setting(
-        "", "what follows the @ of groups whose name has none (group:NAME@…). Empty: issuer's host"
+        "",
+        "what follows the @ of the provider's groups (group:NAME@…); what it names with another "
+        "domain does not count. Empty: issuer's host",
     )
     oidc_condition: str = _setting(
         "",

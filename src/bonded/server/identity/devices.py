@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import sha256_of
-from bonded.server.core.errors import GrantRefused, NotFound, TooMany
+from bonded.server.core.errors import GrantRefused, NotFound
 from bonded.server.identity.codes import Redeemed
 from bonded.server.identity.sessions import Person, Sessions
+from bonded.server.identity.throttle import site_of
 from bonded.server.metadata.people import DeviceGrant
 from bonded.server.metadata.store import MetadataStore, Transaction
 
@@ -20,6 +21,8 @@ INTERVAL_MAX_S = 60
 SKEW_S = 0.5
 """A poll may be so early: networks do not keep time."""
 WAITING_MAX = 10_000
+"""Of all networks together; who comes then takes the place of who has waited longest, in the
+network that most wait in: nobody can keep everybody else from signing devices in."""
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so no words; nothing that looks like another (RFC 8628 §6.1)."""
 _LENGTH = 8
@@ -38,19 +41,22 @@ class Waiting:
 class DeviceGrants:
     """Lets devices wait, people answer, and devices hear of it."""
 
-    def __init__(self, metadata: MetadataStore, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        sessions: Sessions,
+        clock: Clock,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
         self._metadata = metadata
         self._sessions = sessions
         self._clock = clock
+        self._waiting_max = waiting_max
 
     async def start(self, client: str, scope: str, client_address: str) -> Waiting:
-        """Let a device wait for somebody.
-
-        Raises:
-            TooMany: more wait than ever would.
-        """
+        """Let a device wait for somebody."""
         user_code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-        waiting = Waiting(secrets.token_urlsafe(32), f"{user_code[:4]}-{user_code[4:]}")
+        waiting = Waiting(secrets.token_urlsafe(32), spelled(user_code))
         now = self._clock()
         grant = DeviceGrant(
             secret_hash=sha256_of(waiting.device_code.encode()),
@@ -61,12 +67,13 @@ class DeviceGrants:
             created_at=now,
             expires_at=now + timedelta(seconds=LIFE_S),
             interval_s=INTERVAL_S,
+            network=site_of(client_address),
         )
         async with self._metadata.transaction() as tx:
             # Kept a while longer, so that a late device hears that it is late.
             await tx.sign_ins.forget_expired(now - timedelta(seconds=LIFE_S))
-            if await tx.sign_ins.count_devices() >= WAITING_MAX:
-                raise TooMany("Too many devices wait to be signed in", retry_after_s=60)
+            if await tx.sign_ins.count_waiting_devices(now) >= self._waiting_max:
+                await tx.sign_ins.crowd_out_device(now)
             await tx.sign_ins.add_device(grant)
         return waiting
 
@@ -154,9 +161,19 @@ class DeviceGrants:
         return Redeemed(started, grant.scope, nonce="")
 
 
+def spelled(user_code: str) -> str:
+    """Return a code as devices show it, `BDFG-HJKL`, however it was typed."""
+    letters = _letters_of(user_code)
+    half = _LENGTH // 2
+    return f"{letters[:half]}-{letters[half:]}" if len(letters) == _LENGTH else letters
+
+
+def _letters_of(user_code: str) -> str:
+    return "".join(one for one in user_code.upper() if one.isascii() and one.isalnum())
+
+
 def _hash_of(user_code: str) -> str:
-    typed = (character for character in user_code.upper() if character.isalnum())
-    return str(sha256_of("".join(typed).encode()))
+    return str(sha256_of(_letters_of(user_code).encode()))
 
 
 def _no_device() -> NotFound:

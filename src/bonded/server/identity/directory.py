@@ -31,6 +31,8 @@ class Checked:
     user: User
     has_factor: bool
     """Whether they have a second factor, and so have not proved enough yet."""
+    proof: str
+    """A mark of the password that was right: another one has another."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,23 +58,33 @@ class Directory:
         self._clock = clock
         self._host = host
 
-    async def check(self, address: str, password: str) -> Checked | None:
-        """Return who proves themselves by *password*, or None. Takes as long for nobody."""
+    async def check(self, address: str, password: str, *, is_known: bool) -> Checked | None:
+        """Return who proves themselves by *password*, or None. Takes as long for nobody.
+
+        *is_known* says that it comes from where the account was used before.
+
+        Raises:
+            TooMany: too many prove themselves at this moment.
+        """
         async with self._metadata.read() as tx:
             user = await tx.users.find(address)
             proof = await tx.users.find_proof(address) or Proof()
-        if not await self._passwords.verify(proof.password_hash, password) or user is None:
+        is_right = await self._passwords.verify(proof.password_hash, password, is_known=is_known)
+        if not is_right or user is None:
             return None
         if self._passwords.is_outdated(proof.password_hash):
-            await self._renew(address, proof.password_hash, password)
-        return Checked(user, bool(proof.factor))
+            proof = await self._renew(address, proof, password)
+        return Checked(user, bool(proof.factor), _mark_of(proof))
 
-    async def check_factor(self, address: str, code: str) -> bool:
-        """Say whether *code* is the second factor's, or a recovery code; neither is good twice."""
+    async def check_factor(self, address: str, code: str, mark: str) -> bool:
+        """Say whether *code* is the second factor's, or a recovery code; neither is good twice.
+
+        *mark* is what `check` has said of the password: it must still be that one.
+        """
         code = "".join(code.split())[:CODE_LENGTH_MAX]
         async with self._metadata.transaction() as tx:
             proof = await tx.users.hold_proof(address)
-            if proof is None or not proof.factor:
+            if proof is None or not proof.factor or _mark_of(proof) != mark:
                 return False
             secret = self._secret_of(address, proof.factor)
             step = self._step_of(secret, code, proof.factor_step)
@@ -146,16 +158,13 @@ class Directory:
         return user
 
     async def change_password(self, address: str, current: str, new: str, session: str) -> None:
-        """Replace a password; every sign-in but *session* ends.
+        """Replace a password by one that `check_new_password` takes; other sign-ins end.
 
         Raises:
-            Rejected: the current one is wrong, or the new one would be guessed.
+            Rejected: the current one is wrong.
         """
-        if await self.check(address, current) is None:
+        if await self.check(address, current, is_known=True) is None:
             raise Rejected("The current password is wrong")
-        check_password(new, address)
-        if hmac.compare_digest(current.encode(), new.encode()):
-            raise Rejected("The new password is the current one")
         password_hash = await self._passwords.hash(new)
         async with self._metadata.transaction() as tx:
             await tx.sessions.remove_all(address, besides=session)
@@ -183,14 +192,19 @@ class Directory:
         uri = second_factor.app_uri(secret, self._host, address)
         return Enrolment(sealed, base32, uri)
 
-    async def confirm(self, address: str, session: str, sealed: str, code: str) -> tuple[str, ...]:
+    async def confirm(
+        self, address: str, session: str, sealed: str, code: str, password: str
+    ) -> tuple[str, ...]:
         """Put a second factor in force; return its recovery codes, of which only hashes are kept.
 
         Raises:
-            Rejected: the code is not the factor's, or that was not shown to this sign-in.
+            Rejected: the password is wrong, or the code is not the factor's, or that was not
+                shown to this sign-in.
             Conflict: the person has one already.
         """
         secret = self._secret_in(sealed, address, session)
+        # Whoever finds a browser signed in must not be able to lock its owner out for good.
+        await self._require(address, password)
         step = self._step_of(secret, "".join(code.split())[:CODE_LENGTH_MAX], 0)
         if step is None:
             raise Rejected(
@@ -210,19 +224,26 @@ class Directory:
 
     async def remove_factor(self, address: str, password: str) -> None:
         """Take the second factor out of force. Raises Rejected if the password is wrong."""
-        if await self.check(address, password) is None:
-            raise Rejected("The password is wrong")
+        await self._require(address, password)
         async with self._metadata.transaction() as tx:
             proof = await tx.users.hold_proof(address)
             if proof is not None:
                 await tx.users.set_proof(address, Proof(password_hash=proof.password_hash))
 
-    async def _renew(self, address: str, old_hash: str, password: str) -> None:
+    async def _require(self, address: str, password: str) -> None:
+        if await self.check(address, password, is_known=True) is None:
+            raise Rejected("The password is wrong")
+
+    async def _renew(self, address: str, old: Proof, password: str) -> Proof:
+        """Keep a password with today's costs; return the proof that is in force then."""
         password_hash = await self._passwords.hash(password)
         async with self._metadata.transaction() as tx:
             proof = await tx.users.hold_proof(address)
-            if proof is not None and proof.password_hash == old_hash:
-                await tx.users.set_proof(address, replace(proof, password_hash=password_hash))
+            if proof is None or proof.password_hash != old.password_hash:
+                return old
+            renewed = replace(proof, password_hash=password_hash)
+            await tx.users.set_proof(address, renewed)
+        return renewed
 
     def _secret_in(self, sealed: str, address: str, session: str) -> bytes:
         """Return the secret that was shown to a sign-in, and to no other. Raises Rejected."""
@@ -256,6 +277,21 @@ def make_invitation(address: str, now: datetime, life: timedelta) -> tuple[Invit
     """Return an invitation that is not stored yet, and the only copy of its secret."""
     secret = secrets.token_urlsafe(32)
     return Invitation(_hash_of(secret), address, now + life), secret
+
+
+def check_new_password(current: str, new: str, address: str) -> None:
+    """Refuse a new password that is none, before the current one is judged.
+
+    Raises:
+        Rejected: it would be guessed, or is the current one.
+    """
+    check_password(new, address)
+    if hmac.compare_digest(current.encode(), new.encode()):
+        raise Rejected("The new password is the current one")
+
+
+def _mark_of(proof: Proof) -> str:
+    return str(sha256_of(proof.password_hash.encode()))
 
 
 def _hash_of(secret: str) -> str:

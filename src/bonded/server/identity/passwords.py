@@ -21,6 +21,8 @@ LENGTH_MAX = 256
 AT_ONCE_MAX = 2
 """Each takes 64 MiB and a core for a twentieth of a second: the rest of the server goes on."""
 WAITING_MAX = 64
+STRANGERS_MAX = 48
+"""Of those: strangers leave room for devices that an account was used on before."""
 _BUSY_S = 5
 
 _T = TypeVar("_T")
@@ -36,12 +38,23 @@ class Passwords:
         self._waiting = 0
 
     async def hash(self, password: str) -> str:
-        """Return argon2's text for *password*."""
-        return await self._run(lambda: self._hasher.hash(password))
+        """Return argon2's text for *password*.
 
-    async def verify(self, password_hash: str, password: str) -> bool:
-        """Say whether *password* is the one; for no hash ("") take as long, and say no."""
-        return await self._run(lambda: self._verify(password_hash, password))
+        Raises:
+            TooMany: too many wait for their turn.
+        """
+        return await self._run(lambda: self._hasher.hash(password), WAITING_MAX)
+
+    async def verify(self, password_hash: str, password: str, *, is_known: bool) -> bool:
+        """Say whether *password* is the one; for no hash ("") take as long, and say no.
+
+        *is_known* says that it comes from where the account was used before.
+
+        Raises:
+            TooMany: too many wait for their turn.
+        """
+        waiting_max = WAITING_MAX if is_known else STRANGERS_MAX
+        return await self._run(lambda: self._verify(password_hash, password), waiting_max)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Say whether a hash was made with other costs than today's."""
@@ -58,8 +71,8 @@ class Passwords:
             return False
         return bool(password_hash)
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        if self._waiting >= WAITING_MAX:
+    async def _run(self, work: Callable[[], _T], waiting_max: int) -> _T:
+        if self._waiting >= waiting_max:
             raise TooMany("Too many people sign in at the moment", retry_after_s=_BUSY_S)
         self._waiting += 1
         try:

@@ -28,6 +28,7 @@ from bonded.server.metadata.store import MetadataStore
 
 GROUPS_MAX = 100
 """They travel in every access token, which travels in a header."""
+FOREIGN_LOGGED_MAX = 5
 _GROUP = re.compile(r"[^@\s:]+@[^@\s:]+")
 _EMAIL, _VERIFIED = "email", "email_verified"
 DISPLAY_NAME_LENGTH_MAX = 200
@@ -49,7 +50,7 @@ class ProviderSettings:
     groups_claim: str = "groups"
     """Both as `claim_in` reads them; "" for a provider that names no groups."""
     groups_domain: str = ""
-    """What follows the @ of groups whose name has none; "" for the issuer's host."""
+    """What follows the @ of its groups, written or not; "" for the issuer's host."""
     allowed_domains: tuple[str, ...] = ()
     """Of addresses; empty for all."""
     condition: Expression | None = None
@@ -127,7 +128,7 @@ class Provider:
             raise Unauthenticated("The answer belongs to another sign-in", hint="Start again.")
         # RFC 9207: an answer that names its issuer must name the one that was asked.
         if answer.get("iss", self._settings.issuer) != self._settings.issuer:
-            raise Unauthenticated("The answer comes from another provider")
+            raise Unauthenticated("The answer comes from another provider", hint="Start again.")
         if "error" in answer:
             said = answer.get("error_description") or answer["error"]
             raise Forbidden(f"{self.name} refused: {said[:200]!r}", hint="Start again.")
@@ -185,7 +186,9 @@ class Provider:
         said = await self._documents.get(endpoint, access_token)
         # Core §5.3.2: or a stolen access token would lend its owner's address.
         if said.get("sub") != claims.get("sub"):
-            raise Unauthenticated(f"{self.name} speaks of somebody else at its userinfo endpoint")
+            raise Unauthenticated(
+                f"{self.name} speaks of somebody else at its userinfo endpoint", hint="Start again."
+            )
         return {**claims, **said}
 
     def _check_condition(self, claims: Mapping[str, Any]) -> None:
@@ -227,14 +230,27 @@ class Provider:
         named = [said] if isinstance(said, str) else said
         if not isinstance(named, list):
             return ()
-        domain = self._settings.groups_domain or urlsplit(self._settings.issuer).hostname
+        domain = (
+            self._settings.groups_domain or urlsplit(self._settings.issuer).hostname or ""
+        ).lower()
         groups = set()
+        foreign = set()
         for one in named:
             # Keycloak writes paths, with a slash in front.
             name = str(one).strip().removeprefix("/").lower()
             address = name if "@" in name else f"{name}@{domain}"
-            if _GROUP.fullmatch(address):
+            if not _GROUP.fullmatch(address):
+                continue
+            # Or whoever names groups at the provider could name any group that is made here.
+            if address.endswith(f"@{domain}"):
                 groups.add(f"group:{address}")
+            else:
+                foreign.add(address)
+        if foreign:
+            _log.warning(
+                "%s names %d groups that are not of %s (oidc_groups_domain), and do not count: %s",
+                *(self.name, len(foreign), domain, ", ".join(sorted(foreign)[:FOREIGN_LOGGED_MAX])),
+            )
         if len(groups) > GROUPS_MAX:
             raise Forbidden(
                 f"{self.name} names {len(groups)} groups of yours; Bonded keeps {GROUPS_MAX}",

@@ -30,6 +30,9 @@ REMEMBERED_MAX = 16_384
 """Places that are remembered, of each kind."""
 IPV6_NETWORK_BITS = 64
 """What one customer has at the least (RFC 6177)."""
+IPV6_SITE_BITS = 48
+IPV4_SITE_BITS = 24
+"""What is handed out to one site, so that its many networks count as one."""
 
 
 class Budget:
@@ -114,6 +117,18 @@ class Throttle:
             self._networks.give_back(place.network)
             if self._account_budget is not None:
                 self._account_budget.give_back(account)
+
+
+def site_of(address: str) -> str:
+    """Return the networks that one site may have at the most: /48 of IPv6, /24 of IPv4."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    bits = IPV6_SITE_BITS if parsed.version == 6 else IPV4_SITE_BITS
+    return str(ipaddress.ip_network((parsed.packed, bits), strict=False))
 
 
 def network_of(address: str) -> str:

@@ -242,10 +242,22 @@ class SqlSignIns:
         except IntegrityError as error:
             raise Conflict("The user code is in use") from error
 
-    async def count_devices(self) -> int:
-        """Return how many devices wait."""
-        rows = await self._connection.execute(select(func.count()).select_from(_devices))
-        return int(rows.scalar_one())
+    async def count_waiting_devices(self, now: datetime) -> int:
+        """Return how many devices wait for somebody to answer them."""
+        query = select(func.count()).select_from(_devices).where(*_waits(now))
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def crowd_out_device(self, now: datetime) -> None:
+        """Forget the device that has waited longest, of the network that most wait in."""
+        crowd = select(_devices.c.network).where(*_waits(now)).group_by(_devices.c.network)
+        largest = crowd.order_by(func.count().desc(), _devices.c.network).limit(1)
+        waiting = select(_devices.c.secret_hash).where(
+            *_waits(now), _devices.c.network == largest.scalar_subquery()
+        )
+        first = waiting.order_by(_devices.c.created_at, _devices.c.secret_hash).limit(1)
+        await self._connection.execute(
+            delete(_devices).where(_devices.c.secret_hash == first.scalar_subquery())
+        )
 
     async def find_device(self, user_code_hash: str) -> DeviceGrant | None:
         """Return the device that shows a user code, or None."""
@@ -290,6 +302,10 @@ class SqlSignIns:
         """Forget codes, devices and invitations that have expired."""
         for table in (_codes, _devices, _invitations):
             await self._connection.execute(delete(table).where(table.c.expires_at <= now))
+
+
+def _waits(now: datetime) -> tuple[Any, Any, Any]:
+    return _devices.c.address == "", _devices.c.is_denied.is_(False), _devices.c.expires_at > now
 
 
 def _columns_of(proof: Proof) -> dict[str, object]:

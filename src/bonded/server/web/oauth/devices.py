@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bonded.server.core.errors import NotFound, TooMany
-from bonded.server.identity.devices import DeviceGrants
+from bonded.server.identity.devices import DeviceGrants, spelled
 from bonded.server.identity.sessions import Person
 from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.metadata.people import Session
@@ -69,18 +69,17 @@ class Devices:
     @as_page
     async def show(self, call: Call) -> Answer:
         """Ask for the code."""
-        user_code = call.query().get("user_code", [""])[0][:CODE_LENGTH_MAX]
+        user_code = spelled(call.query().get("user_code", [""])[0][:CODE_LENGTH_MAX])
         session = await self.browser.session_of(call)
         if session is None:
-            code = "".join(one for one in user_code if one.isascii() and one.isalnum())
-            return go_to(sign_in_for(f"{PATH}?user_code={code}" if code else PATH))
+            return go_to(sign_in_for(f"{PATH}?user_code={user_code}" if user_code else PATH))
         return self._form(call, session, user_code)
 
     @as_page
     async def answer(self, call: Call) -> Answer:
         """Show what device it is, then sign it in or refuse it."""
         form = await self.browser.form(call)
-        user_code = form.get("user_code", "")[:CODE_LENGTH_MAX]
+        user_code = spelled(form.get("user_code", "")[:CODE_LENGTH_MAX])
         session = await self.browser.session_of(call)
         if session is None:
             return go_to(sign_in_for(PATH))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import segno
 
 from bonded.server.core.errors import BondedError, Conflict, NotFound, Rejected
-from bonded.server.identity.directory import Directory
+from bonded.server.identity.directory import Directory, check_new_password
 from bonded.server.identity.throttle import Place, Throttle
 from bonded.server.metadata.people import Session
 from bonded.server.operations.users import Users
@@ -46,6 +46,8 @@ class Account:
         if new != form.get("again", ""):
             return await self._page(call, session, "The two new passwords are not the same.")
         try:
+            # First: to choose badly is no guess of the current one.
+            check_new_password(form.get("current", ""), new, session.address)
             await self._guarded(session).change_password(
                 session.address, form.get("current", ""), new, session.id
             )
@@ -85,7 +87,8 @@ class Account:
         sealed = form.get("sealed", "")
         try:
             codes = await self._guarded(session).confirm(
-                session.address, session.id, sealed, form.get("code", "")
+                *(session.address, session.id, sealed),
+                *(form.get("code", ""), form.get("password", "")),
             )
         except Rejected as error:
             return self._enrolment(call, session, sealed, str(error))
@@ -129,6 +132,7 @@ class Account:
         code = segno.make(enrolment.uri, error="m")
         return self.browser.page(
             *(call, "enrolment.html", 400 if problem else 200),
+            address=session.address,
             sealed=enrolment.sealed,
             secret=" ".join(
                 enrolment.base32[start : start + 4] for start in range(0, len(enrolment.base32), 4)

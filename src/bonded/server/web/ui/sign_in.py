@@ -16,6 +16,7 @@ from bonded.server.identity.throttle import Throttle
 from bonded.server.metadata.people import User
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.networks import Networks
+from bonded.server.web.ui.browser import BROWSER as BROWSER_COOKIE
 from bonded.server.web.ui.browser import SESSION, Browser, as_page, go_to
 
 HOME = "/account"
@@ -76,7 +77,8 @@ class SignIn:
         note(f"users/{address}")
         place = self.browser.place_of(call, address)
         self._passwords.begin(address, place)
-        checked = await self._directory.check(address, form.get("password", ""))
+        password = form.get("password", "")
+        checked = await self._directory.check(address, password, is_known=bool(place.device))
         if checked is None:
             return self._form(call, after, address, "The address or the password is wrong.")
         self._passwords.succeeded(address, place)
@@ -84,21 +86,29 @@ class SignIn:
             raise Forbidden(f"{address} is disabled", hint="Ask an administrator.")
         if not checked.has_factor:
             return await self._finish(call, checked.user, after)
-        pending = self._seals.seal(PENDING, {"address": address, "next": after}, STEP_LIFE_S)
-        return self._factor_form(call, pending)
+        kept: dict[str, object] = {
+            "address": address,
+            "next": after,
+            # Good in this browser, and as long as that password is the one.
+            "browser": self.browser.cookie_of(call, BROWSER_COOKIE),
+            "proof": checked.proof,
+        }
+        return self._factor_form(call, self._seals.seal(PENDING, kept, STEP_LIFE_S))
 
     @as_page
     async def submit_factor(self, call: Call) -> Answer:
         """Judge the code of a second factor."""
         form = await self.browser.form(call)
         pending = self._seals.open(PENDING, form.get("pending", ""))
-        if pending is None:
-            raise Rejected("The sign-in took too long", hint="Start again.")
+        if pending is None or pending["browser"] != self.browser.cookie_of(call, BROWSER_COOKIE):
+            raise Rejected(
+                "The sign-in took too long, or was not started in this browser", hint="Start again."
+            )
         address = str(pending["address"])
         note(f"users/{address}")
         place = self.browser.place_of(call, address)
         self._codes.begin(address, place)
-        if not await self._directory.check_factor(address, form.get("code", "")):
+        if not await self._directory.check_factor(address, form.get("code", ""), pending["proof"]):
             return self._factor_form(call, form["pending"], "The code is wrong, or was used.")
         self._codes.succeeded(address, place)
         user = await self._directory.get(address)
