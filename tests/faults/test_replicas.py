@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from support.site import sign_assertion
 pytest_plugins = ("support.databases",)
 
 WITHIN_S = 1.0
-ADA = "ada@example.com"
 PROJECT = "/v1/projects/my-project"
 
 
@@ -42,13 +43,34 @@ async def test_what_ends_on_one_replica_ends_on_the_other_within_a_second(
         running_server(tmp_path / "first", environment=shared) as first,
         running_server(tmp_path / "second", environment=shared) as second,
     ):
-        signed_out = end_sign_in(first, second)
-        revoked, disabled = end_both(first, second)
+        ended = {
+            "a person's sign-ins ended": end_sign_ins(first, second, "DELETE", "/sessions/-"),
+            "a person disabled": end_sign_ins(first, second, "POST", ":disable"),
+            "an account disabled": end_account(first, second),
+            **end_both(first, second),
+        }
 
-    assert (signed_out, revoked, disabled) == (True, True, True)
+    assert [what for what, is_known in ended.items() if not is_known] == []
 
 
-def end_both(first: Server, second: Server) -> tuple[bool, bool]:
+def end_account(first: Server, second: Server) -> bool:
+    """Disable an account on *first*; say whether *second* knew in time."""
+    owner = {"authorization": f"Bearer {sign_in(first, first.admin_key)}"}
+    accounts = f"{first.url}{PROJECT}/serviceAccounts"
+    made = requests.post(accounts, json={"accountId": "somebody"}, headers=owner, timeout=30)
+    account = f"{accounts}/{made.json()['email']}"
+    key = requests.post(f"{account}/keys", json={}, headers=owner, timeout=30).json()
+    token = sign_in(second, json.loads(b64decode(key["privateKeyData"])))
+    return ends(
+        second,
+        token,
+        lambda: requests.post(f"{account}:disable", json={}, headers=owner, timeout=30),
+        # It may do nothing but be somebody.
+        before=403,
+    )
+
+
+def end_both(first: Server, second: Server) -> dict[str, bool]:
     """Revoke a token and disable a key on *first*; say of each whether *second* knew in time."""
     key = first.admin_key
     owner = {"authorization": f"Bearer {sign_in(first, key)}"}
@@ -58,33 +80,45 @@ def end_both(first: Server, second: Server) -> tuple[bool, bool]:
     one, other = sign_in(first, key), sign_in(second, key)
     disable = f"{account}/keys/{key['private_key_id']}:disable"
 
-    return (
-        ends(second, one, lambda: requests.post(f"{first.url}/revoke", {"token": one}, timeout=30)),
-        ends(second, other, lambda: requests.post(disable, json={}, headers=owner, timeout=30)),
-    )
+    def revoke() -> requests.Response:
+        return requests.post(f"{first.url}/revoke", {"token": one}, timeout=30)
+
+    def end_key() -> requests.Response:
+        return requests.post(disable, json={}, headers=owner, timeout=30)
+
+    return {
+        "a token revoked": ends(second, one, revoke),
+        "a key disabled": ends(second, other, end_key),
+    }
 
 
-def end_sign_in(first: Server, second: Server) -> bool:
-    """End a person's sign-in on *first*; say whether *second* knew in time."""
+def end_sign_ins(first: Server, second: Server, method: str, action: str) -> bool:
+    """Do something to a person on *first*; say whether *second* knew of it in time."""
     owner = {"authorization": f"Bearer {sign_in(first, first.admin_key)}"}
     users = f"{first.url}/v1/users"
-    made = requests.post(users, json={"address": ADA}, headers=owner, timeout=30)
+    address = f"ada-{method.lower()}@example.com"
+    made = requests.post(users, json={"address": address}, headers=owner, timeout=30)
     accept(made.json()["invitation"]["uri"])
-    token = sign_device_in(first.url, ADA)["access_token"]
-    sessions = f"{users}/{ADA}/sessions/-"
+    token = sign_device_in(first.url, address)["access_token"]
+    url = f"{users}/{address}{action}"
+    body: dict[str, str] | None = {} if method == "POST" else None
     return ends(
         second,
         token,
-        lambda: requests.delete(sessions, headers=owner, timeout=30),
+        lambda: requests.request(method, url, json=body, headers=owner, timeout=30),
         "/v1/users/me",
     )
 
 
 def ends(
-    server: Server, token: str, act: Callable[[], requests.Response], path: str = PROJECT
+    server: Server,
+    token: str,
+    act: Callable[[], requests.Response],
+    path: str = PROJECT,
+    before: int = 200,
 ) -> bool:
     """Say whether *server* takes *token* before *act*, and refuses it soon after."""
-    assert status(server, token, path) == 200
+    assert status(server, token, path) == before
     act().raise_for_status()
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
