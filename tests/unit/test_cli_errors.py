@@ -126,7 +126,7 @@ def test_a_key_that_the_server_refuses(registry: Registry, bonded: Terminal) -> 
             out="",
             err="""\
 ERROR: (bonded.auth.activate-service-account) The server refuses the key of [admin@my-project.iam.gserviceaccount.com]: Invalid JWT Signature.
-Create another with `bonded iam service-accounts keys create` and run `bonded auth activate-service-account --key-file=FILE`.
+A key that is gone is replaced with `bonded iam service-accounts keys create`, and then `bonded auth activate-service-account --key-file=FILE`.
 """,
             status=1,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bonded.cli.durations import parse_duration
+from bonded.cli.durations import moment, parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
@@ -84,7 +84,11 @@ def activate_key(
 
 @auth.command("print-access-token")
 @click.argument("email", metavar="ACCOUNT", required=False)
-@click.option("--lifetime", metavar="DURATION", help="How long it is good, such as 15m.")
+@click.option(
+    "--lifetime",
+    metavar="DURATION",
+    help="How long it is good, such as 15m; a number alone means seconds.",
+)
 @click.option(
     "--repository",
     "repositories",
@@ -127,6 +131,9 @@ def print_access_token(
         session.show({"token": token.secret})
     else:
         click.echo(token.secret)
+    if life_s:
+        # As with gcloud a number alone means seconds, which not everybody has in mind.
+        session.say(f"The token ends at {moment(token.expires_at)}.")
 
 
 @auth.command("list")

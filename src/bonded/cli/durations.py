@@ -1,12 +1,18 @@
-"""Durations as gcloud writes them: 90s, 15m, 1h30m, 7d, or seconds alone."""
+"""Durations as gcloud writes them: 90s, 15m, 1h30m, 7d, or seconds alone; and moments."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from bonded.client.errors import Misconfigured
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def moment(at: float) -> str:
+    """Return a moment (seconds since 1970) as the server writes it: `2030-01-31T00:00:00Z`."""
+    return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_duration(text: str) -> int:

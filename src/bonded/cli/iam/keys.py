@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from bonded.cli.durations import parse_duration
+from bonded.cli.durations import moment, parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.iam.service_accounts import account_path
 from bonded.cli.output import Column, basename, field
@@ -26,7 +25,10 @@ COLUMNS = (
     Column("DISABLED", lambda key: str(bool(key.get("disabled")))),
     Column("LAST_USED", field("lastAuthenticatedTime")),
 )
-EXPIRES = "When it ends: after 90d or 12h, or at a moment such as 2030-01-31T00:00:00Z."
+EXPIRES = (
+    "When it ends: after 90d or 12h (a number alone means seconds), or at a moment such as "
+    "2030-01-31T00:00:00Z."
+)
 IAM_ACCOUNT = click.option(
     "--iam-account", metavar="EMAIL", required=True, help="The service account."
 )
@@ -84,6 +86,7 @@ def create(
         write_private(output_file, text)
     key_id = key["name"].rpartition("/")[2]
     session.say(f"created key [{key_id}] of type [json] as [{output_file}] for [{iam_account}]")
+    _say_end(session, key, expires)
 
 
 @keys.command("list")
@@ -111,6 +114,7 @@ def upload(session: Session, public_key_file: Path, iam_account: str, expires: s
         {"publicKeyData": base64.b64encode(text).decode(), **_end(expires)},
     )
     session.say(f"Uploaded key [{basename('name')(key)}] for service account [{iam_account}].")
+    _say_end(session, key, expires)
     session.show(key)
 
 
@@ -153,8 +157,13 @@ def _end(expires: str | None) -> Message:
         return {}
     if "T" in expires or "-" in expires:
         return {"validBeforeTime": expires}
-    end = datetime.fromtimestamp(time.time() + parse_duration(expires), tz=UTC)
-    return {"validBeforeTime": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {"validBeforeTime": moment(time.time() + parse_duration(expires))}
+
+
+def _say_end(session: Session, key: Message, expires: str | None) -> None:
+    # As with gcloud a number alone means seconds, which not everybody has in mind.
+    if expires is not None:
+        session.say(f"It ends at {field('validBeforeTime')(key)}.")
 
 
 def _contents(key: Message) -> str:
