@@ -342,8 +342,9 @@ async def test_a_second_factor_that_was_not_made_here_is_refused(
     await visitor.sign_in(ADA)
     await visitor.open("/_/account/second-factor")
 
-    wrong = await visitor.fill("/_/account/second-factor", code="123456")
-    forged = await visitor.fill("/_/account/second-factor", sealed="abc", code="123456")
+    typed = {"code": "123456", "password": PASSWORD}
+    wrong = await visitor.fill("/_/account/second-factor", **typed)
+    forged = await visitor.fill("/_/account/second-factor", sealed="abc", **typed)
 
     assert "The code is not the one that the app shows" in wrong.text
     assert (forged.status, "was not made here" in forged.text) == (400, True)
