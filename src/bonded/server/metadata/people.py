@@ -107,7 +107,7 @@ class DeviceGrant:
     """Who has signed it in; "" until somebody has."""
     also: tuple[str, ...] = ()
     is_denied: bool = False
-    network: str = ""
+    network: str = "unknown"
     """Whose devices are let go first when too many wait: those of the network that has most."""
 
 

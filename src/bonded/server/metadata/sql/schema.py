@@ -360,7 +360,7 @@ device_grants = Table(
     Column("address", String(255), nullable=False),
     Column("also", JSON, nullable=False),
     Column("is_denied", Boolean, nullable=False),
-    Column("network", String(64), nullable=False, server_default=""),
+    Column("network", String(64), nullable=False, server_default="unknown"),
 )
 
 pools = Table(

@@ -11,5 +11,5 @@ def upgrade() -> None:
     """Add the column; devices that wait meanwhile count as one network, for ten minutes."""
     op.add_column(
         "device_grants",
-        sa.Column("network", sa.String(64), nullable=False, server_default=""),
+        sa.Column("network", sa.String(64), nullable=False, server_default="unknown"),
     )
