@@ -56,7 +56,7 @@ HOLDS = {
     "another package": 'resource.package in ["other", "names"]',
     "a network": 'inIpRange(request.ip, "127.0.0.0/8")',
     "another network": 'inIpRange(request.ip, "10.0.0.0/8")',
-    "a wrong network": 'inIpRange(request.ip, "here")',
+    "a wrong network": "inIpRange(request.ip, resource.type)",
     "before": 'request.time < timestamp("2999-01-01T00:00:00Z")',
     "after": 'request.time > timestamp("2999-01-01T00:00:00Z")',
 }
@@ -206,7 +206,7 @@ async def test_who_owns_the_server_on_a_condition_is_not_its_owner(site: Site) -
 
     answer = await site.call("POST", f"{organization}:setIamPolicy", body)
 
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert "without an owner" in answer.json()["error"]["message"]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from support.browsing import join
 from support.site import Site
 from support.wheels import make_wheel
 
@@ -136,6 +137,7 @@ async def explain(site: Site, member: str, permission: str = DOWNLOAD, **request
 
 async def test_why_names_binding_group_role_and_condition(site: Site) -> None:
     ada = "user:ada@example.com"
+    await join(site, "ada@example.com")
     for name in ("devs", "all"):
         await site.call("POST", "/v1/groups", {"email": f"{name}@example.com"})
     await site.call("POST", "/v1/groups/devs@example.com/members", {"member": ada})

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bonded.server import settings as configuration
-from bonded.server.app_people import FAILED_TOKENS, wire_people
+from bonded.server.app_people import FAILED_TOKENS, open_standings, wire_people
 from bonded.server.archives import Limits
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
@@ -62,6 +62,7 @@ from bonded.server.operations.federating import Federation
 from bonded.server.operations.founding import EVERYTHING, Founding
 from bonded.server.operations.granting import Granting
 from bonded.server.operations.grouping import Groups
+from bonded.server.operations.owning import Owners
 from bonded.server.operations.publishing import Publisher
 from bonded.server.operations.recording import Trail, ship_to
 from bonded.server.operations.trusting import Trusting
@@ -238,9 +239,12 @@ async def _assemble(
         has_downloads=settings.audit_downloads,
     )
     audit_keep = timedelta(days=settings.audit_keep_days)
+    standings = open_standings(settings, clock)
+    owners = Owners(standings.can_sign_in)
     accounts = Accounts(
         metadata,
         clock,
+        owners,
         partial(_make_key, settings.url),
         timedelta(seconds=settings.key_life_max_s) if settings.key_life_max_s else None,
     )
@@ -249,7 +253,7 @@ async def _assemble(
         *(settings, metadata, blobs, core_metadata, clock),
         forget=lambda name: catalog.forget(name),  # noqa: PLW0108 - it is made below
     )
-    administration = Administration(metadata, clock, remotes.probe)
+    administration = Administration(metadata, clock, owners, remotes.probe)
     publisher = Publisher(
         metadata,
         blobs,
@@ -269,11 +273,11 @@ async def _assemble(
     documents = Documents()
     networks = Networks(addresses)
     failures = Failures(networks, Budget(clock, *FAILED_TOKENS))
-    id_tokens = IdTokenIssuer(signing_keys, clock, settings.url)
     people = wire_people(
         settings,
         clock,
         metadata=metadata,
+        owners=owners,
         sealer=sealer,
         id_tokens=id_tokens,
         authenticator=authenticator,
@@ -315,10 +319,17 @@ async def _assemble(
         curation=CurationApi(curating),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
-            Granting(metadata, check_conditions), access, Explaining(policy_book, group_book, clock)
+            Granting(
+                metadata,
+                check_conditions,
+                owners,
+                has_outside_groups=bool(settings.oidc_issuer and settings.oidc_groups_claim),
+            ),
+            access,
+            Explaining(metadata, policy_book, group_book, standings, clock),
         ),
-        roles=RolesApi(Roles(metadata)),
-        groups=GroupsApi(Groups(metadata, clock)),
+        roles=RolesApi(Roles(metadata), access),
+        groups=GroupsApi(Groups(metadata, clock, owners), access),
         entries=EntriesApi(AuditLog(metadata, trail, audit_keep), Seals(sealer, clock)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(

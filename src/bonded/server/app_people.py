@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -17,13 +18,15 @@ from bonded.server.identity.documents import Documents
 from bonded.server.identity.expressions import Expression, parse_expression
 from bonded.server.identity.issuers import Issuer
 from bonded.server.identity.passwords import Passwords
-from bonded.server.identity.provider import Provider, ProviderSettings
+from bonded.server.identity.provider import Provider, ProviderSettings, vouches_for
 from bonded.server.identity.sealing import Sealer
 from bonded.server.identity.seals import Seals
 from bonded.server.identity.sessions import Sessions
+from bonded.server.identity.standing import Standings
 from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.identity.tokens import IdTokenIssuer
 from bonded.server.metadata.store import MetadataStore
+from bonded.server.operations.owning import Owners
 from bonded.server.operations.users import Users
 from bonded.server.settings import Settings, SettingsError
 from bonded.server.web.networks import Failures, Networks
@@ -59,11 +62,19 @@ class PeopleRoutes(TypedDict):
     static: Static
 
 
+def open_standings(settings: Settings, clock: Clock) -> Standings:
+    """Return who looks whether somebody whom a policy names can sign in."""
+    domains = _allowed_domains(settings)
+    known = partial(vouches_for, issuer=settings.oidc_issuer, allowed_domains=domains)
+    return Standings(clock, known)
+
+
 def wire_people(
     settings: Settings,
     clock: Clock,
     *,
     metadata: MetadataStore,
+    owners: Owners,
     sealer: Sealer,
     id_tokens: IdTokenIssuer,
     authenticator: Authenticator,
@@ -84,9 +95,10 @@ def wire_people(
     users = Users(
         metadata,
         clock,
-        make_invitation,
-        lambda secret: f"{url}{invitations.PATH}?code={secret}",
-        timedelta(seconds=settings.invitation_life_s),
+        owners,
+        make_invitation=make_invitation,
+        link_to=lambda secret: f"{url}{invitations.PATH}?code={secret}",
+        invitation_life=timedelta(seconds=settings.invitation_life_s),
     )
     code_grants = CodeGrants(metadata, sessions, clock)
     device_grants = DeviceGrants(metadata, sessions, clock)
@@ -134,7 +146,6 @@ def _open_provider(
     secret = settings.oidc_client_secret
     if settings.oidc_client_secret_file:
         secret = _read_secret(Path(settings.oidc_client_secret_file).expanduser())
-    domains = (one.strip().lower() for one in settings.oidc_allowed_domains.split(","))
     return Provider(
         settings=ProviderSettings(
             issuer=settings.oidc_issuer,
@@ -145,7 +156,7 @@ def _open_provider(
             address_claim=settings.oidc_address_claim,
             groups_claim=settings.oidc_groups_claim,
             groups_domain=settings.oidc_groups_domain,
-            allowed_domains=tuple(one for one in domains if one),
+            allowed_domains=_allowed_domains(settings),
             condition=_condition(settings.oidc_condition),
         ),
         issuer=Issuer(documents, clock, settings.oidc_issuer),
@@ -154,6 +165,11 @@ def _open_provider(
         clock=clock,
         redirect_uri=f"{settings.url}{sign_in.CALLBACK}",
     )
+
+
+def _allowed_domains(settings: Settings) -> tuple[str, ...]:
+    domains = (one.strip().lower() for one in settings.oidc_allowed_domains.split(","))
+    return tuple(one for one in domains if one)
 
 
 def _condition(text: str) -> Expression | None:

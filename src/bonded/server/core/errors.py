@@ -28,6 +28,17 @@ Only `web/problems.py` knows which HTTP status each becomes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+GUESSED_LENGTH_MAX = 120
+"""Of a name for which another one is guessed: comparing grows with its length."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that asks whether the most similar of *known* was meant; "" if none is."""
+    found = get_close_matches(name[:GUESSED_LENGTH_MAX], sorted(known), n=1, cutoff=0.75)
+    return f"Did you mean {found[0]}?" if found else ""
 
 
 class BondedError(Exception):

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Self
 
 from bonded.server.core.conditions import Condition
-from bonded.server.core.errors import Rejected
+from bonded.server.core.errors import Rejected, did_you_mean
 from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, OWNER, is_custom
 
 BINDINGS_MAX = 1500
@@ -31,6 +31,7 @@ GROUPS = "groups/"
 
 _SIGN_IN = ("user:", "serviceAccount:")
 """Kinds of members that stand for somebody who can sign in."""
+_OWNING = (*_SIGN_IN, "group:")
 
 ALL_USERS = "allUsers"
 ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
@@ -401,7 +402,8 @@ class Binding:
         if plain not in ROLES and not is_custom(plain):
             raise Rejected(
                 f"Role {role[:120]!r} does not exist",
-                hint="Use a predefined role, such as roles/artifactregistry.reader.",
+                hint=did_you_mean(plain, ROLES)
+                or "Use a predefined role, such as roles/artifactregistry.reader.",
             )
         named = tuple(dict.fromkeys(parse_member(member) for member in members))
         return cls(role, named, condition)
@@ -437,7 +439,7 @@ class Policy:
 
 
 def owners(policy: Policy) -> tuple[str, ...]:
-    """Return those who can sign in and whom *policy*, the server's, lets do everything.
+    """Return the users, service accounts and groups whom *policy*, the server's, makes its owners.
 
     Always: who owns the server on a condition may own it no more tomorrow.
     """
@@ -446,5 +448,5 @@ def owners(policy: Policy) -> tuple[str, ...]:
         for binding in policy.bindings
         if binding.role == OWNER and binding.condition is None
         for member in binding.members
-        if member.startswith(_SIGN_IN)
+        if member.startswith(_OWNING)
     )

@@ -7,11 +7,11 @@ route here asks for is in a role by name only, until a route does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bonded.server.core.errors import Rejected
+from bonded.server.core.errors import Rejected, did_you_mean
 
 OWNER = "roles/owner"
 EDITOR = "roles/editor"
@@ -213,7 +213,7 @@ def role_name(parent: str, role_id: str) -> str:
     return name
 
 
-def check_role(role: Role, known: Iterable[str]) -> None:
+def check_role(role: Role, known: Collection[str]) -> None:
     """Refuse a custom role that breaks the rules; *known* are the permissions there are.
 
     Raises:
@@ -232,5 +232,6 @@ def check_role(role: Role, known: Iterable[str]) -> None:
     if unknown:
         raise Rejected(
             f"Permission {unknown[0][:120]!r} does not exist",
-            hint="docs/reference/roles.md lists the permissions there are.",
+            hint=did_you_mean(unknown[0], known)
+            or "docs/reference/roles.md lists the permissions there are.",
         )

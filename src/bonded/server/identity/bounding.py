@@ -60,6 +60,8 @@ class Measured:
     cost: int
     patterns: tuple[str, ...]
     """The regular expressions, as literals of CEL."""
+    networks: tuple[str, ...] = ()
+    """The networks of `inIpRange` that are written out, as literals of CEL."""
 
 
 def measure(text: str, *, has_comprehensions: bool) -> Measured:
@@ -89,7 +91,7 @@ def measure(text: str, *, has_comprehensions: bool) -> Measured:
     if comprehensions:
         _check_comprehensions(tokens, comprehensions, has_comprehensions=has_comprehensions)
     heavy = len(patterns) + len(comprehensions)
-    return Measured(len(mentions) + HEAVY * heavy, patterns)
+    return Measured(len(mentions) + HEAVY * heavy, patterns, tuple(_networks(tokens)))
 
 
 def check_pattern(pattern: str) -> None:
@@ -170,6 +172,14 @@ def _patterns(tokens: list[_Token]) -> Iterator[str]:
                 hint="Write it as in `x.matches('^[a-z]+$')`.",
             )
         yield argument.text
+
+
+def _networks(tokens: list[_Token]) -> Iterator[str]:
+    for at in range(len(tokens)):
+        if _is_call(tokens, at, frozenset({"inIpRange"})):
+            end = _end_of(tokens, at + 2)
+            if _text(tokens, end - 2) == "," and tokens[end - 1].kind == "text":
+                yield tokens[end - 1].text
 
 
 def _check_comprehensions(

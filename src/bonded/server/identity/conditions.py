@@ -48,9 +48,10 @@ class Circumstances:
 
     resource: str | RepositoryName
     at: datetime
-    address: str = ""
+    address: str | None = ""
+    """Where the request comes from; None if that is not known."""
     package: str | None = ""
-    """Normalized; "" if the request is about none, None if its body will say about which."""
+    """Normalized; "" if the request is about none, None if it is not known yet about which."""
 
 
 def check_conditions(conditions: Iterable[Condition]) -> None:
@@ -88,17 +89,24 @@ def holds(condition: Condition, circumstances: Circumstances) -> bool:
     """Say whether *condition* holds, or may hold while the package is not known yet."""
     if verdict_on(condition, circumstances).is_true:
         return True
-    if circumstances.package is not None:
-        return False
+    return PACKAGE in lacking(condition, circumstances)
+
+
+def lacking(condition: Condition, circumstances: Circumstances) -> tuple[str, ...]:
+    """Return the attributes that are not known and on which it depends whether it holds."""
+    known = _attributes(circumstances)
+    absent = tuple(
+        name for name, _ in ATTRIBUTES if name not in known and name in condition.expression
+    )
     expression = _compiled(condition.expression)
-    if isinstance(expression, Rejected):
-        return False
-    # Without the package, CEL gives an error just where the answer depends on it.
+    if not absent or isinstance(expression, Rejected):
+        return ()
+    # Without an attribute, CEL gives an error just where the answer depends on it.
     try:
-        expression.evaluate(_attributes(circumstances))
+        expression.evaluate(known)
     except Rejected:
-        return PACKAGE in condition.expression
-    return False
+        return absent
+    return ()
 
 
 @lru_cache(maxsize=COMPILED_MAX)
@@ -115,11 +123,12 @@ def _attributes(circumstances: Circumstances) -> dict[str, object]:
     service, kind = _described(circumstances.resource)
     attributes: dict[str, object] = {
         "request.time": circumstances.at,
-        "request.ip": circumstances.address,
         "resource.name": str(circumstances.resource),
         "resource.type": f"{service}/{kind}",
         "resource.service": service,
     }
+    if circumstances.address is not None:
+        attributes["request.ip"] = circumstances.address
     if circumstances.package is not None:
         attributes[PACKAGE] = circumstances.package
     return attributes

@@ -1,19 +1,65 @@
-"""Why somebody may do something, or may not: every grant that names them, looked at aloud."""
+"""Why somebody may do something, or may not: every grant that names them, looked at aloud.
+
+What is asked is whether they may by the policies, with a credential of their own that nothing
+narrows. What the answer depends on and nobody has said is named, and never guessed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition
 from bonded.server.core.grants import Grant
-from bonded.server.core.iam import ROLES, Permission, Principal
-from bonded.server.identity.conditions import Circumstances, verdict_on
+from bonded.server.core.iam import ROLES, Permission, Policy, Principal
+from bonded.server.identity.conditions import Circumstances, lacking, verdict_on
 from bonded.server.identity.expressions import Verdict
 from bonded.server.identity.groups import GroupBook
-from bonded.server.identity.policies import PolicyBook, Resource
+from bonded.server.identity.policies import PolicyBook, Resource, policies_on
+from bonded.server.identity.standing import Standing, Standings
+from bonded.server.metadata.people import PROVIDER
+from bonded.server.metadata.store import MetadataStore, Transaction
+
+NAMED_MAX = 20
+"""Groups and sets that an answer names because nobody knows whether the principal is in them."""
+_SUBJECT = "/subject/"
+
+
+class Access(enum.StrEnum):
+    """The answer, in the words of Google's Policy Troubleshooter."""
+
+    GRANTED = "GRANTED"
+    NOT_GRANTED = "NOT_GRANTED"
+    UNKNOWN_CONDITIONAL = "UNKNOWN_CONDITIONAL"
+    """It depends on a condition that asks about more than was said."""
+    UNKNOWN_INFO = "UNKNOWN_INFO"
+    """It depends on groups of the principal that only their provider knows."""
+
+
+class Source(enum.StrEnum):
+    """Where it is known from which groups of others, and which sets, a principal is in."""
+
+    REQUEST = "REQUEST"
+    """Whoever asks has said so."""
+    SIGN_INS = "SIGN_INS"
+    """The sign-ins of the person that are alive hold them."""
+    NONE = "NONE"
+    """Nobody but this server says it of such a principal."""
+    NOT_KNOWN = "NOT_KNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. *also* are groups of others and sets that the principal is in, if said."""
+
+    principal: Principal
+    permission: Permission
+    resource: Resource
+    circumstances: Circumstances
+    also: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,71 +68,159 @@ class Look:
 
     grant: Grant
     has_permission: bool
-    verdicts: tuple[tuple[Condition, Verdict], ...]
+    verdicts: tuple[tuple[Condition, Verdict, tuple[str, ...]], ...]
+    """Each condition, what it gives, and the attributes without which that cannot be said."""
     way: tuple[str, ...]
     """From the principal to the member that is named: the groups in between, outermost last."""
 
     @property
-    def allows(self) -> bool:
-        """Whether this grant alone would do."""
-        return self.has_permission and all(verdict.is_true for _, verdict in self.verdicts)
+    def access(self) -> Access:
+        """What this grant alone would do."""
+        is_false = any(not one.is_true and not lacks for _, one, lacks in self.verdicts)
+        if not self.has_permission or is_false:
+            return Access.NOT_GRANTED
+        return Access.UNKNOWN_CONDITIONAL if self.lacks else Access.GRANTED
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What was not said and would have to be known."""
+        return tuple(dict.fromkeys(name for _, _, lacks in self.verdicts for name in lacks))
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The answer, and the grants it comes from."""
 
-    principal: Principal
-    permission: Permission
-    resource: str
+    question: Question
     looks: tuple[Look, ...]
-    roles: tuple[str, ...]
-    """Predefined roles that have the permission."""
+    standing: Standing
+    also: tuple[str, ...]
+    """Groups of others and sets that the principal is taken to be in."""
+    source: Source
+    undecided: tuple[str, ...]
+    """Groups and sets that would be granted the permission, if the principal is in them."""
 
     @property
-    def is_allowed(self) -> bool:
-        """Whether some grant allows it."""
-        return any(look.allows for look in self.looks)
+    def roles(self) -> tuple[str, ...]:
+        """Predefined roles that have the permission."""
+        permission = self.question.permission
+        return tuple(role for role, permissions in ROLES.items() if permission in permissions)
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether nobody is let in as the principal, whatever they are granted."""
+        is_person = self.question.principal.member.startswith("user:")
+        # An account without a key may still be acted as.
+        without = (Standing.ABSENT, Standing.DISABLED)
+        return self.standing in without or (is_person and self.standing is Standing.UNPROVEN)
+
+    @property
+    def by_policy(self) -> Access:
+        """What the policies say."""
+        found = {look.access for look in self.looks}
+        if Access.GRANTED in found:
+            return Access.GRANTED
+        if Access.UNKNOWN_CONDITIONAL in found:
+            return Access.UNKNOWN_CONDITIONAL
+        return Access.UNKNOWN_INFO if self.undecided else Access.NOT_GRANTED
+
+    @property
+    def access(self) -> Access:
+        """What a request would get."""
+        return Access.NOT_GRANTED if self.is_kept_out else self.by_policy
+
+    def first(self, access: Access) -> Look | None:
+        """Return the first grant that alone would do *access*."""
+        return next((look for look in self.looks if look.access is access), None)
 
 
 class Explaining:
     """Answers why."""
 
-    def __init__(self, policies: PolicyBook, groups: GroupBook, clock: Clock) -> None:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        policies: PolicyBook,
+        groups: GroupBook,
+        standings: Standings,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
         self._policies = policies
         self._groups = groups
+        self._standings = standings
         self._clock = clock
 
     def now(self) -> datetime:
         """Return the time by the server's clock."""
         return self._clock()
 
-    async def explain(
-        self,
-        principal: Principal,
-        permission: Permission,
-        resource: Resource,
-        serial: int,
-        circumstances: Circumstances,
-    ) -> Explanation:
-        """Say why *principal* may or may not use *permission* on *resource*.
-
-        *circumstances* are those of the request that is asked about.
-        """
+    async def explain(self, question: Question, serial: int) -> Explanation:
+        """Say why the principal may or may not use the permission on the resource."""
+        async with self._metadata.read() as tx:
+            standing = await self._standings.of(tx, question.principal.member)
+            also, source = await self._outside(tx, question)
+            policies = await policies_on(tx, question.resource)
+        principal = replace(question.principal, also=also)
         ways = await self._groups.ways_to(principal)
         known = replace(principal, groups=frozenset(ways))
-        grants = await self._policies.grants_on(resource, serial)
+        grants = await self._policies.grants_on(question.resource, serial)
         looks = tuple(
             Look(
                 grant,
-                permission in grant.permissions,
-                tuple((one, verdict_on(one, circumstances)) for one in grant.conditions),
+                question.permission in grant.permissions,
+                _judged(grant.conditions, question.circumstances),
                 _way(ways, grant.member, principal),
             )
             for grant in grants.given_to(known)
         )
-        roles = tuple(role for role, permissions in ROLES.items() if permission in permissions)
-        return Explanation(principal, permission, str(resource), looks, roles)
+        undecided = _undecided(question, policies, known) if source is Source.NOT_KNOWN else ()
+        return Explanation(question, looks, standing, also, source, undecided)
+
+    async def _outside(self, tx: Transaction, question: Question) -> tuple[tuple[str, ...], Source]:
+        """Return which groups of others and which sets the principal is in, and who says so."""
+        kind, _, name = question.principal.member.partition(":")
+        everybody: tuple[str, ...] = ()
+        if kind == "principal":
+            everybody = (f"principalSet:{name.partition(_SUBJECT)[0]}/*",)
+        if question.also is not None:
+            return tuple(dict.fromkeys((*question.also, *everybody))), Source.REQUEST
+        if kind == "principal":
+            return everybody, Source.NOT_KNOWN
+        user = await tx.users.find(name) if kind == "user" else None
+        if user is None or user.source != PROVIDER:
+            return (), Source.NONE
+        now = self._clock()
+        alive = [one for one in await tx.sessions.list(name) if one.expires_at > now]
+        named = tuple(sorted({group for one in alive for group in one.also}))
+        return named, Source.SIGN_INS if alive else Source.NOT_KNOWN
+
+
+def _judged(
+    conditions: Iterable[Condition], circumstances: Circumstances
+) -> tuple[tuple[Condition, Verdict, tuple[str, ...]], ...]:
+    return tuple(
+        (one, verdict_on(one, circumstances), lacking(one, circumstances)) for one in conditions
+    )
+
+
+def _undecided(
+    question: Question, policies: Iterable[Policy], principal: Principal
+) -> tuple[str, ...]:
+    """Return the groups and sets that *principal* may be in, for all that is known here."""
+    kind, _, name = question.principal.member.partition(":")
+    prefix = f"principalSet:{name.partition(_SUBJECT)[0]}/" if kind == "principal" else "group:"
+    known = set(principal.counts_as)
+    named = (
+        member
+        for policy in policies
+        for binding in policy.bindings
+        # A role that an administrator has defined may hold it.
+        if question.permission in ROLES.get(binding.role, {question.permission})
+        for member in binding.members
+        if member.startswith(prefix) and member not in known
+    )
+    return tuple(sorted(set(named)))[:NAMED_MAX]
 
 
 def _way(ways: Mapping[str, str], member: str, principal: Principal) -> tuple[str, ...]:
@@ -94,4 +228,6 @@ def _way(ways: Mapping[str, str], member: str, principal: Principal) -> tuple[st
     while member in ways and member != principal.member:
         way.append(member)
         member = ways[member]
+    if member in principal.also:
+        way.append(member)
     return tuple(reversed(way))

@@ -128,7 +128,9 @@ def parse_expression(
         ) from None
     measured = measure(text, has_comprehensions=has_comprehensions)
     for literal in measured.patterns:
-        check_pattern(_pattern_in(literal))
+        check_pattern(_string_in(literal, "The pattern of matches"))
+    for literal in measured.networks:
+        _check_network(_string_in(literal, "The network of inIpRange"))
     if is_condition and program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = program.return_type().name()
         raise Rejected(
@@ -137,12 +139,22 @@ def parse_expression(
     return Expression(text, program, measured)
 
 
-def _pattern_in(literal: str) -> str:
+def _string_in(literal: str, what: str) -> str:
     """Return the text that a literal of CEL stands for."""
-    pattern: object = _environment(()).compile(literal).eval(data={}).value()
-    if not isinstance(pattern, str):
-        raise Rejected("The pattern of matches must be a string")
-    return pattern
+    text: object = _environment(()).compile(literal).eval(data={}).value()
+    if not isinstance(text, str):
+        raise Rejected(f"{what} must be a string")
+    return text
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise Rejected(
+            f"inIpRange asks about {text[:80]!r}, which is no network",
+            hint="Write it as in 10.0.0.0/8 or 2001:db8::/32.",
+        ) from error
 
 
 def extract(text: str, template: str) -> str:

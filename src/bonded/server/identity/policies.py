@@ -139,6 +139,11 @@ def _permissions_of(custom: Iterable[Role]) -> dict[str, frozenset[Permission]]:
     }
 
 
+async def policies_on(tx: Transaction, resource: Resource) -> tuple[Policy, ...]:
+    """Return the policies that hang on *resource* and above it, as they were written."""
+    return await tx.policies.find_all(await _lineage(tx, resource))
+
+
 async def _implied(tx: Transaction, resource: Resource) -> tuple[Policy, ...]:
     if isinstance(resource, RepositoryName):
         name = str(resource)

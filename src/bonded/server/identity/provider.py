@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
@@ -277,6 +277,13 @@ class Provider:
             # Who has signed in needs none; one in an old mail would take the account over.
             await tx.users.forget_invitations(address)
         return Person(address, groups)
+
+
+def vouches_for(user: User, issuer: str, allowed_domains: Collection[str]) -> bool:
+    """Say whether the provider at *issuer* has signed *user* in before, and may do so again."""
+    domain = user.address.partition("@")[2]
+    is_theirs = bool(issuer) and user.subject.startswith(f"{issuer} ")
+    return is_theirs and (not allowed_domains or domain in allowed_domains)
 
 
 def claim_in(claims: Mapping[str, Any], name: str) -> object:

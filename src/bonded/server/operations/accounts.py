@@ -15,7 +15,7 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.names import account_email, parse_account_id
 from bonded.server.metadata.store import AccountKey, MetadataStore, ServiceAccount, Transaction
-from bonded.server.operations.granting import keep_owner
+from bonded.server.operations.owning import Owners
 
 KEYS_MAX = 10
 """Keys of one account, as Google has it."""
@@ -57,11 +57,13 @@ class Accounts:
         self,
         metadata: MetadataStore,
         clock: Clock,
+        owners: Owners,
         make_key: MakeKey,
         key_life_max: timedelta | None = None,
     ) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._owners = owners
         self._make_key = make_key
         self._key_life_max = key_life_max
 
@@ -154,29 +156,26 @@ class Accounts:
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it is the server's last owner.
+            Lockout: it is the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await _change(tx, found.email, lambda one: replace(one, is_disabled=is_disabled))
-            if is_disabled:
-                await keep_owner(tx)
 
     async def delete(self, project: str, account: str) -> None:
         """Delete an account with its keys; its tokens stop at once.
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it is the server's last owner.
+            Lockout: it is the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.accounts.remove(found.email)
             # Or an account made later under the same address would inherit its grants,
             # and those who were let in to it.
             await tx.policies.remove(f"projects/{found.project}/serviceAccounts/{found.email}")
             await tx.policies.forget_members(f"serviceAccount:{found.email}".__eq__)
-            await keep_owner(tx)
 
     async def create_key(
         self,
@@ -247,30 +246,22 @@ class Accounts:
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it is the last key of the server's last owner.
+            Lockout: it is the last key of the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.accounts.disable_key(found.email, key_id, is_disabled=is_disabled)
-            await self._keep_owner_of_keys(tx, found.email)
 
     async def delete_key(self, project: str, account: str, key_id: str) -> None:
         """Delete a key; its tokens stop at once.
 
         Raises:
             NotFound: it does not exist.
-            Conflict: it is the last key of the server's last owner.
+            Lockout: it is the last key of the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.accounts.remove_key(found.email, key_id)
-            await self._keep_owner_of_keys(tx, found.email)
-
-    async def _keep_owner_of_keys(self, tx: Transaction, email: str) -> None:
-        now = self._clock()
-        if not any(key.is_good(now) for key in await tx.accounts.list_keys(email)):
-            # Without a key it cannot sign in: the same as if it had lost its role.
-            await keep_owner(tx, besides=f"serviceAccount:{email}")
 
 
 async def _change(

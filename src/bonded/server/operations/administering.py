@@ -22,8 +22,8 @@ from bonded.server.metadata.store import (
     Project,
     RepositoryRecord,
 )
-from bonded.server.operations.granting import keep_owner
 from bonded.server.operations.nesting import check_upstreams
+from bonded.server.operations.owning import Owners
 
 PAGE_SIZE_MAX = 1000
 DESCRIPTION_LENGTH_MAX = 1024
@@ -41,9 +41,10 @@ Revise = Callable[[RepositoryRecord], RepositoryConfig]
 class Administration:
     """Creates, shows, changes and deletes projects and repositories."""
 
-    def __init__(self, metadata: MetadataStore, clock: Clock, probe: Probe) -> None:
+    def __init__(self, metadata: MetadataStore, clock: Clock, owners: Owners, probe: Probe) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._owners = owners
         self._probe = probe
 
     async def create_project(self, project_id: str, name: str, labels: object = None) -> Project:
@@ -80,10 +81,9 @@ class Administration:
         Raises:
             NotFound: it does not exist.
             Needed: it still holds repositories.
-            Conflict: it holds the account of the server's last owner.
+            Lockout: it holds the account of the server's last owner.
         """
-        async with self._metadata.transaction() as tx:
-            # Takes the lock on access: what is asked after it stays true until the commit.
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.policies.remove(f"projects/{project_id}")
             await tx.policies.remove_below(f"projects/{project_id}")
             await tx.projects.hold(project_id)
@@ -94,7 +94,6 @@ class Administration:
             # Or accounts made later, in a project of this name, would inherit the grants.
             own = f"@{project_id}.{ACCOUNT_DOMAIN}"
             await tx.policies.forget_members(lambda member: member.endswith(own))
-            await keep_owner(tx)
             await tx.projects.remove(project_id)
 
     async def create_repository(

@@ -10,6 +10,7 @@ from bonded.server.core.errors import Conflict, NotFound
 from bonded.server.core.iam import PERMISSIONS
 from bonded.server.core.roles import Role, check_role, role_name
 from bonded.server.metadata.store import MetadataStore, Transaction
+from bonded.server.operations.owning import Guard
 
 
 class Roles:
@@ -36,8 +37,10 @@ class Roles:
         async with self._metadata.read() as tx:
             return await tx.roles.list(parent, after, limit)
 
-    async def update(self, name: str, revise: Callable[[Role], Role]) -> Role:
-        """Change a role; it counts at once wherever it is bound.
+    async def update(
+        self, name: str, revise: Callable[[Role], Role], guard: Guard | None = None
+    ) -> Role:
+        """Change a role; it counts at once wherever it is bound. *guard* has the last word.
 
         Raises:
             NotFound: it does not exist, or is deleted.
@@ -51,14 +54,20 @@ class Roles:
                 raise Conflict(f"Role {name} is deleted", hint="Undelete it first.")
             revised = revise(role)
             check_role(revised, PERMISSIONS)
-            return await tx.roles.update(revised)
+            written = await tx.roles.update(revised)
+            if guard is not None:
+                await guard(tx)
+        return written
 
-    async def set_deleted(self, name: str, *, is_deleted: bool) -> Role:
+    async def set_deleted(self, name: str, *, is_deleted: bool, guard: Guard | None = None) -> Role:
         """Delete a role, whose bindings then grant nothing, or undelete it. Raises NotFound."""
         async with self._metadata.transaction() as tx:
             await tx.policies.hold()
             role = await _find(tx, name)
-            return await tx.roles.update(replace(role, is_deleted=is_deleted, etag=""))
+            written = await tx.roles.update(replace(role, is_deleted=is_deleted, etag=""))
+            if guard is not None:
+                await guard(tx)
+        return written
 
 
 async def _find(tx: Transaction, name: str) -> Role:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import nullcontext
 
 from bonded.server.core.audit import note
 from bonded.server.core.conditions import Condition
-from bonded.server.core.errors import Lockout, NotFound, Rejected
+from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.grants import CONVENIENCE
 from bonded.server.core.iam import (
     ALL_AUTHENTICATED_USERS,
@@ -18,27 +19,36 @@ from bonded.server.core.iam import (
     Permission,
     Policy,
     is_reading,
-    owners,
 )
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
-from bonded.server.core.roles import OWNER, counts_on
+from bonded.server.core.roles import counts_on
 from bonded.server.metadata.store import MetadataStore, Transaction
+from bonded.server.operations.owning import Guard, Owners
 
 ACCOUNTS = "/serviceAccounts/"
 Resource = str | RepositoryName
-Guard = Callable[[Transaction], Awaitable[None]]
-"""Looks at what a transaction has written, and raises to have it undone."""
 
 
 class Granting:
-    """Reads and replaces policies."""
+    """Reads and replaces policies.
+
+    *has_outside_groups* says whether an identity provider may name groups of its own, of which
+    nothing is known here until somebody signs in.
+    """
 
     def __init__(
-        self, metadata: MetadataStore, check_conditions: Callable[[Iterable[Condition]], None]
+        self,
+        metadata: MetadataStore,
+        check_conditions: Callable[[Iterable[Condition]], None],
+        owners: Owners,
+        *,
+        has_outside_groups: bool = False,
     ) -> None:
         self._metadata = metadata
+        self._owners = owners
         self._check_conditions = check_conditions
+        self._has_outside_groups = has_outside_groups
 
     async def get_policy(self, resource: Resource) -> Policy:
         """Return the policy that hangs on *resource* itself. Raises NotFound."""
@@ -73,14 +83,38 @@ class Granting:
                 self._check_conditions(one for one in named if one is not None)
                 for binding in policy.bindings:
                     _check_members(binding, resource)
-                await _check_roles(tx, policy)
-            written = await tx.policies.set(policy)
+                await self._check_gained(tx, before, policy)
+            owners = self._owners.kept(tx) if resource == ORGANIZATION else nullcontext()
+            async with owners:
+                written = await tx.policies.set(policy)
             note(policyDelta={"bindingDeltas": binding_deltas(before, policy)})
             await _hold(tx, resource)
-            await keep_owner(tx)
             if guard is not None:
                 await guard(tx)
         return written
+
+    async def _check_gained(self, tx: Transaction, before: Policy | None, policy: Policy) -> None:
+        """Refuse what is granted anew of a role, or to somebody of this server, that is not there.
+
+        What was there before may stay, or a role that has been deleted would keep everything
+        else in the policy from being changed. Users may be invited later.
+        """
+        gained = _grants(policy) - _grants(before)
+        await _check_roles(tx, {role for role, _, _ in gained}, policy.resource)
+        for member in sorted({member for _, member, _ in gained}):
+            if not await self._is_there(tx, member):
+                raise Rejected(
+                    f"{member} does not exist",
+                    hint="Create it first: a binding would wait for whoever gets the name.",
+                )
+
+    async def _is_there(self, tx: Transaction, member: str) -> bool:
+        kind, _, address = member.partition(":")
+        if kind == "serviceAccount":
+            return await tx.accounts.find(address) is not None
+        if kind == "group":
+            return self._has_outside_groups or await tx.groups.find(address) is not None
+        return True
 
 
 def _check_members(binding: Binding, resource: Resource) -> None:
@@ -120,39 +154,15 @@ def _grants(policy: Policy | None) -> set[tuple[str, str, Condition | None]]:
     return {(one.role, member, one.condition) for one in bindings for member in one.members}
 
 
-async def _check_roles(tx: Transaction, policy: Policy) -> None:
-    named = {binding.role for binding in policy.bindings} - ROLES.keys()
+async def _check_roles(tx: Transaction, roles: Collection[str], resource: str) -> None:
+    named = set(roles) - ROLES.keys()
     known = {role.name for role in await tx.roles.find_all(named) if not role.is_deleted}
     for role in sorted(named):
-        if role not in known or not counts_on(role, policy.resource):
+        if role not in known or not counts_on(role, resource):
             raise Rejected(
-                f"Role {role} does not exist, or not for {policy.resource}",
+                f"Role {role} does not exist, or not for {resource}",
                 hint="`bonded iam roles list` shows a project's roles; they count below it.",
             )
-
-
-async def keep_owner(tx: Transaction, *, besides: str = "") -> None:
-    """Refuse a change that would leave the server to nobody, *besides* one member's leaving.
-
-    Raises:
-        Lockout: nobody would own the server.
-    """
-    policy = await tx.policies.find(ORGANIZATION)
-    for member in () if policy is None else owners(policy):
-        if member != besides and await _may_sign_in(tx, member):
-            return
-    raise Lockout(
-        f"This would leave the server without an owner ({OWNER} on {ORGANIZATION})",
-        hint="Grant that role to another account first.",
-    )
-
-
-async def _may_sign_in(tx: Transaction, member: str) -> bool:
-    kind, _, email = member.partition(":")
-    if kind != "serviceAccount":
-        return True
-    account = await tx.accounts.find(email)
-    return account is not None and not account.is_disabled
 
 
 async def _require(tx: Transaction, resource: Resource) -> None:

@@ -8,6 +8,7 @@ from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.iam import parse_member
 from bonded.server.metadata.groups import LEVELS_MAX, Group, Membership
 from bonded.server.metadata.store import MetadataStore, Transaction
+from bonded.server.operations.owning import Guard, Owners
 
 MEMBERS_MAX = 10_000
 """Of one group itself."""
@@ -17,9 +18,10 @@ _KINDS = ("user:", "serviceAccount:", "group:")
 class Groups:
     """Creates, shows, fills and deletes groups."""
 
-    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+    def __init__(self, metadata: MetadataStore, clock: Clock, owners: Owners) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._owners = owners
 
     async def create(self, address: str, name: str, description: str, owner: str) -> Group:
         """Create a group that *owner* owns. Raises Rejected, Conflict."""
@@ -42,12 +44,19 @@ class Groups:
         async with self._metadata.read() as tx:
             return await tx.groups.list(after, limit)
 
-    async def delete(self, address: str) -> None:
-        """Delete a group, and take it out of every policy and group. Raises NotFound."""
-        async with self._metadata.transaction() as tx:
+    async def delete(self, address: str, guard: Guard | None = None) -> None:
+        """Delete a group, and take it out of every policy and group. *guard* has the last word.
+
+        Raises:
+            NotFound: it does not exist.
+            Lockout: the server's last owner is in it.
+        """
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             # Or a group made later under this address would inherit the grants.
             await tx.policies.forget_members(lambda member: member == f"group:{address}")
             await tx.groups.remove(address)
+            if guard is not None:
+                await guard(tx)
 
     async def list_members(self, address: str, after: str, limit: int) -> tuple[Membership, ...]:
         """Return up to *limit* members, in order, from after *after*. Raises NotFound."""
@@ -86,11 +95,20 @@ class Groups:
                 )
         return membership
 
-    async def remove_member(self, address: str, member: str) -> None:
-        """Remove a member; what they had through the group ends at once. Raises NotFound."""
+    async def remove_member(self, address: str, member: str, guard: Guard | None = None) -> None:
+        """Remove a member; what they had through the group ends at once.
+
+        *guard* has the last word.
+
+        Raises:
+            NotFound: they are not in the group, or there is none.
+            Lockout: they are the server's last owner, or have it among them.
+        """
         note(member=member)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.groups.remove_member(address, parse_member(member))
+            if guard is not None:
+                await guard(tx)
 
 
 async def _find(tx: Transaction, address: str) -> Group:

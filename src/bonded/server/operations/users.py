@@ -12,7 +12,7 @@ from bonded.server.core.errors import NotFound, Rejected
 from bonded.server.core.names import parse_address
 from bonded.server.metadata.people import DIRECTORY, PROVIDER, Invitation, Proof, Session, User
 from bonded.server.metadata.store import MetadataStore
-from bonded.server.operations.granting import keep_owner
+from bonded.server.operations.owning import Owners
 
 DISPLAY_NAME_LENGTH_MAX = 200
 ALL_SESSIONS = "-"
@@ -40,12 +40,15 @@ class Users:
         self,
         metadata: MetadataStore,
         clock: Clock,
+        owners: Owners,
+        *,
         make_invitation: MakeInvitation,
         link_to: Callable[[str], str],
         invitation_life: timedelta,
     ) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._owners = owners
         self._make_invitation = make_invitation
         self._link_to = link_to
         self._invitation_life = invitation_life
@@ -104,13 +107,12 @@ class Users:
 
         Raises:
             NotFound: there is no such user.
-            Conflict: it is the server's last owner.
+            Lockout: it is the server's last owner.
         """
         user = await self.get(address)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.users.set_disabled(user.address, is_disabled=True)
             await tx.sessions.remove_all(user.address)
-            await keep_owner(tx, besides=f"user:{user.address}")
         return await self.get(address)
 
     async def enable(self, address: str) -> User:
@@ -125,14 +127,13 @@ class Users:
 
         Raises:
             NotFound: there is no such user.
-            Conflict: it is the server's last owner.
+            Lockout: it is the server's last owner.
         """
         user = await self.get(address)
-        async with self._metadata.transaction() as tx:
+        async with self._metadata.transaction() as tx, self._owners.kept(tx):
             await tx.users.remove(user.address)
             # Or somebody who gets the address later would inherit its grants.
             await tx.policies.forget_members(f"user:{user.address}".__eq__)
-            await keep_owner(tx)
 
     async def forget_factor(self, address: str) -> User:
         """Take away a second factor whose phone and recovery codes are lost. Raises NotFound."""

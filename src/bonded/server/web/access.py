@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from packaging.utils import canonicalize_name
@@ -157,7 +158,10 @@ class Access:
         """
         grants = await grants_in(tx, call.resource)
         judge = self._judge(call, is_package_in_body=False)
-        if not grants.decide(call.principal, permission, judge).is_allowed:
+        # It may have taken them out of a group.
+        groups, _ = await tx.groups.find_around({call.principal.member, *call.principal.also})
+        principal = replace(call.principal, groups=frozenset(groups))
+        if not grants.decide(principal, permission, judge).is_allowed:
             raise SelfLockout(
                 f"This would take from {call.principal.member}, who asks for it, the permission "
                 f"'{permission}' on {call.resource}: they could not undo it",

@@ -53,7 +53,7 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     Aborted: HTTPStatus.CONFLICT,
     # What Google makes of FAILED_PRECONDITION (google.rpc.Code).
     Needed: HTTPStatus.BAD_REQUEST,
-    Lockout: HTTPStatus.CONFLICT,
+    Lockout: HTTPStatus.BAD_REQUEST,
     SelfLockout: HTTPStatus.PRECONDITION_FAILED,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -148,7 +148,8 @@ def problem_reply(error: BondedError, path: str, accept: bytes) -> Reply:
 
 def sentence_of(error: BondedError) -> str:
     """Return what the client is told about *error*."""
-    return f"{error}".rstrip(".") + "."
+    text = f"{error}".rstrip(".")
+    return text if text.endswith("?") else f"{text}."
 
 
 def told_in_log(error: BondedError) -> str:

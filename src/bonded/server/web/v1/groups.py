@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bonded.server.core.errors import Rejected
-from bonded.server.core.iam import GROUPS
+from bonded.server.core.iam import GROUPS, Permission
 from bonded.server.metadata.groups import Group, Membership
 from bonded.server.operations.grouping import Groups
+from bonded.server.web.access import Access, group_resource
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import wire
+from bonded.server.web.v1.keeping import guard_of
 
 ROLES_OF_MEMBERS = {"MEMBER": 1, "OWNER": 2}
 
@@ -15,8 +17,9 @@ ROLES_OF_MEMBERS = {"MEMBER": 1, "OWNER": 2}
 class GroupsApi:
     """Creates, shows, fills and deletes groups."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Groups, access: Access) -> None:
         self._groups = groups
+        self._access = access
 
     async def create(self, call: Call) -> Answer:
         """Create a group; who creates it owns it."""
@@ -40,8 +43,12 @@ class GroupsApi:
         return json_reply(wire.page_of("groups", found, limit, _view, lambda one: one.address))
 
     async def delete(self, call: Call) -> Answer:
-        """Delete a group; what it granted ends at once."""
-        await self._groups.delete(_address(call))
+        """Delete a group; what it granted ends at once.
+
+        With `keepAccess` in the query, not if whoever asks could not create one again.
+        """
+        guard = guard_of(self._access, call, Permission.GROUP_CREATE)
+        await self._groups.delete(_address(call), guard)
         return json_reply({})
 
     async def list_members(self, call: Call) -> Answer:
@@ -52,18 +59,29 @@ class GroupsApi:
         return json_reply(page)
 
     async def put_member(self, call: Call) -> Answer:
-        """Add a member, or change whether they own the group."""
+        """Add a member, or change whether they own the group.
+
+        A group can be added by who may see it.
+        """
         body = await call.json()
         role = wire.parse_enum(body.get("role", "MEMBER"), ROLES_OF_MEMBERS, "role")
         member = wire.parse_text(body, "member")
         if not member:
             raise Rejected("member is missing")
+        if member.startswith("group:"):
+            # It takes from that group's levels, and its answers tell whether there is one.
+            inner = group_resource(member.removeprefix("group:"))
+            await self._access.check(call, Permission.GROUP_GET, inner)
         put = await self._groups.put_member(_address(call), member, is_owner=role == "OWNER")
         return json_reply(_member_view(put))
 
     async def remove_member(self, call: Call) -> Answer:
-        """Remove a member."""
-        await self._groups.remove_member(_address(call), call.params["member"])
+        """Remove a member.
+
+        With `keepAccess` in the query, not if whoever asks could not change the group again.
+        """
+        guard = guard_of(self._access, call, Permission.GROUP_UPDATE)
+        await self._groups.remove_member(_address(call), call.params["member"], guard)
         return json_reply({})
 
 

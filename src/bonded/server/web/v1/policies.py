@@ -20,7 +20,7 @@ from bonded.server.core.iam import (
 )
 from bonded.server.core.names import RepositoryName, account_resource
 from bonded.server.core.policy_versions import CONDITIONAL, VERSIONS, hide_conditions
-from bonded.server.identity.explaining import Explaining
+from bonded.server.identity.explaining import Explaining, Question
 from bonded.server.operations.granting import Granting
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
@@ -71,15 +71,16 @@ class PoliciesApi:
                 f"No route asks for the permission {text[:120]!r}",
                 hint="docs/reference/roles.md lists the permissions there are.",
             )
-        explanation = await self._explaining.explain(
+        question = Question(
             ANONYMOUS if member == ALL_USERS else Principal(parse_member(member)),
             Permission(text),
             call.resource,
-            await self._access.serial(),
             troubleshooting.parse_request(
                 wire.parse_object(body, "request"), call.resource, self._explaining.now()
             ),
+            troubleshooting.parse_groups(body),
         )
+        explanation = await self._explaining.explain(question, await self._access.serial())
         return json_reply(troubleshooting.view(explanation))
 
     async def test(self, call: Call) -> Answer:

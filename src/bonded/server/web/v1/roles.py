@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from bonded.server.core.errors import NotFound, Rejected
-from bonded.server.core.iam import ORGANIZATION, ROLES
+from bonded.server.core.iam import ORGANIZATION, ROLES, Permission
 from bonded.server.core.roles import Role, role_name
 from bonded.server.operations.defining import Roles
+from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import wire
+from bonded.server.web.v1.keeping import guard_of
 
 _FIELDS = ("title", "description", "stage", "includedPermissions")
 _KNOWN = (*_FIELDS, "name", "etag", "deleted")
@@ -21,8 +23,9 @@ _FULL = "FULL"
 class RolesApi:
     """Creates, shows, changes and deletes roles."""
 
-    def __init__(self, roles: Roles) -> None:
+    def __init__(self, roles: Roles, access: Access) -> None:
         self._roles = roles
+        self._access = access
 
     async def list_predefined(self, call: Call) -> Answer:
         """Answer with the roles that every server has."""
@@ -62,19 +65,29 @@ class RolesApi:
         return json_reply(page)
 
     async def update(self, call: Call) -> Answer:
-        """Change the fields that the mask names."""
+        """Change the fields that the mask names.
+
+        With `keepAccess` in the query, not if whoever asks could not change the role again.
+        """
         body = await call.json()
         fields = wire.parse_mask(call, _KNOWN, _FIELDS)
         etag = wire.parse_text(body, "etag")
         named = fields if wire.is_masked(call) else tuple(one for one in fields if one in body)
         changed = await self._roles.update(
-            _name(call), lambda role: replace(_revised(role, body, named), etag=etag)
+            _name(call),
+            lambda role: replace(_revised(role, body, named), etag=etag),
+            guard_of(self._access, call, Permission.ROLE_UPDATE),
         )
         return json_reply(_view(changed))
 
     async def delete(self, call: Call) -> Answer:
-        """Delete a role: its bindings grant nothing until it is undeleted."""
-        return json_reply(_view(await self._roles.set_deleted(_name(call), is_deleted=True)))
+        """Delete a role: its bindings grant nothing until it is undeleted.
+
+        With `keepAccess` in the query, not if whoever asks could not undelete it.
+        """
+        guard = guard_of(self._access, call, Permission.ROLE_UNDELETE)
+        deleted = await self._roles.set_deleted(_name(call), is_deleted=True, guard=guard)
+        return json_reply(_view(deleted))
 
     async def undelete(self, call: Call) -> Answer:
         """Bring a role back."""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
+from bonded.server.core.iam import parse_member
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity.conditions import Circumstances
-from bonded.server.identity.explaining import Explanation, Look
+from bonded.server.identity.explaining import Access, Explanation, Look
+from bonded.server.identity.expressions import Verdict
+from bonded.server.identity.standing import Standing
 from bonded.server.web.v1 import wire
+
+GROUPS_MAX = 100
+"""Groups and sets that one question may name."""
+_OUTSIDE = ("group:", "principalSet:")
 
 
 def parse_request(
@@ -21,16 +29,40 @@ def parse_request(
 ) -> Circumstances:
     """Return the request that is asked about; *now* unless it says when.
 
+    What it does not say is not known: only about a repository can a request be about a package.
+
     Raises:
-        Rejected: its time is no time.
+        Rejected: its time is no time, or its address no address.
     """
     package, time = wire.parse_text(body, "package"), wire.parse_text(body, "time")
+    has_package = "package" in body or not isinstance(resource, RepositoryName)
     return Circumstances(
         resource,
         _parse_time(time) if time else now,
-        wire.parse_text(body, "ip"),
-        canonicalize_name(package) if package else "",
+        _parse_address(wire.parse_text(body, "ip")),
+        (canonicalize_name(package) if package else "") if has_package else None,
     )
+
+
+def parse_groups(body: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the groups and sets that the principal is said to be in; None if nothing is said.
+
+    Raises:
+        Rejected: one is neither, or they are too many.
+    """
+    if "groups" not in body:
+        return None
+    named = wire.parse_strings(body, "groups")
+    if len(named) > GROUPS_MAX:
+        raise Rejected(f"groups holds {len(named)}; {GROUPS_MAX} are the most")
+    members = [parse_member(one if ":" in one else f"group:{one}") for one in named]
+    for member in members:
+        if not member.startswith(_OUTSIDE):
+            raise Rejected(
+                f"{member} is not something that a principal is in",
+                hint="Name groups by their address, or principalSet://….",
+            )
+    return tuple(members)
 
 
 def _parse_time(text: str) -> datetime:
@@ -43,17 +75,37 @@ def _parse_time(text: str) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+def _parse_address(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise Rejected(
+            f"request.ip {text[:60]!r} is no address", hint="Such as 192.0.2.1."
+        ) from error
+
+
 def view(explanation: Explanation) -> dict[str, object]:
     """Return an explanation."""
-    return {
-        "access": "GRANTED" if explanation.is_allowed else "NOT_GRANTED",
-        "principal": explanation.principal.member,
-        "permission": explanation.permission,
-        "resource": explanation.resource,
+    asked = explanation.question
+    shown: dict[str, object] = {
+        "access": explanation.access,
+        "principal": asked.principal.member,
+        "principalState": explanation.standing,
+        "permission": asked.permission,
+        "resource": str(asked.resource),
+        "time": wire.timestamp(asked.circumstances.at),
         "summary": _summary(explanation),
+        "groupsFrom": explanation.source,
         "explainedBindings": [_look_view(look) for look in explanation.looks],
         "rolesWithPermission": list(explanation.roles),
     }
+    if explanation.also:
+        shown["groups"] = list(explanation.also)
+    if explanation.undecided:
+        shown["undecidedMembers"] = list(explanation.undecided)
+    return shown
 
 
 def condition_view(condition: Condition) -> dict[str, str]:
@@ -65,7 +117,7 @@ def condition_view(condition: Condition) -> dict[str, str]:
 def _look_view(look: Look) -> dict[str, object]:
     grant = look.grant
     shown: dict[str, object] = {
-        "access": "GRANTED" if look.allows else "NOT_GRANTED",
+        "access": look.access,
         "resource": grant.resource,
         "role": grant.role,
         "rolePermission": "INCLUDED" if look.has_permission else "NOT_INCLUDED",
@@ -74,24 +126,60 @@ def _look_view(look: Look) -> dict[str, object]:
     if look.way:
         shown["through"] = list(look.way)
     if look.verdicts:
-        shown["conditions"] = [
-            {
-                **condition_view(condition),
-                "result": "TRUE" if verdict.is_true else "FALSE",
-                **({"reason": verdict.reason} if verdict.reason else {}),
-            }
-            for condition, verdict in look.verdicts
-        ]
+        shown["conditions"] = [_verdict_view(*one) for one in look.verdicts]
     return shown
 
 
+def _verdict_view(
+    condition: Condition, verdict: Verdict, lacks: tuple[str, ...]
+) -> dict[str, object]:
+    shown: dict[str, object] = {**condition_view(condition)}
+    if lacks:
+        return shown | {"result": "UNKNOWN", "reason": f"it depends on {' and '.join(lacks)}"}
+    shown["result"] = "TRUE" if verdict.is_true else "FALSE"
+    return shown | ({"reason": verdict.reason} if verdict.reason else {})
+
+
+_KEPT_OUT = {
+    Standing.ABSENT: "nobody of that name exists here",
+    Standing.DISABLED: "they are disabled, so nobody is let in as them",
+    Standing.UNPROVEN: "they have no password yet, and no provider vouches for them",
+}
+_SAY = {"resource.package": "the package", "request.ip": "the address it comes from"}
+
+
 def _summary(explanation: Explanation) -> str:
-    who = explanation.principal.member
-    for look in explanation.looks:
-        if look.allows:
-            return f"{who} may: {look.grant.role} on {look.grant.resource} allows it."
+    who = explanation.question.principal.member
+    if not explanation.is_kept_out:
+        return f"{who} {_by_policy(explanation)}"
+    why = f"{who} may not: {_KEPT_OUT[explanation.standing]}"
+    return f"{why}. By the policies, {who} {_by_policy(explanation)}"
+
+
+def _by_policy(explanation: Explanation) -> str:
+    if granted := explanation.first(Access.GRANTED):
+        is_unused = explanation.standing is Standing.UNPROVEN and not explanation.is_kept_out
+        more = " It has no key that is good: only who may act as it has this." if is_unused else ""
+        return f"may: {granted.grant.role} on {granted.grant.resource} allows it.{more}"
+    if depends := explanation.first(Access.UNKNOWN_CONDITIONAL):
+        say = " and ".join(_SAY[name] for name in depends.lacks)
+        return (
+            f"may or may not: {depends.grant.role} on {depends.grant.resource} has a condition "
+            f"that depends on {' and '.join(depends.lacks)}. Say {say} of the request."
+        )
+    if explanation.undecided:
+        return (
+            f"may or may not: it depends on whether they are in {explanation.undecided[0]}"
+            f"{_more(explanation)}, which is said when they sign in, and they are not signed in. "
+            "Say which groups they are in."
+        )
     if any(look.has_permission for look in explanation.looks):
-        return f"{who} may not: every binding that would allow it has a condition that fails."
+        return "may not: every binding that would allow it has a condition that fails."
     if explanation.looks:
-        return f"{who} may not: none of the roles they have here holds the permission."
-    return f"{who} may not: no binding here or above names them or a group they are in."
+        return "may not: none of the roles they have here holds the permission."
+    return "may not: no binding here or above names them or a group they are in."
+
+
+def _more(explanation: Explanation) -> str:
+    others = len(explanation.undecided) - 1
+    return f" or {others} more" if others else ""

@@ -1,0 +1,25 @@
+"""Whoever asks can be kept from taking the right to undo a change from themselves."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bonded.server.core.errors import Rejected
+from bonded.server.core.iam import Permission
+from bonded.server.operations.owning import Guard
+from bonded.server.web.access import Access
+from bonded.server.web.messages import Call
+from bonded.server.web.v1 import wire
+
+KEEP_ACCESS = "keepAccess"
+
+
+def guard_of(access: Access, call: Call, permission: Permission) -> Guard | None:
+    """Return what refuses a change after which the caller has *permission* no more.
+
+    None unless the query says `keepAccess=true`, which is ours. Raises Rejected.
+    """
+    said = wire.one_parameter(call, KEEP_ACCESS)
+    if said not in ("", "true", "false"):
+        raise Rejected(f"{KEEP_ACCESS} must be true or false")
+    return partial(access.require_kept, call, permission) if said == "true" else None
