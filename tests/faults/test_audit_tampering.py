@@ -153,6 +153,8 @@ def test_doctor_finds_what_endangers_the_registry(server: Server, bonded: Bonded
         ("NO_SUCH_ACCOUNT", where),
         ("PUBLIC", where),
         ("EXPIRED_CONDITION", where),
+        ("NO_SUCH_USER", where),
+        ("NO_SUCH_USER", "projects/my-project"),
         ("OWNER", "projects/my-project"),
         ("AUDIT_LOG", "entry 2"),
     }

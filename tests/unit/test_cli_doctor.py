@@ -9,7 +9,9 @@ from email.utils import formatdate
 
 import pytest
 
-from bonded.cli.doctor import Examination, Finding, _end_of
+from bonded.cli.doctor import Examination
+from bonded.cli.doctor_access import end_of
+from bonded.cli.findings import Finding
 from bonded.cli.grammar import Flags
 from bonded.cli.session import Session
 from bonded.client.environment import read_environment
@@ -38,7 +40,7 @@ PAST, FUTURE = "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
     ],
 )
 def test_an_end_is_seen_only_where_it_ends_the_condition(expression: str, end: str | None) -> None:
-    found = _end_of(expression)
+    found = end_of(expression)
 
     assert (found and f"{found:%Y}") == end
 

@@ -117,8 +117,9 @@ def test_the_last_owner_stays_and_is_told_the_way_round(bonded: Bonded, flags: l
     assert said.status == 1
     assert said.err == (
         "ERROR: (bonded.organizations.remove-iam-policy-binding) FAILED_PRECONDITION: This would "
-        "leave the server without an owner (roles/owner on organizations/bonded). Grant that role "
-        "to another account first.\n"
+        "leave the server without an owner (roles/owner on organizations/bonded) who can sign in. "
+        "Grant that role first to another user who has a password, or to another service account "
+        "that is enabled and has a key.\n"
     )
 
 
@@ -211,6 +212,7 @@ def test_a_wrong_policy_file_changes_nothing(
 
 def test_why_is_asked_in_gcloud_s_words_too(bonded: Bonded) -> None:
     permission = "--permission=resourcemanager.projects.get"
+    at = "--time=2027-01-01T00:00:00Z"
     admin = bonded("config", "get-value", "account").out.strip()
     resource = "//cloudresourcemanager.googleapis.com/projects/my-project"
 
@@ -219,9 +221,10 @@ def test_why_is_asked_in_gcloud_s_words_too(bonded: Bonded) -> None:
         "projects/my-project",
         f"--principal=serviceAccount:{admin}",
         permission,
+        at,
     )
     google_s = bonded(
-        "policy-troubleshoot", "iam", resource, f"--principal-email={admin}", permission
+        "policy-troubleshoot", "iam", resource, f"--principal-email={admin}", permission, at
     )
     person = bonded(
         "policy-troubleshoot", "iam", resource, "--principal-email=ada@example.com", permission

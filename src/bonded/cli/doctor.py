@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from bonded.cli.doctor_access import Grants, Known
+from bonded.cli.findings import ORGANIZATION, Finding
 from bonded.cli.grammar import Command
 from bonded.cli.logs import verify_chain
 from bonded.cli.output import Column
@@ -25,12 +26,10 @@ from bonded.client.api import CONNECT_TIMEOUT_S, Message, segment
 from bonded.client.errors import Refused, Unreachable
 from bonded.client.index import Index
 
-ORGANIZATION = "organizations/bonded"
-OWNER = "roles/owner"
-OWNERS_MAX = 3
 SKEW_MAX_S = 30
-_EVERYBODY = ("allUsers", "allAuthenticatedUsers")
-_ACCOUNT = "serviceAccount:"
+HEALTHY, FOUND, UNSEEN = 0, 1, 2
+"""The exit status: all is well; something was found; nothing was, but not all could be seen."""
+_FULL = {"view": "FULL"}
 _REMOTE = "REMOTE_REPOSITORY"
 _REACH = (
     "If this network has a mirror: set BONDED_PUBLIC_INDEX_URL for the server, or make a remote "
@@ -64,8 +63,8 @@ def doctor(session: Session, max_key_age: int, *, skip_upstreams: bool) -> int:
     """Look for what endangers the registry: old keys, public grants, a broken audit log.
 
     Remote repositories are asked for a page and a small file, so that what is out of their reach
-    is found. Exits with 1 if it finds something. What the account may not see is skipped, and
-    said.
+    is found. Exits with 1 if it finds something, and with 2 if it finds nothing but the account
+    may not see everything: what it skips, it says.
     """
     examination = Examination(
         session, timedelta(days=max_key_age), asks_upstreams=not skip_upstreams
@@ -75,28 +74,16 @@ def doctor(session: Session, max_key_age: int, *, skip_upstreams: bool) -> int:
         session.say(f"Skipped {place}: the account may not see it.")
     if findings or session.flags.format:
         session.show_all([finding.as_message() for finding in findings], COLUMNS)
-    if not findings:
-        session.say("Nothing found.")
-    return 1 if findings else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to look at, and what to do about it."""
-
-    finding: str
-    resource: str
-    what: str
-    advice: str
-
-    def as_message(self) -> Message:
-        """Return it as a resource to show."""
-        return {
-            "finding": self.finding,
-            "resource": self.resource,
-            "what": self.what,
-            "advice": self.advice,
-        }
+    if findings:
+        return FOUND
+    if examination.skipped:
+        session.say(
+            f"Nothing found in what the account may see, but {len(examination.skipped)} places "
+            "were skipped. Run it as an owner to see everything."
+        )
+        return UNSEEN
+    session.say("Nothing found.")
+    return HEALTHY
 
 
 @dataclass
@@ -107,10 +94,7 @@ class Examination:
     key_age_max: timedelta
     asks_upstreams: bool = False
     skipped: list[str] = field(default_factory=list)
-    accounts: dict[str, bool] = field(default_factory=dict)
-    """Address of each account that was seen → whether it is disabled."""
-    projects_seen: set[str] = field(default_factory=set)
-    """Projects whose accounts were all seen."""
+    known: Known = field(default_factory=Known)
 
     def findings(self) -> Iterator[Finding]:
         """Yield everything that is found."""
@@ -118,19 +102,13 @@ class Examination:
         projects = self._projects()
         for project in projects:
             yield from self._keys(project)
-        yield from self._policy(ORGANIZATION)
-        for project in projects:
-            yield from self._policy(f"projects/{project}")
-            for repository in self._list(
-                f"/v1/projects/{segment(project)}/locations/-/repositories", "repositories"
-            ):
-                yield from self._policy(repository["name"])
-                if self.asks_upstreams and repository.get("mode") == _REMOTE:
-                    yield from self._upstream(repository["name"])
+        self._learn(projects)
+        yield from self._policies(projects)
         yield from self._log()
 
-    def _list(self, path: str, items: str) -> list[Message]:
-        return self._seen(lambda: list(self.session.api.list_all(path, items)), path) or []
+    def _list(self, path: str, items: str, **query: str) -> list[Message]:
+        listed = self._seen(lambda: list(self.session.api.list_all(path, items, **query)), path)
+        return listed or []
 
     def _seen(self, ask: Callable[[], list[Message]], path: str) -> list[Message] | None:
         try:
@@ -138,7 +116,9 @@ class Examination:
         except Refused as refusal:
             if refusal.code != requests.codes.forbidden:
                 raise
-            self.skipped.append(path.partition("/v1/")[2] or path)
+            place = path.partition("/v1/")[2] or path
+            if place not in self.skipped:
+                self.skipped.append(place)
             return None
 
     def _projects(self) -> list[str]:
@@ -146,6 +126,18 @@ class Examination:
             lambda: list(self.session.api.list_all("/v1/projects", "projects")), "/v1/projects"
         )
         return [self.session.project] if found is None else [one["projectId"] for one in found]
+
+    def _learn(self, projects: list[str]) -> None:
+        """Find out which users and roles there are."""
+        path = "/v1/users"
+        users = self._seen(lambda: list(self.session.api.list_all(path, "users")), path)
+        if users is not None:
+            self.known.users = {one["address"]: bool(one.get("disabled")) for one in users}
+        parents = ("", f"/{ORGANIZATION}", *(f"/projects/{segment(one)}" for one in projects))
+        for parent in parents:
+            for role in self._list(f"/v1{parent}/roles", "roles", **_FULL):
+                held = frozenset(role.get("includedPermissions", ()))
+                self.known.roles[role["name"]] = held
 
     def _server(self) -> Iterator[Finding]:
         server = self.session.server
@@ -171,10 +163,10 @@ class Examination:
         accounts = self._seen(lambda: list(self.session.api.list_all(path, "accounts")), path)
         if accounts is None:
             return
-        self.projects_seen.add(project)
+        self.known.projects.add(project)
         for account in accounts:
             email = account["email"]
-            self.accounts[email] = bool(account.get("disabled"))
+            self.known.accounts[email] = bool(account.get("disabled"))
             for key in self._list(f"{path}/{segment(email)}/keys", "keys"):
                 yield from self._key(email, key)
 
@@ -183,47 +175,58 @@ class Examination:
         name = key["name"]
         age = now - datetime.fromisoformat(key["validAfterTime"])
         used = key.get("lastAuthenticatedTime")
-        delete = "bonded iam service-accounts keys delete"
-        remove = f"{delete} {name.rpartition('/')[2]} --iam-account={email}"
+        keys = "bonded iam service-accounts keys"
+        remove = f"{keys} delete {name.rpartition('/')[2]} --iam-account={email}"
         if datetime.fromisoformat(key["validBeforeTime"]) <= now:
             yield Finding("KEY_EXPIRED", name, "it is good for nothing any more", remove)
         elif age > self.key_age_max:
-            yield Finding(
-                "KEY_OLD", name, f"it is {age.days} days old", f"Make a new one, then: {remove}"
-            )
+            renew = f"{keys} create new-key.json --iam-account={email}  # hand it out, then: "
+            yield Finding("KEY_OLD", name, f"it is {age.days} days old", renew + remove)
         if used is None and age > timedelta(days=1):
             yield Finding("KEY_NEVER_USED", name, f"made {age.days} days ago, never used", remove)
         elif used and (idle := now - datetime.fromisoformat(used)) > self.key_age_max:
             yield Finding("KEY_IDLE", name, f"not used for {idle.days} days", remove)
 
-    def _policy(self, resource: str) -> Iterator[Finding]:
-        path = f"/v1/{resource}"
+    def _policies(self, projects: list[str]) -> Iterator[Finding]:
+        grants = Grants(self.known, self._members_of, self._state_of)
+        yield from grants.in_server(self._policy(ORGANIZATION))
+        resources = [f"projects/{project}" for project in projects]
+        for project in projects:
+            path = f"/v1/projects/{segment(project)}/locations/-/repositories"
+            for repository in self._list(path, "repositories"):
+                resources.append(repository["name"])
+                if self.asks_upstreams and repository.get("mode") == _REMOTE:
+                    yield from self._upstream(repository["name"])
+        resources += [
+            f"projects/{email.partition('@')[2].partition('.')[0]}/serviceAccounts/{email}"
+            for email in self.known.accounts
+        ]
+        for resource in resources:
+            yield from grants.in_policy(resource, self._policy(resource))
+
+    def _policy(self, resource: str) -> Message:
+        path = "/v1/" + "/".join(segment(part) for part in resource.split("/"))
         by_post = "/repositories/" not in resource
         place = PolicyResource("resource", resource, path, is_read_by_post=by_post)
         policies = self._seen(lambda: [place.read(self.session)], path)
-        for binding in policies[0].get("bindings", ()) if policies else ():
-            yield from self._binding(resource, binding)
+        return policies[0] if policies else {}
 
-    def _binding(self, resource: str, binding: Message) -> Iterator[Finding]:
-        role, members = binding["role"], binding.get("members", [])
-        for member in members:
-            take = f"remove-iam-policy-binding --member={member} --role={role}"
-            grant = f"{member} has {role}"
-            if member in _EVERYBODY:
-                advice = f"If that is not meant: {take}"
-                yield Finding("PUBLIC", resource, grant, advice)
-            elif member.startswith(_ACCOUNT):
-                email = member.removeprefix(_ACCOUNT)
-                if self.accounts.get(email):
-                    yield Finding("DISABLED_ACCOUNT", resource, f"{grant}, and is disabled", take)
-                elif email not in self.accounts and _project_of(email) in self.projects_seen:
-                    yield Finding("NO_SUCH_ACCOUNT", resource, f"{grant}, and does not exist", take)
-        if role == OWNER and (resource != ORGANIZATION or len(members) > OWNERS_MAX):
-            what = f"{', '.join(members)} may do everything" if members else "nobody"
-            yield Finding(
-                "OWNER", resource, what, "Grant a smaller role, such as artifactregistry.admin."
-            )
-        yield from _expired(resource, binding)
+    def _members_of(self, group: str) -> list[Message] | None:
+        path = f"/v1/groups/{segment(group)}/members"
+        try:
+            return self._seen(lambda: list(self.session.api.list_all(path, "members")), path)
+        except Refused as refusal:
+            # An identity provider's group: only that knows who is in it.
+            if refusal.code != requests.codes.not_found:
+                raise
+            return None
+
+    def _state_of(self, member: str) -> str:
+        path = f"/v1/{ORGANIZATION}:troubleshootIamPolicy"
+        permission = "resourcemanager.organizations.setIamPolicy"
+        asked = {"principal": member, "permission": permission}
+        answers = self._seen(lambda: [self.session.api.post(path, asked)], path)
+        return str(answers[0].get("principalState", "")) if answers else ""
 
     def _upstream(self, resource: str) -> Iterator[Finding]:
         project, repository = resource.split("/")[1], resource.rpartition("/")[2]
@@ -247,46 +250,6 @@ class Examination:
                 problem["problem"],
                 "Somebody has changed the database: compare with a backup and a collector's copy.",
             )
-
-
-def _expired(resource: str, binding: Message) -> Iterator[Finding]:
-    condition = binding.get("condition") or {}
-    expression = str(condition.get("expression", ""))
-    until = _end_of(expression)
-    if until is not None and until.timestamp() < time.time():
-        members = ", ".join(binding.get("members", []))
-        yield Finding(
-            "EXPIRED_CONDITION",
-            resource,
-            f"{binding['role']} for {members} expired on {until:%Y-%m-%d}",
-            "Remove the binding: it grants nothing.",
-        )
-
-
-# The form that people and consoles write for an expiry (gar.md §3.4).
-_UNTIL = re.compile(r"""request\.time\s*<=?\s*timestamp\(\s*(["'])([^"']+)\1\s*\)""")
-
-
-def _end_of(expression: str) -> datetime | None:
-    """Return when *expression* stops holding for good, if it is plain to see."""
-    parts = [part.strip() for part in expression.split("&&")]
-    # Beside an alternative, or within parentheses, an end may be the end of nothing.
-    if re.search(r"\|\||\?", expression) or any(p.count("(") != p.count(")") for p in parts):
-        return None
-    ends = []
-    for part in parts:
-        found = _UNTIL.fullmatch(part)
-        try:
-            end = datetime.fromisoformat(found[2]) if found else None
-        except ValueError:
-            end = None
-        if end is not None:
-            ends.append(end if end.tzinfo else end.replace(tzinfo=UTC))
-    return min(ends, default=None)
-
-
-def _project_of(email: str) -> str:
-    return email.partition("@")[2].partition(".")[0]
 
 
 def _is_loopback(host: str) -> bool:

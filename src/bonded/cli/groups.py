@@ -6,6 +6,7 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
+from bonded.cli.risks import FORCE, keeping_access
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 
@@ -53,11 +54,12 @@ def describe(session: Session, email: str) -> None:
 
 @groups.command()
 @click.argument("email")
+@FORCE
 @pass_session
-def delete(session: Session, email: str) -> None:
+def delete(session: Session, email: str, *, force: bool) -> None:
     """Delete a group; what it granted ends at once."""
     session.confirm(f"You are about to delete group [{email}], and with it what it grants.")
-    session.api.delete(_path(email))
+    _delete(session, _path(email), f"group [{email}] or make it again", force=force)
     session.say(f"Deleted group [{email}].")
 
 
@@ -89,11 +91,26 @@ def add_member(session: Session, email: str, member: str, role: str) -> None:
 @groups.command()
 @click.argument("email")
 @MEMBER
+@FORCE
 @pass_session
-def remove_member(session: Session, email: str, member: str) -> None:
+def remove_member(session: Session, email: str, member: str, *, force: bool) -> None:
     """Take somebody out of a group."""
-    session.api.delete(f"{_path(email)}/members/{segment(member)}")
+    path = f"{_path(email)}/members/{segment(member)}"
+    _delete(session, path, f"who is in group [{email}]", force=force)
     session.say(f"Removed [{member}] from group [{email}].")
+
+
+def _delete(session: Session, path: str, what: str, *, force: bool) -> None:
+    risk = (
+        f"You are about to lose the right to change {what}: you could not undo this. What the "
+        "group grants would go with it."
+    )
+    keeping_access(
+        session,
+        lambda query: session.api.delete(path, **query),
+        risk,
+        force=force,
+    )
 
 
 def _path(email: str) -> str:

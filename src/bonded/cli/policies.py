@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from bonded.cli.documents import read_document
+from bonded.cli.risks import FORCE_TEXT, keeping_access
 from bonded.cli.session import Session, pass_session
-from bonded.client.api import Message
+from bonded.client.api import Message, segment
 from bonded.client.errors import Misconfigured, Refused
 
 ATTEMPTS_MAX = 5
-PRECONDITION_FAILED = 412
+NOT_FOUND = 404
 WITH_CONDITIONS = 3
 """The version of policies that shows and keeps conditions."""
 ANY: Message = {"any": "condition"}
@@ -58,19 +59,16 @@ class PolicyResource:
             Misconfigured: it would lock them out, and they have not said yes.
         """
         body: Message = {"policy": {**policy, "version": WITH_CONDITIONS}}
-        try:
-            # The server decides, on what it is about to commit: only it knows groups and roles.
-            written = self._set(session, body if force else {**body, "keepAccess": True})
-        except Refused as refusal:
-            if force or refusal.code != PRECONDITION_FAILED:
-                raise
-            session.confirm_risk(
-                f"You are about to lose the right to change the IAM policy of {self.noun} "
-                f"[{self.name}]: nothing that is left would give it to you, so you could not "
-                "undo this.",
-                "--force",
-            )
-            written = self._set(session, body)
+
+        def send(query: Mapping[str, str]) -> Message:
+            # In the body, as everything of this method is.
+            return self._set(session, {**body, "keepAccess": True} if query else body)
+
+        risk = (
+            f"You are about to lose the right to change the IAM policy of {self.noun} "
+            f"[{self.name}]: nothing that is left would give it to you, so you could not undo this."
+        )
+        written = keeping_access(session, send, risk, force=force)
         session.say(f"Updated IAM policy for {self.noun} [{self.name}].")
         session.show(written)
 
@@ -140,6 +138,7 @@ def add_policy_commands(
         """Grant a role to a member, always or on a condition."""
         when = read_condition(condition, condition_from_file)
         locate(session, given).change(session, lambda policy: grant(policy, role, member, when))
+        _warn_of_nobody(session, member)
 
     @pass_session
     def remove_iam_policy_binding(
@@ -171,6 +170,21 @@ def add_policy_commands(
         click.Option(["--all", "is_all"], is_flag=True, help="Whatever the conditions are."),
         _force(),
     )
+
+
+def _warn_of_nobody(session: Session, member: str) -> None:
+    """Say so if *member* is a user who does not exist here (yet), as far as one may see that."""
+    kind, _, address = member.partition(":")
+    if kind != "user":
+        return
+    try:
+        session.api.get(f"/v1/users/{segment(address)}")
+    except Refused as refusal:
+        if refusal.code == NOT_FOUND:
+            session.say(
+                f"WARNING: there is no user {address} yet. The role is theirs once they sign in "
+                f"through the identity provider, or are invited: bonded users create {address}"
+            )
 
 
 def grant(policy: Message, role: str, member: str, condition: Message | None = None) -> Message:
@@ -205,9 +219,28 @@ def take(policy: Message, role: str, member: str, condition: Message | None = No
     if not is_found:
         raise Misconfigured(
             "Policy binding with the specified principal, role, and condition not found!",
-            hint="get-iam-policy shows the bindings there are.",
+            hint=_elsewhere(policy, role, member),
         )
     return {**policy, "bindings": bindings}
+
+
+def _elsewhere(policy: Message, role: str, member: str) -> str:
+    """Return where else *member* has *role* in *policy*, and how to take it from them there."""
+    titles = [
+        str(_plain(binding.get("condition")).get("title", ""))
+        for binding in policy.get("bindings", ())
+        if binding.get("role") == role and member in binding.get("members", ())
+    ]
+    conditional = [title for title in titles if title]
+    if conditional:
+        return (
+            f"They have the role on a condition ({', '.join(conditional)}): name it with "
+            "--condition or --condition-from-file, or take the role whatever the conditions are "
+            "with --all."
+        )
+    if titles:
+        return "They have the role without a condition: leave --condition out, or use --all."
+    return "get-iam-policy shows the bindings there are."
 
 
 def _same(binding: Message, condition: Message | None) -> bool:
@@ -263,8 +296,7 @@ def _read_policy(path: Path) -> Message:
 
 
 def _force() -> click.Parameter:
-    text = "Do it even if you lose the right to undo it."
-    return click.Option(["--force"], is_flag=True, help=text)
+    return click.Option(["--force"], is_flag=True, help=FORCE_TEXT)
 
 
 def _binding_options() -> list[click.Parameter]:

@@ -9,7 +9,7 @@ import click
 from bonded.cli.grammar import Command
 from bonded.cli.iam.service_accounts import ACCOUNT_DOMAIN
 from bonded.cli.session import Session, pass_session
-from bonded.client.api import segment
+from bonded.client.api import Message, segment
 from bonded.client.errors import Misconfigured
 
 
@@ -18,9 +18,16 @@ from bonded.client.errors import Misconfigured
 @click.option("--principal", help="Who: user:EMAIL, serviceAccount:EMAIL, …")
 @click.option("--principal-email", metavar="EMAIL", help="Who, as gcloud has it.")
 @click.option("--permission", required=True, help="What, as a refusal names it.")
-@click.option("--package", help="The package that the request is about.")
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="EMAIL",
+    help="A group that their identity provider says they are in, or principalSet://…; repeatable.",
+)
+@click.option("--package", help="The package that the request is about; empty for none.")
 @click.option("--ip", help="The address that the request comes from.")
-@click.option("--time", help="When, such as 2027-01-01T00:00:00Z.")
+@click.option("--time", help="When, such as 2027-01-01T00:00:00Z; now unless said.")
 @pass_session
 def policy_troubleshoot(
     session: Session,
@@ -28,13 +35,16 @@ def policy_troubleshoot(
     words: tuple[str, ...],
     principal: str | None,
     principal_email: str | None,
+    *,
     permission: str,
+    groups: tuple[str, ...],
     **given: str | None,
 ) -> None:
     """Say why a principal may or may not use a permission on RESOURCE.
 
     RESOURCE is organizations/bonded, projects/P or
-    projects/P/locations/L/repositories/R, as a refusal names it.
+    projects/P/locations/L/repositories/R, as a refusal names it. Groups that this server keeps
+    are known; of others, those that the person's sign-ins hold, unless --group says them.
     """
     *before, resource = words
     if before not in ([], ["iam"]):
@@ -42,12 +52,15 @@ def policy_troubleshoot(
             f"Name one resource, not {', '.join(words)}.", hint="Such as projects/PROJECT."
         )
     request = {key: value for key, value in given.items() if value is not None}
-    body = {"principal": _principal(principal, principal_email), "permission": permission}
+    body: Message = {
+        "principal": _principal(principal, principal_email),
+        "permission": permission,
+        **({"groups": list(groups)} if groups else {}),
+        **({"request": request} if request else {}),
+    }
     name = re.sub(r"^//[^/]+/", "", resource)
     path = "/".join(segment(part) for part in name.split("/"))
-    answer = session.api.post(
-        f"/v1/{path}:troubleshootIamPolicy", body | ({"request": request} if request else {})
-    )
+    answer = session.api.post(f"/v1/{path}:troubleshootIamPolicy", body)
     session.say(answer["summary"])
     session.show(answer)
 

@@ -96,21 +96,21 @@ class Api:
         """
         return self._send("POST", path, query, body)
 
-    def patch(self, path: str, body: Message, *, mask: tuple[str, ...]) -> Message:
+    def patch(self, path: str, body: Message, *, mask: tuple[str, ...], **query: str) -> Message:
         """PATCH the fields of *body* that *mask* names.
 
         Raises:
             ClientError: there is no token, nobody answers, or the answer is an error.
         """
-        return self._send("PATCH", path, {"updateMask": ",".join(mask)}, body)
+        return self._send("PATCH", path, {"updateMask": ",".join(mask), **query}, body)
 
-    def delete(self, path: str) -> Message:
+    def delete(self, path: str, **query: str) -> Message:
         """DELETE *path*.
 
         Raises:
             ClientError: there is no token, nobody answers, or the answer is an error.
         """
-        return self._send("DELETE", path, {}, None)
+        return self._send("DELETE", path, query, None)
 
     def list_all(self, path: str, field: str, **query: str) -> Iterator[Message]:
         """Yield the items in *field* of every page of a list.

@@ -6,6 +6,7 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
+from bonded.cli.risks import FORCE, keeping_access
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Message, segment
 from bonded.client.errors import Misconfigured
@@ -13,6 +14,11 @@ from bonded.client.errors import Misconfigured
 COLUMNS = (Column("NAME", field("name")), Column("TITLE", field("title")))
 ORGANIZATION = click.option(
     "--organization", metavar="ORGANIZATION", help="The server's roles: bonded."
+)
+
+_RISK = (
+    "You are about to lose the right to change role [{}]: it is what gives you that right, so you "
+    "could not undo this."
 )
 
 
@@ -49,6 +55,7 @@ def create(
 @click.option("--permissions", metavar="PERMISSION,…", help="What the role holds, all of it.")
 @click.option("--add-permissions", metavar="PERMISSION,…", help="What it is to hold besides.")
 @click.option("--remove-permissions", metavar="PERMISSION,…", help="What it is to hold no more.")
+@FORCE
 @pass_session
 def update(
     session: Session,
@@ -57,6 +64,8 @@ def update(
     organization: str | None,
     add_permissions: str | None,
     remove_permissions: str | None,
+    *,
+    force: bool,
     **given: str | None,
 ) -> None:
     """Change a role; it counts at once wherever it is bound."""
@@ -70,7 +79,13 @@ def update(
         etag = {"etag": role["etag"]}
     if not fields:
         raise Misconfigured("Nothing is to be changed.", hint="Say what, such as --title=TITLE.")
-    session.show(session.api.patch(path, fields | etag, mask=tuple(fields)))
+    changed = keeping_access(
+        session,
+        lambda query: session.api.patch(path, fields | etag, mask=tuple(fields), **query),
+        _RISK.format(role_id),
+        force=force,
+    )
+    session.show(changed)
 
 
 @roles.command("list")
@@ -98,10 +113,18 @@ def describe(session: Session, role: str, organization: str | None) -> None:
 @roles.command()
 @click.argument("role")
 @ORGANIZATION
+@FORCE
 @pass_session
-def delete(session: Session, role: str, organization: str | None) -> None:
+def delete(session: Session, role: str, organization: str | None, *, force: bool) -> None:
     """Delete a role: its bindings grant nothing until it is undeleted."""
-    session.show(session.api.delete(_path(session, role, organization)))
+    path = _path(session, role, organization)
+    deleted = keeping_access(
+        session,
+        lambda query: session.api.delete(path, **query),
+        _RISK.format(role),
+        force=force,
+    )
+    session.show(deleted)
 
 
 @roles.command()
