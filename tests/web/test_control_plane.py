@@ -205,7 +205,8 @@ async def test_any_project_may_be_written_as_a_hyphen_for_an_account(site: Site)
 
 
 async def test_policies_are_read_and_written_with_etags(site: Site) -> None:
-    member = "serviceAccount:Robot@My-Project.iam.gserviceaccount.com"
+    await site.make_account("robot-1")
+    member = "serviceAccount:Robot-1@My-Project.iam.gserviceaccount.com"
     never = await site.call("POST", f"{site.rest}:getIamPolicy")
     policy = never.json() | {
         "bindings": [{"role": "roles/artifactregistry.reader", "members": [member, member]}]
@@ -223,7 +224,7 @@ async def test_policies_are_read_and_written_with_etags(site: Site) -> None:
             "bindings": [
                 {
                     "role": "roles/artifactregistry.reader",
-                    "members": ["serviceAccount:robot@DOMAIN"],
+                    "members": ["serviceAccount:robot-1@DOMAIN"],
                 }
             ],
         }

@@ -86,6 +86,7 @@ async def test_a_refusal_says_what_the_token_is_limited_to(site: Site) -> None:
 async def test_a_token_counts_as_the_groups_it_carries(site: Site) -> None:
     key = await site.make_account("member")
     member, origin = f"serviceAccount:{key['client_email']}", f"key:{key['private_key_id']}"
+    await site.call("POST", "/v1/groups", {"email": "team@example.com"})
     await site.grant(READER, "group:team@example.com")
     alone, _ = issuer_of(site).issue(member, origin)
     together, _ = issuer_of(site).issue(member, origin, also=["group:team@example.com"])
