@@ -220,11 +220,7 @@ async def _assemble(
     group_book = GroupBook(metadata)
     id_tokens = IdTokenIssuer(signing_keys, clock, settings.url)
     authenticator = Authenticator(
-        tokens,
-        id_tokens,
-        assertions,
-        origins,
-        of_accounts,
+        *(tokens, id_tokens, assertions, origins, of_accounts),
         uses=uses,
         groups=group_book,
         clock=clock,
@@ -320,9 +316,7 @@ async def _assemble(
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
             Granting(
-                metadata,
-                check_conditions,
-                owners,
+                *(metadata, check_conditions, owners),
                 has_outside_groups=bool(settings.oidc_issuer and settings.oidc_groups_claim),
             ),
             access,
