@@ -31,7 +31,6 @@ GROUPS = "groups/"
 
 _SIGN_IN = ("user:", "serviceAccount:")
 """Kinds of members that stand for somebody who can sign in."""
-_OWNING = (*_SIGN_IN, "group:")
 
 ALL_USERS = "allUsers"
 ALL_AUTHENTICATED_USERS = "allAuthenticatedUsers"
@@ -436,17 +435,3 @@ class Policy:
     def has_conditions(self) -> bool:
         """Whether some binding counts only sometimes."""
         return any(binding.condition is not None for binding in self.bindings)
-
-
-def owners(policy: Policy) -> tuple[str, ...]:
-    """Return the users, service accounts and groups whom *policy*, the server's, makes its owners.
-
-    Always: who owns the server on a condition may own it no more tomorrow.
-    """
-    return tuple(
-        member
-        for binding in policy.bindings
-        if binding.role == OWNER and binding.condition is None
-        for member in binding.members
-        if member.startswith(_OWNING)
-    )

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from bonded.server.core.errors import Lockout
-from bonded.server.core.iam import ORGANIZATION, owners
+from bonded.server.core.iam import ORGANIZATION, Policy
 from bonded.server.core.roles import OWNER
 from bonded.server.metadata.store import Transaction
 
@@ -59,11 +59,25 @@ class Owners:
 
     async def _has_one(self, tx: Transaction) -> bool:
         policy = await tx.policies.find(ORGANIZATION)
-        named = () if policy is None else owners(policy)
+        named = () if policy is None else _owners(policy)
         async for member in _everybody_in(tx, named):
             if await self._can_sign_in(tx, member):
                 return True
         return False
+
+
+def _owners(policy: Policy) -> tuple[str, ...]:
+    """Return the users, service accounts and groups whom the server's policy makes its owners.
+
+    Always: who owns the server on a condition may own it no more tomorrow.
+    """
+    return tuple(
+        member
+        for binding in policy.bindings
+        if binding.role == OWNER and binding.condition is None
+        for member in binding.members
+        if member.startswith(("user:", "serviceAccount:", "group:"))
+    )
 
 
 async def _everybody_in(tx: Transaction, named: Iterable[str]) -> AsyncIterator[str]:
