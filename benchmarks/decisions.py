@@ -9,6 +9,7 @@ which other load disturbs least. The exit status is 1 when the goal is missed.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import tempfile
 import time
@@ -157,10 +158,12 @@ def policies_of(size: Size) -> Iterable[Policy]:
         Binding(READER, (f"user:u{number}@example.com",)) for number in range(size.bindings - 1)
     ]
     resources = [str(HERE), f"projects/{HERE.project}", ORGANIZATION]
-    for start in range(0, len(bindings), POLICY_BINDINGS):
+    # Little is spread over as many policies as much is: their number is not what is compared.
+    at_once = min(POLICY_BINDINGS, math.ceil(len(bindings) / len(resources)))
+    for start in range(0, len(bindings), at_once):
         others = str(replace(HERE, repository=f"other-{start}"))
         resource = resources.pop(0) if resources else others
-        yield Policy(resource, tuple(bindings[start : start + POLICY_BINDINGS]))
+        yield Policy(resource, tuple(bindings[start : start + at_once]))
 
 
 async def measure(directory: Path) -> bool:
