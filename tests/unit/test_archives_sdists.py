@@ -12,6 +12,7 @@ import pytest
 from bonded.server.archives import Inspection, Limits, inspect
 from bonded.server.core.errors import Rejected, TooLarge
 from bonded.server.core.files import Filename
+from support.tars import CHECKSUM, changed, gnu_long, header, padded, pax, pax_record
 from support.wheels import (
     Distribution,
     make_metadata,
@@ -19,6 +20,7 @@ from support.wheels import (
     make_wheel,
     pack_tar,
     pack_tar_gz,
+    pack_zip,
     tar_member,
 )
 
@@ -27,6 +29,10 @@ FILENAME = SDIST.filename
 PKG_INFO = tar_member("demo-1.0/PKG-INFO", SDIST.core_metadata)
 TAR = gzip.decompress(SDIST.data)
 LONG = f"demo-1.0/{'deep/' * 60}{'x' * 120}.py"
+DATA = "demo-1.0/data"
+HIDDEN = header("../../evil.py", size=4) + padded(b"evil")
+"""Contents of a member, or members to whoever takes that member for an empty one."""
+HIDDEN_BYTES = len(HIDDEN)
 
 
 def inspected(directory: Path, sdist: Distribution, limits: Limits | None = None) -> Inspection:
@@ -64,13 +70,6 @@ def with_pax(name: str, **headers: str) -> tuple[tarfile.TarInfo, bytes]:
     return info, data
 
 
-def header(name: str, kind: bytes, size: int) -> bytes:
-    """Return a bare tar header, however little it makes sense."""
-    info, _ = tar_member(name, kind=kind)
-    info.size = size
-    return info.tobuf(tarfile.USTAR_FORMAT)
-
-
 def gzipped(tar: bytes) -> bytes:
     return gzip.compress(tar, mtime=0)
 
@@ -98,6 +97,7 @@ def test_an_sdist_is_read_to_its_exact_core_metadata(tmp_path: Path) -> None:
         make_sdist(version="1.0+local"),
         make_sdist(payload_bytes=1_000_000),
         make_sdist(files={"zeros": bytes(10_000_000)}),
+        make_sdist("a" * 200, version="1.0.post1"),
     ],
     ids=lambda sdist: sdist.filename,
 )
@@ -122,6 +122,21 @@ def test_sdists_as_they_are_found_in_the_wild_are_accepted(
         gzipped(TAR + bytes(100_000)),
         gzipped(TAR.rstrip(b"\0") + bytes(-len(TAR.rstrip(b"\0")) % 512)),
         SDIST.data + bytes(1000),
+        *(
+            gzipped(tar + TAR)
+            for tar in (
+                changed(header(DATA), size=b"         4 ") + padded(b"data"),
+                changed(header(DATA), size=b"\x80".ljust(11, b"\0") + b"\4") + padded(b"data"),
+                changed(header("demo-1.0/d", tarfile.DIRTYPE), size=b""),
+                changed(header(DATA), mode=b"", uid=b"\xff" * 8, gid=b"  17 \0x", major=b"       "),
+                header("demo-1.0/d/", tarfile.AREGTYPE),
+                gnu_long(b"demo-1.0/d/\0") + header("demo-1.0/x/", tarfile.AREGTYPE),
+                pax(b"size", b"4") + header(DATA, size=4) + padded(b"data"),
+                pax(b"mtime", b"1.5") + gnu_long(DATA.encode()) + header("demo-1.0/x"),
+                pax(b"comment", b"a", tarfile.XGLTYPE) + pax(b"path", b"demo-1.0/a") + header("x"),
+            )
+        ),
+        gzip.compress(pack_tar([PKG_INFO, tar_member(DATA, make_wheel().data)])),
     ],
 )
 def test_an_sdist_may_be_packed_in_any_way_installers_read(tmp_path: Path, data: bytes) -> None:
@@ -157,6 +172,13 @@ DAMAGED = f"{FILENAME} is damaged: its gzip stream is not valid"
         (SDIST.data + make_wheel().data, f"{FILENAME} has data after the end of its gzip stream"),
         (gzipped(TAR + b"x"), f"{FILENAME} has data after the end of its tar archive"),
         (gzipped(TAR + TAR), f"{FILENAME} has data after the end of its tar archive"),
+        *(
+            (
+                gzip.compress(pack_tar([PKG_INFO, tar_member(DATA, zipped)]), compresslevel=0),
+                f"{FILENAME} is both a tar and a zip archive",
+            )
+            for zipped in (make_wheel().data, pack_zip([("a", b"")]) + bytes(50_000))
+        ),
     ],
 )
 def test_a_malformed_archive_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
@@ -191,16 +213,22 @@ def test_a_malformed_archive_is_refused(tmp_path: Path, data: bytes, message: st
                 tar_member("demo-1.0/special", kind=kind),
                 f"'demo-1.0/special' in {FILENAME} is no file, directory or link",
             )
-            for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"M")
+            for kind in (
+                *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"M"),
+                tarfile.SOLARIS_XHDTYPE,
+            )
         ),
         (
             tar_member("demo-1.0/holes", kind=tarfile.GNUTYPE_SPARSE),
             f"'demo-1.0/holes' in {FILENAME} is a sparse file",
         ),
         (with_pax("demo-1.0/holes", GNU__sparse__major="1"), f"{FILENAME} has a sparse member"),
-        (
-            with_pax("demo-1.0/x", size="-1"),
-            f"{FILENAME} has a tar header without a valid size",
+        *(
+            (
+                with_pax("demo-1.0/x", size=size),
+                f"{FILENAME} has a tar header without a valid size",
+            )
+            for size in ("-1", "1_0", "٤")
         ),
     ],
 )
@@ -285,6 +313,112 @@ def test_a_hard_link_that_points_out_is_refused(tmp_path: Path) -> None:
                 b"5 =a\n",
             )
         ),
+        *(
+            (
+                changed(header(DATA), size=size) + HIDDEN,
+                f"{FILENAME} has a tar header without a valid size",
+            )
+            for size in (
+                *(b"\0%010o " % HIDDEN_BYTES, b" \0%09o " % HIDDEN_BYTES, b"+%o" % HIDDEN_BYTES),
+                *(b"0o%o" % HIDDEN_BYTES, b"\t%o" % HIDDEN_BYTES, b"20_00", b"", b" " * 12),
+            )
+        ),
+        *(
+            (
+                changed(header(DATA), **{number: value}),
+                f"{FILENAME} has a tar header with a malformed number",
+            )
+            for number in ("mode", "uid", "gid", "mtime", "major", "minor")
+            for value in (b"rw", b"6 4", b"8")
+        ),
+        (
+            header(DATA)[: CHECKSUM.start]
+            + b"\0"
+            + header(DATA)[CHECKSUM][:-2]
+            + b" "
+            + header(DATA)[CHECKSUM.stop :],
+            f"{FILENAME} has a tar header with a malformed number",
+        ),
+        *(
+            (
+                tar + HIDDEN,
+                f"'demo-1.0/data{slash}' in {FILENAME} is a file to some, a directory to others",
+            )
+            for tar, slash in (
+                (
+                    pax(b"path", DATA.encode())
+                    + header("demo-1.0/d/", tarfile.AREGTYPE, HIDDEN_BYTES),
+                    "",
+                ),
+                (
+                    gnu_long(DATA.encode() + b"\0")
+                    + header("demo-1.0/d/", tarfile.AREGTYPE, HIDDEN_BYTES),
+                    "",
+                ),
+                (pax(b"path", b"demo-1.0/data/") + header("x", tarfile.AREGTYPE), "/"),
+                (pax(b"path", b"demo-1.0/data/") + header("x"), "/"),
+                (header("demo-1.0/data/"), "/"),
+                (header("demo-1.0/data/", tarfile.CONTTYPE), "/"),
+                (changed(header("", tarfile.AREGTYPE), prefix=b"demo-1.0/data"), "/"),
+            )
+        ),
+        (
+            pax(b"size", b"%d" % HIDDEN_BYTES) + header(DATA) + HIDDEN,
+            f"'demo-1.0/data' in {FILENAME} has two sizes: 0 and {HIDDEN_BYTES}",
+        ),
+        (
+            pax(b"size", b"0") + header(DATA, size=HIDDEN_BYTES) + HIDDEN,
+            f"'demo-1.0/data' in {FILENAME} has two sizes: {HIDDEN_BYTES} and 0",
+        ),
+        (
+            pax(b"size", b"%d" % 2**33) + header(DATA, size=HIDDEN_BYTES) + HIDDEN,
+            f"'demo-1.0/data' in {FILENAME} has two sizes: {HIDDEN_BYTES} and {2**33}",
+        ),
+        *(
+            (tar, f"{FILENAME} has a member with repeated extended tar headers")
+            for tar in (
+                pax(b"path", DATA.encode()) + pax(b"mtime", b"0") + header("demo-1.0/x"),
+                gnu_long(DATA.encode()) * 2 + header("demo-1.0/x"),
+                gnu_long(b"a", tarfile.GNUTYPE_LONGLINK) * 2 + header("demo-1.0/x"),
+                pax(b"size", b"0") + gnu_long(DATA.encode()) + header("demo-1.0/x"),
+            )
+        ),
+        (
+            pax(b"path", DATA.encode()) + pax(b"comment", b"a", tarfile.XGLTYPE) + header("x"),
+            f"{FILENAME} has a global header between a member and its own",
+        ),
+        *(
+            (
+                header("x", kind, len(data))
+                + padded(data)[:-512]
+                + padded(data)[-512:-9]
+                + b"/../evil\n"
+                + header("x"),
+                f"{FILENAME} has data after the end of an extended tar header",
+            )
+            for kind, data in (
+                (tarfile.GNUTYPE_LONGNAME, DATA.encode()),
+                (tarfile.XHDTYPE, pax_record(b"path", DATA.encode())),
+                (tarfile.XGLTYPE, pax_record(b"comment", b"a")),
+            )
+        ),
+        *(
+            (tar + header("x"), f"{FILENAME} has a member with a malformed path")
+            for tar in (
+                *(pax(b"path", b""), pax(b"path", b"demo-1.0/a\0b")),
+                *(gnu_long(b"demo-1.0/a\0b"), gnu_long(b"\0")),
+            )
+        ),
+        *(
+            (pax(key, b"demo-1.0/a") + header("x"), f"{FILENAME} has a malformed pax header")
+            for key in (b" path", b"\tpath", b"a\n12 path", b"a\0path")
+        ),
+        (
+            changed(header("data"), prefix=b"demo-1.0", magic=b"ustar\0"),
+            f"{FILENAME} has a tar header with a prefix that is not POSIX's",
+        ),
+        (pax(b"mtime", b"0"), TRUNCATED),
+        (pax(b"comment", b"a", tarfile.XGLTYPE), TRUNCATED),
         (header("x", tarfile.XHDTYPE, 100), TRUNCATED),
         (header("x", tarfile.XHDTYPE, 12) + b"12 path=one\n".ljust(512, b"\0"), TRUNCATED),
     ],
@@ -379,7 +513,7 @@ def pax_bomb(kind: bytes, record: bytes, size: int, headers: int) -> bytes:
     Whoever reads all of them says that the archive is damaged.
     """
     records = record * (size // len(record))
-    one = header("x", kind, len(records)) + records + bytes(-len(records) % 512)
+    one = header("x", kind, len(records)) + padded(records) + header("demo-1.0", tarfile.DIRTYPE)
     return gzipped(pack_tar([PKG_INFO])[:1024] + one * headers + b"x" * 512)
 
 
@@ -391,7 +525,7 @@ def pax_bomb(kind: bytes, record: bytes, size: int, headers: int) -> bytes:
                 pax_bomb(kind, b"6 a=b\n", 2**20, 4),
                 f"{FILENAME} has more than 200000 extended tar headers and records in them",
             )
-            for kind in (tarfile.XGLTYPE, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+            for kind in (tarfile.XGLTYPE, tarfile.XHDTYPE)
         ),
         (
             pax_bomb(tarfile.XGLTYPE, b"1000 a=".ljust(999, b"b") + b"\n", 2**20, 18),

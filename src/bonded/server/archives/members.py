@@ -8,9 +8,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from bonded.server.core.errors import Rejected
-from bonded.server.core.files import Filename
+from bonded.server.core.files import VERSION_LENGTH_MAX, Filename
+from bonded.server.core.names import PACKAGE_NAME_LENGTH_MAX
 
 NAME_SHOWN_MAX = 120
+_STEM_LENGTH_MAX = PACKAGE_NAME_LENGTH_MAX + len("-") + VERSION_LENGTH_MAX
 
 # Path components that do not climb, stay or vanish, at most one slash behind them, and no Windows
 # drive or separator and no control character anywhere: each of these makes some extractor write
@@ -54,10 +56,10 @@ def spells(text: str, filename: Filename) -> bool:
     Real archives spell `zope.interface-5.0` and `zope_interface-5.0`, `1.0-rc1` and `1.0rc1`
     (PEP 503, PEP 440), so every hyphen is tried as the one between the two.
     """
-    return any(
+    return len(text) <= _STEM_LENGTH_MAX and any(
         canonicalize_name(text[: hyphen.start()]) == filename.name.normalized
         and _same_version(text[hyphen.end() :], filename.version)
-        for hyphen in re.finditer("-", text[:NAME_SHOWN_MAX])
+        for hyphen in re.finditer("-", text)
     )
 
 

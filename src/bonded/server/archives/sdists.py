@@ -12,6 +12,7 @@ from bonded.server.archives.gunzip import Gunzip
 from bonded.server.archives.limits import Limits
 from bonded.server.archives.members import is_safe, path_of, plain, shown, spells
 from bonded.server.archives.tars import DIRECTORY, FILE, HARDLINK, SYMLINK, Tar, TarMember
+from bonded.server.archives.zips import is_zip
 from bonded.server.core.errors import Rejected, TooLarge
 from bonded.server.core.files import Filename
 
@@ -32,6 +33,12 @@ def read_pkg_info(
         if path == f"{tree.top}/PKG-INFO":
             pkg_info = _read(tar, member, path, filename, limits)
     tree.check_links()
+    if is_zip(file.fileno()):
+        # Older pips ask for that first, and would install what nobody looked at.
+        raise Rejected(
+            f"{filename.text} is both a tar and a zip archive",
+            hint="It ends with a zip archive that is not compressed. Pack it with compression.",
+        )
     if not tree.top:
         raise Rejected(f"{filename.text} is empty")
     if pkg_info is None:

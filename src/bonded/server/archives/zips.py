@@ -9,6 +9,7 @@ before, between and behind them, archives in archives, and members that share th
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -41,6 +42,30 @@ _UTF8 = 0x0800
 _IN_EXTRA_32, _IN_EXTRA_16 = 0xFFFFFFFF, 0xFFFF
 _EXTRA_ZIP64, _EXTRA_UNICODE_PATH = 0x0001, 0x7075
 _END64_SIZE_FIELD = _END64.size - 12
+
+
+def is_zip(fd: int) -> bool:
+    """Say whether some reader would take the file for a zip archive, whatever it begins with.
+
+    Readers look for the end record in the tail, where it may also stand by chance; so one counts
+    only if a directory, or zip64's locator, is where it says.
+    """
+    size = os.fstat(fd).st_size
+    tail_start = max(0, size - _END.size - _IN_EXTRA_16)
+    tail = os.pread(fd, size - tail_start, tail_start)
+    for found in re.finditer(re.escape(_END_SIGNATURE), tail):
+        record = tail[found.start() : found.start() + _END.size]
+        if len(record) < _END.size:
+            break
+        *_, directory_bytes, directory_start, _ = _END.unpack(record)
+        end = tail_start + found.start()
+        for position in (end - directory_bytes, directory_start, end - _LOCATOR64.size):
+            if position >= 0 and os.pread(fd, 4, position) in (
+                _DIRECTORY_SIGNATURE,
+                _LOCATOR64_SIGNATURE,
+            ):
+                return True
+    return False
 
 
 class Member(NamedTuple):
