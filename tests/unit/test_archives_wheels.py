@@ -62,6 +62,8 @@ def test_a_wheel_is_read_to_its_exact_core_metadata(tmp_path: Path) -> None:
         make_wheel(version="1.0.0", dist_info=DIST_INFO),
         make_wheel(files={"demo/": b"", "demo/\N{SNOWMAN}.txt": b"named in UTF-8"}),
         make_wheel(files={"demo/zeros": bytes(10_000_000)}),
+        make_wheel("a" * 200, version="1.0.post1"),
+        make_wheel("a-" * 45 + "a", version="1." + "9" * 120),
     ],
     ids=lambda wheel: wheel.filename,
 )
@@ -131,6 +133,70 @@ def test_a_zip_that_is_no_wheel_is_refused(
     assert refusal(tmp_path, wheel.data).message == message
 
 
+SCRIPTS = f"{DIST_INFO}/entry_points.txt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[console_scripts]\nDemo.run-2 = demo:main\n[gui_scripts]\n# x\nwith space=demo:main [x]",
+        b"[console_scripts]\r\nsub/run = demo:main\r\n\r\n[ empty ]\r\n",
+        b"\xef\xbb\xbf[console_scripts]\nrun = demo:main",
+        b"[mime.types]\n../text/x-demo = demo:type\nlines\n  that go on",
+        b"../before any group = demo:main",
+    ],
+)
+def test_entry_points_may_be_all_that_installers_keep_where_it_belongs(
+    tmp_path: Path, text: bytes
+) -> None:
+    wheel = make_wheel(files={SCRIPTS: text})
+
+    assert inspected(tmp_path, wheel).core_metadata == wheel.core_metadata
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        *(
+            (f"[{group}]\n{name} = demo:main", f"has a script with an unsafe name: {name!a}")
+            for group, name in (
+                *(
+                    ("console_scripts", "../run"),
+                    ("gui_scripts", "../run"),
+                    (" gui_scripts ", ".."),
+                ),
+                *(("console_scripts", "/etc/run"), ("console_scripts", "a/../../run")),
+                *(("console_scripts", "..\\run"), ("console_scripts", "C:run")),
+                *(("console_scripts", "a\x07"), ("console_scripts", "")),
+                *(("console_scripts", "; ../run"), ("console_scripts", "[x] ../run")),
+                ("console_scripts", "[../run"),
+            )
+        ),
+        (
+            "\ufeff[console_scripts]\na = demo:main\n  ../run = demo:main",
+            "has a script with an unsafe name: '../run'",
+        ),
+        (
+            "[console_scripts]\n../run : demo:main=1",
+            "has a script with an unsafe name: '../run : demo:main'",
+        ),
+        (
+            "[console_scripts]\n../run: demo:main",
+            "has a line that is no script: '../run: demo:main'",
+        ),
+        ("[console_scripts]\nrun", "has a line that is no script: 'run'"),
+        ("[console_scripts]\nr\udcffn = demo:main", "is not UTF-8 at byte 19"),
+    ],
+)
+def test_a_script_that_would_be_written_elsewhere_is_refused(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    wheel = make_wheel(files={SCRIPTS: text.encode(errors="surrogateescape")})
+
+    assert refusal(tmp_path, wheel.data).message == f"{SCRIPTS} in {FILENAME} {says}"
+
+
 ZEROS = make_wheel(files={"demo/zeros": bytes(2_000_000)}).data
 
 
@@ -147,6 +213,11 @@ ZEROS = make_wheel(files={"demo/zeros": bytes(2_000_000)}).data
             WHEEL.data,
             Limits(core_metadata_bytes_max=20),
             f"{DIST_INFO}/METADATA in {FILENAME} is larger than 20 bytes",
+        ),
+        (
+            make_wheel(files={SCRIPTS: bytes(21)}).data,
+            Limits(entry_points_bytes_max=20),
+            f"{SCRIPTS} in {FILENAME} is larger than 20 bytes",
         ),
         (
             ZEROS,

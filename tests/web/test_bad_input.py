@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import blake2b, md5
 from typing import Any
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from support.site import Parts, Site, encode, form_of
+from support.tars import changed, header, padded
 from support.wheels import (
     Distribution,
     make_metadata,
@@ -199,6 +201,9 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "tar that is a zip too": (wheel(pack_tar([tar_member("fresh/a", b"a")]) + WHEEL.data), 400, "fresh-1.0-py3-none-any.whl has data that belongs to no member, or to several. The zip archive is damaged, or another file was put before or into it."),
     "zip bomb": (upload(make_wheel("fresh", files={"fresh/zeros": bytes(2000000)})), 413, "fresh-1.0-py3-none-any.whl unpacks to more than 1000000 bytes."),
     "tar bomb": (upload(make_sdist("fresh", files={"zeros": bytes(2000000)})), 413, "fresh-1.0.tar.gz unpacks to more than 1000000 bytes."),
+    "sdist that is a zip too": (sdist(gzip.compress(pack_tar([tar_member("fresh-1.0/PKG-INFO", SDIST.core_metadata), tar_member("fresh-1.0/data", pack_zip([("fresh-1.0/setup.py", b"evil")]))]), compresslevel=0)), 400, "fresh-1.0.tar.gz is both a tar and a zip archive. It ends with a zip archive that is not compressed. Pack it with compression."),
+    "members in a member": (sdist(gzip.compress(changed(header("fresh-1.0/data"), size=b"\0%010o " % 1024) + header("../../evil.py", size=4) + padded(b"evil"))), 400, "fresh-1.0.tar.gz has a tar header without a valid size."),
+    "climbing script": (upload(make_wheel("fresh", files={"fresh-1.0.dist-info/entry_points.txt": b"[console_scripts]\n../../evil = fresh:main"})), 400, "fresh-1.0.dist-info/entry_points.txt in fresh-1.0-py3-none-any.whl has a script with an unsafe name: '../../evil'."),
     "climbing zip member": (upload(make_wheel("fresh", files={"../evil.py": b""})), 400, "fresh-1.0-py3-none-any.whl has a member with an unsafe name: '../evil.py'."),
     "absolute zip member": (upload(make_wheel("fresh", files={"/etc/evil": b""})), 400, "fresh-1.0-py3-none-any.whl has a member with an unsafe name: '/etc/evil'."),
     "climbing tar member": (sdist(pack_tar_gz([tar_member("fresh-1.0/../../evil", b"")])), 400, "fresh-1.0.tar.gz has a member with an unsafe name: 'fresh-1.0/../../evil'."),

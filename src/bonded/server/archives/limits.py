@@ -33,6 +33,8 @@ class Limits:
     """All pax and GNU headers of a tar and the records in them: two for each of `members_max`."""
     core_metadata_bytes_max: int = 8 * MIB
     """METADATA or PKG-INFO."""
+    entry_points_bytes_max: int = 1 * MIB
+    """entry_points.txt."""
 
     def unpacked_bytes_allowed(self, packed_bytes: int) -> int:
         """Return how much an archive of *packed_bytes* may unpack to before it is a bomb."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from bonded.server.archives.entry_points import check_entry_points
 from bonded.server.archives.limits import Limits
 from bonded.server.archives.members import shown, spells
 from bonded.server.archives.tars import BLOCK_BYTES, is_tar_header
@@ -29,6 +30,12 @@ def read_metadata(fd: int, filename: Filename, limits: Limits) -> tuple[str, byt
         member = archive.members.get(f"{dist_info}/{name}")
         if member is None or member.name.endswith("/"):
             raise Rejected(f"{filename.text} has no {dist_info}/{name}")
+    scripts = archive.members.get(f"{dist_info}/entry_points.txt")
+    if scripts is not None:
+        check_entry_points(
+            f"{scripts.name} in {filename.text}",
+            archive.read(scripts, limits.entry_points_bytes_max),
+        )
     member = archive.members[f"{dist_info}/METADATA"]
     return (
         f"{member.name} in {filename.text}",
