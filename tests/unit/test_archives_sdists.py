@@ -363,6 +363,10 @@ def test_a_hard_link_that_points_out_is_refused(tmp_path: Path) -> None:
             )
         ),
         (
+            changed(header("demo-1.0/d", tarfile.DIRTYPE), size=b" " * 12),
+            f"{FILENAME} has a tar header without a valid size",
+        ),
+        (
             pax(b"size", b"%d" % HIDDEN_BYTES) + header(DATA) + HIDDEN,
             f"'demo-1.0/data' in {FILENAME} has two sizes: 0 and {HIDDEN_BYTES}",
         ),

@@ -162,8 +162,8 @@ class Tar:
         size = _OCTAL.fullmatch(field_)
         if size is not None:
             return int(size[1], 8)
-        if header[156:157] not in _FILE_TYPES | _EXTENDED_TYPES and not field_.strip(b" \0"):
-            return 0  # of what has no contents, some writers leave it out
+        if header[156:157] not in _FILE_TYPES | _EXTENDED_TYPES and not field_.strip(b"\0"):
+            return 0  # of what has no contents, some writers leave it out; GNU tar skips blanks
         raise Rejected(f"{self._name} has a tar header without a valid size")
 
     def _extended_header(self, size: int) -> bytes:
