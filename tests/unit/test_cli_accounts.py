@@ -137,9 +137,11 @@ or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 
-to obtain new credentials, or, to select an account that `bonded auth list` shows:
+to obtain new credentials. To select an account that `bonded auth list` shows, run
 
   $ bonded config set account ACCOUNT
+
+or name it in the environment variable [BONDED_CORE_ACCOUNT].
 """,
             status=1,
         )
@@ -179,9 +181,11 @@ or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 
-to obtain new credentials, or, to select an account that `bonded auth list` shows:
+to obtain new credentials. To select an account that `bonded auth list` shows, run
 
   $ bonded config set account ACCOUNT
+
+or name it in the environment variable [BONDED_CORE_ACCOUNT].
 """,
             status=1,
         )
@@ -366,7 +370,13 @@ def test_a_token_goes_to_no_server_but_its_own(
 
     assert "is signed in to http://127.0.0.1:PORT, not to http://127.0.0.1:" in said.err
     assert other_server.requests == []
-    bonded("config", "set", "core/hosts", other_server.url.removeprefix("http://"))
+    hosts = ("config", "set", "core/hosts", other_server.url.removeprefix("http://"))
+    bonded("config", "unset", "core/server")
+    assert "so they count for none" in bonded(*hosts).err
+    bonded("projects", "list", f"--server={other_server.url}")
+    assert other_server.requests == []
+    bonded("config", "set", "core/server", registry.url)
+    assert bonded(*hosts).err == "Updated property [core/hosts].\n"
     bonded("projects", "list", f"--server={other_server.url}")
     assert other_server.requests != []
 

@@ -257,7 +257,10 @@ def test_errors_of_the_server_are_told_in_its_words(registry: Registry, bonded: 
     assert bonded("artifacts", "repositories", "describe", "nothing") == snapshot(
         Said(
             out="",
-            err="ERROR: (bonded.artifacts.repositories.describe) NOT_FOUND: Requested entity was not found.\n",
+            err="""\
+ERROR: (bonded.artifacts.repositories.describe) NOT_FOUND: Requested entity was not found.
+There are no repositories in project [my-project].
+""",
             status=1,
         )
     )
@@ -280,6 +283,21 @@ Use yaml, json, jsonl, table or value(FIELD,...), such as --format='value(name)'
             err="""\
 ERROR: (bonded.projects.list) [value] is not a format.
 Use yaml, json, jsonl, table or value(FIELD,...), such as --format='value(name)'.
+""",
+            status=1,
+        )
+    )
+
+
+def test_a_heading_is_no_field_and_is_not_silently_empty(
+    registry: Registry, bonded: Terminal
+) -> None:
+    assert bonded("projects", "list", "--format=value(PROJECT_ID)") == snapshot(
+        Said(
+            out="",
+            err="""\
+ERROR: (bonded.projects.list) [PROJECT_ID] is no field: formats take the API's names, not a table's headings.
+Look at the names with --format=json.
 """,
             status=1,
         )

@@ -168,7 +168,8 @@ def test_a_configured_server_without_a_key_is_told_how_to_get_one(
     assert capsys.readouterr().err == (
         f"bonded: No credential here belongs to {stranger.url}. Sign in with `bonded auth "
         "login --server=URL`, or with a key that it issued and `bonded auth "
-        "activate-service-account --key-file=FILE`.\n"
+        "activate-service-account --key-file=FILE`, or name a credential file of it in "
+        "GOOGLE_APPLICATION_CREDENTIALS.\n"
     )
     assert registry.requests == stranger.requests == []
 
@@ -180,10 +181,43 @@ def test_a_host_that_is_configured_as_the_server_gets_its_token(
     port = registry.url.rpartition(":")[2]
 
     before = ask(f"http://eu-python.registry.test:{port}/simple/")
-    write(config, hosts=f"*-python.registry.test:{port}")
+    write(config, server=registry.url, hosts=f"*-python.registry.test:{port}")
     after = ask(f"http://eu-python.registry.test:{port}/simple/")
 
     assert (before, after) == (None, "token-1")
+
+
+@pytest.mark.parametrize("how", ["account", "default"])
+def test_hosts_of_no_server_in_particular_get_nothing_and_that_is_said(
+    registry: Registry,
+    stranger: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+) -> None:
+    """They may be names of a server that is signed in to no more, or not yet."""
+    if how == "account":
+        sign_in(config, stranger)
+    else:
+        (config.parent / "adc.json").write_text(stranger.key_file())
+        monkeypatch.setenv(VARIABLE, str(config.parent / "adc.json"))
+    host = f"http://eu-python.registry.test:{registry.url.rpartition(':')[2]}"
+    hosts = host.partition("//")[2]
+
+    write(config, hosts=hosts)
+    without = ask(f"{host}/simple/")
+    said = capsys.readouterr().err
+    write(config, hosts=hosts, server=registry.url)
+    of_another = ask(f"{host}/simple/")
+
+    assert (without, of_another) == (None, None)
+    assert said == (
+        f"bonded: [core/hosts] lists {host}, and nothing says of which server that is a name. "
+        "Say it with `bonded config set core/server URL`, or BONDED_SERVER.\n"
+    )
+    assert ask(stranger.url) == "token-1"
+    assert registry.requests == []
 
 
 def test_default_credentials_come_first_where_they_belong(

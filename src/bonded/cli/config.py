@@ -6,7 +6,7 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, pass_session
-from bonded.client.properties import ACCOUNT, nest, parse_property, render
+from bonded.client.properties import ACCOUNT, HOSTS, nest, parse_property, render
 
 PLACES = {
     "config-helper": "bonded.cli.config_helper:config_helper",
@@ -32,6 +32,11 @@ def set_property(session: Session, section_property: str, value: str) -> None:
         session.say(
             f"WARNING: [{value}] has no credentials here. "
             "Run `bonded auth activate-service-account --key-file=FILE`."
+        )
+    if known is HOSTS and session.configuration.server is None:
+        session.say(
+            "WARNING: Nothing says of which server these are names, so they count for none. "
+            "Run `bonded config set core/server URL`."
         )
 
 

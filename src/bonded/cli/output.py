@@ -35,7 +35,7 @@ class Format:
         """Parse `kind` or `kind(field,field)`.
 
         Raises:
-            Misconfigured: it is neither, or the kind needs fields and has none.
+            Misconfigured: it is neither, the kind needs fields and has none, or one is a heading.
         """
         match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*([\w.,\s-]*)\s*\))?\s*", text)
         fields = tuple(f.strip() for f in (match[2] or "").split(",") if f.strip()) if match else ()
@@ -45,6 +45,13 @@ class Format:
                 hint="Use yaml, json, jsonl, table or value(FIELD,...), "
                 "such as --format='value(name)'.",
             )
+        for name in fields:
+            # No field of the API begins so: it would silently be empty, as with gcloud.
+            if name[0].isupper():
+                raise Misconfigured(
+                    f"[{name}] is no field: formats take the API's names, not a table's headings.",
+                    hint="Look at the names with --format=json.",
+                )
         return cls(match[1], fields)
 
 

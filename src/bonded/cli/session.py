@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -15,7 +16,7 @@ from bonded.client import properties
 from bonded.client.accounts import Account, AccountStore, Credential, ServiceAccountKey
 from bonded.client.configurations import Configurations
 from bonded.client.environment import Environment, read_environment
-from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
+from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Refused
 from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
 from bonded.client.services import Service, belongs
@@ -106,7 +107,7 @@ class Session:
     def is_for(self, server: str, issuer: str) -> bool:
         """Say whether *server* may see what *issuer* issues."""
         service = Service.parse(server)
-        names = self.configuration.names(issuer)
+        names = self.configuration.names
         return server == issuer or bool(service and belongs(issuer, service, names))
 
     @cached_property
@@ -164,9 +165,23 @@ class Session:
         """
         if found := chosen or self.configuration.find(properties.LOCATION):
             return found
-        for location in self.api.list_all(f"/v1/projects/{self.project}/locations", "locations"):
-            return str(location["locationId"])
+        if found := self._find_first_location():
+            return found
         raise missing("location", properties.LOCATION)
+
+    def _find_first_location(self) -> str | None:
+        try:
+            path = f"/v1/projects/{self.project}/locations"
+            for location in self.api.list_all(path, "locations"):
+                return str(location["locationId"])
+        except Refused as refusal:
+            if refusal.status != "PERMISSION_DENIED":
+                raise
+            # Whose roles are on repositories alone may not list, so the server says its own to all.
+            with suppress(ClientError):
+                said = self.api.get("/.well-known/oauth-authorization-server")
+                return said.get("bonded_default_location")
+        return None
 
     @property
     def impersonated(self) -> str | None:
@@ -321,6 +336,8 @@ or, with the key of a service account,
 
   $ bonded auth activate-service-account --key-file=FILE
 
-to obtain new credentials, or, to select an account that `bonded auth list` shows:
+to obtain new credentials. To select an account that `bonded auth list` shows, run
 
-  $ bonded config set account ACCOUNT"""
+  $ bonded config set account ACCOUNT
+
+or name it in the environment variable [BONDED_CORE_ACCOUNT]."""

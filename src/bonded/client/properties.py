@@ -39,7 +39,9 @@ PROJECT = Property(
 # CLOUDSDK_CORE_ACCOUNT is not heard: it names somebody at Google, who has no credentials here.
 ACCOUNT = Property("core", "account", ("BONDED_CORE_ACCOUNT",), "account that commands act as")
 SERVER = Property("core", "server", ("BONDED_SERVER",), "URL of the registry")
-HOSTS = Property("core", "hosts", ("BONDED_HOSTS",), "other hosts of the registry, between commas")
+HOSTS = Property(
+    "core", "hosts", ("BONDED_HOSTS",), "other hosts of the registry at core/server, between commas"
+)
 # The machine's own identity is shown to nobody until somebody says to whom.
 ATTACHED_IDENTITY = Property(
     "auth",
@@ -121,10 +123,15 @@ class Configuration:
         """Return the hosts that a property lists."""
         return parse_hosts(self.find(wanted) or "")
 
-    def names(self, server: str | None = None) -> Names | None:
-        """Return all names of the configured server, or of *server* if none is configured."""
-        known = self.server or server
-        return Names(known, self.hosts(HOSTS)) if known else None
+    @property
+    def names(self) -> Names | None:
+        """All names of the configured server.
+
+        Without a server, the other hosts are nobody's: whichever server's tokens they were shown,
+        they might be another's.
+        """
+        server = self.server
+        return Names(server, self.hosts(HOSTS)) if server else None
 
     def stored(self) -> Mapping[str, str]:
         """Return what the file says, by name.

@@ -58,8 +58,11 @@ class Wallet:
         self._configuration = Configurations(self._directory, self._environment).open()
         sources: list[tuple[Account, TokenSource]] = []
         failures: list[ClientError] = []
-        names = self._configuration.names()
+        names = self._configuration.names
         is_ours = service.is_pkg_dev or bool(names and names.cover(service))
+        if names is None and self._is_nobodys(service):
+            is_ours = True
+            failures.append(_of_no_server(service))
         try:
             default = find_default(self._environment)
             if default and self._belongs(default.server, service):
@@ -81,7 +84,12 @@ class Wallet:
         return is_ours or bool(accounts), sources, failures
 
     def _belongs(self, issuer: str, service: Service) -> bool:
-        return belongs(issuer, service, self._configuration.names(issuer))
+        return belongs(issuer, service, self._configuration.names)
+
+    def _is_nobodys(self, service: Service) -> bool:
+        """Say whether *service* is listed as another host of a server that nothing names."""
+        patterns = self._configuration.hosts(properties.HOSTS)
+        return any(service.matches(each, service.scheme) for each in patterns)
 
     def _choose(self, service: Service, accounts: Sequence[Account]) -> Account | None:
         """Return the active one of *accounts*, else the only one.
@@ -128,9 +136,17 @@ def _is_shown_to(service: Service, pattern: str) -> bool:
     return service.matches(pattern, service.scheme if ":" in pattern else "https")
 
 
+def _of_no_server(service: Service) -> Misconfigured:
+    return Misconfigured(
+        f"[core/hosts] lists {service}, and nothing says of which server that is a name.",
+        hint="Say it with `bonded config set core/server URL`, or BONDED_SERVER.",
+    )
+
+
 def _nothing_for(service: Service | str) -> NotSignedIn:
     return NotSignedIn(
         f"No credential here belongs to {service}.",
         hint="Sign in with `bonded auth login --server=URL`, or with a key that it issued and "
-        "`bonded auth activate-service-account --key-file=FILE`.",
+        "`bonded auth activate-service-account --key-file=FILE`, or name a credential file of it "
+        "in GOOGLE_APPLICATION_CREDENTIALS.",
     )
