@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bonded.server.settings import Settings, SettingsError, load
+from bonded.server.settings import Settings, SettingsError, load, unknown_variables
 
 
 def test_later_ones_win(tmp_path: Path) -> None:
@@ -25,6 +25,28 @@ def test_later_ones_win(tmp_path: Path) -> None:
 
 def test_an_empty_variable_is_none_at_all() -> None:
     assert load({}, None, {"BONDED_LISTEN": ""}) == load({}, None, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BONDED_LISTNE", {"BONDED_LISTNE": "BONDED_LISTEN"}),
+        ("BONDED_PUBLICURL", {"BONDED_PUBLICURL": "BONDED_PUBLIC_URL"}),
+        ("BONDED_ZZZZZ", {"BONDED_ZZZZZ": ""}),
+        ("BONDED_LISTEN", {}),
+        ("BONDED_SECRET_TEAM", {}),
+        # What Kubernetes tells every container about a service of that name.
+        ("BONDED_SERVICE_HOST", {}),
+        ("BONDED_SERVICE_PORT_HTTP", {}),
+        ("BONDED_PORT", {}),
+        ("BONDED_PORT_8080_TCP_ADDR", {}),
+        ("BONDED_PORTS", {"BONDED_PORTS": ""}),
+        ("BONDED_SERVER", {}),
+        ("LISTNE", {}),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_named(name: str, meant: dict[str, str]) -> None:
+    assert unknown_variables({"BONDED_SERVER"}, {name: "x"}) == meant
 
 
 def test_a_home_directory_is_found() -> None:

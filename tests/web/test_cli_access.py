@@ -13,6 +13,7 @@ from support.command_line import Bonded, command_line
 from support.server import Server, running_server
 
 ADA = "serviceAccount:ada-smith@my-project.iam.gserviceaccount.com"
+BOB = "serviceAccount:bob-smith@my-project.iam.gserviceaccount.com"
 OWNER = "--role=roles/owner"
 READER = "--role=roles/artifactregistry.reader"
 PYTHON = ("artifacts", "repositories")
@@ -97,6 +98,72 @@ def test_who_would_lock_themselves_out_is_asked_and_silence_is_a_no(
         assert said.err.endswith("Nothing was changed.\nIf you mean it, add --force.\n")
     if flags != ["--force"]:
         assert "lose the right to change the IAM policy of project [my-project]" in said.err
+
+
+@pytest.fixture(name="bob")
+def _bob(server: Server, bonded: Bonded) -> list[str]:
+    """The flags to act as somebody who may read one repository, and has no other role."""
+    email, key = BOB.partition(":")[2], server.data_dir / "bob.json"
+    if not key.exists():
+        bonded("iam", "service-accounts", "create", "bob-smith")
+        bonded("iam", "service-accounts", "keys", "create", str(key), f"--iam-account={email}")
+        bonded(*PYTHON, "add-iam-policy-binding", *WHERE, f"--member={BOB}", READER)
+    admin = bonded("config", "get-value", "account").out.strip()
+    bonded("auth", "activate-service-account", f"--key-file={key}")
+    bonded("config", "set", "account", admin)
+    return [f"--account={email}"]
+
+
+def test_a_role_on_one_repository_is_enough_to_set_up_ones_tools(
+    bonded: Bonded, bob: list[str], tmp_path: Path
+) -> None:
+    settings = ("artifacts", "print-settings", "python", "--repository=python", "--tool=pip")
+    configure = ("auth", "configure-pip", "--repository=python", f"--file={tmp_path / 'pip.conf'}")
+
+    printed = bonded(*settings, *bob)
+    configured = bonded(*configure, "--quiet", *bob)
+
+    assert (printed.status, printed.err) == (0, "")
+    assert "/my-project/python/simple/" in printed.out
+    assert configured.status == 0, configured.err
+    assert "/my-project/python/simple/" in (tmp_path / "pip.conf").read_text()
+
+
+def test_who_may_not_list_repositories_is_told_how_to_go_on(bonded: Bonded, bob: list[str]) -> None:
+    said = bonded(*PYTHON, "list", *bob)
+    missing = bonded(*PYTHON, "describe", "pyhton", *bob)
+
+    assert said.status == missing.status == 1
+    assert "Permission 'artifactregistry.locations.list' denied" in said.err
+    assert "bonded artifacts repositories describe REPOSITORY" in said.err
+    assert "the role roles/artifactregistry.reader on the project" in said.err
+    # Nothing is let slip about what is there instead.
+    assert "python" not in missing.err.replace("pyhton", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (("pyhton",), "Did you mean [python]?"),
+        (("zzz",), "In location [local] there are: all, pypi, python."),
+        (("python", "--location=eu"), "There is one in location [local]: say --location=local."),
+        (("zzz", "--location=lokal"), "There is nothing in location [lokal]. Did you mean [local]"),
+        (("zzz", "--location=eu"), "There is nothing in location [eu]. There are: local."),
+    ],
+)
+@pytest.mark.parametrize("command", ["describe", "print-settings"])
+def test_a_repository_that_is_not_there_brings_to_mind_what_is(
+    bonded: Bonded, command: str, line: tuple[str, ...], hint: str
+) -> None:
+    name, *where = line
+    if command == "describe":
+        said = bonded(*PYTHON, "describe", name, *where)
+    else:
+        said = bonded("artifacts", "print-settings", "python", f"--repository={name}", *where)
+
+    assert said.status == 1
+    assert f"/repositories/{name} does not exist" in said.err
+    assert hint in said.err
 
 
 def test_what_one_has_from_elsewhere_is_taken_without_a_question(bonded: Bonded) -> None:

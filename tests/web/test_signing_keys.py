@@ -60,6 +60,7 @@ async def test_discovery_names_this_server_and_endpoints_that_exist(site: Site, 
 
     found = answer.json()
     assert found["issuer"] == URL
+    assert found["bonded_default_location"] == "local"
     assert answer.headers["cache-control"] == "public, max-age=3600"
     endpoints = {key: url for key, url in found.items() if key.endswith(("_endpoint", "_uri"))}
     assert set(endpoints) == {

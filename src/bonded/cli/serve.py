@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from bonded.cli.grammar import Command
+from bonded.client.configurations import ACTIVE_VARIABLE
 from bonded.client.errors import Misconfigured
+from bonded.client.properties import PROPERTIES
 
 
 @click.command(cls=Command)
@@ -30,4 +32,10 @@ def serve(
             f"The server is not installed: there is no module [{error.name}].",
             hint='Install it with `pip install "bonded[server]"`.',
         ) from error
-    run(overrides, config)
+    run(overrides, config, _OF_THE_COMMAND_LINE)
+
+
+_OF_THE_COMMAND_LINE = {
+    *("BONDED_CONFIG", "BONDED_DEBUG", ACTIVE_VARIABLE),
+    *(name for known in PROPERTIES for name in known.variables),
+}

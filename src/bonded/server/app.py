@@ -32,10 +32,10 @@ from bonded.server.identity.explaining import Explaining
 from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.origins import AccountOrigins, Origins
 from bonded.server.identity.policies import PolicyBook
-from bonded.server.identity.private_files import write_private
 from bonded.server.identity.publishers import TrustedPublishing
 from bonded.server.identity.sealing import load_sealer
 from bonded.server.identity.seals import Seals
+from bonded.server.identity.secret_files import write_secret
 from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.signing import Schedule, SigningKeys
 from bonded.server.identity.status import Tokens
@@ -261,7 +261,7 @@ async def _assemble(
         settings.first_project, settings.default_location, settings.first_repository
     )
     is_first_start = await Founding(metadata, accounts, clock).found(
-        first, partial(write_private, settings.data_dir / ADMIN_KEY)
+        first, partial(write_secret, settings.data_dir / ADMIN_KEY)
     )
     async with metadata.read() as tx:
         everything = await tx.repositories.find(replace(first, repository=EVERYTHING))
@@ -306,7 +306,7 @@ async def _assemble(
             failures,
             token_life_max,
         ),
-        discovery=Discovery(settings.url, signing_keys),
+        discovery=Discovery(settings.url, signing_keys, settings.default_location),
         exchange=TokenExchange(workloads, failures),
         publishing=PublishingTokens(publishing, failures),
         projects=ProjectsApi(administration),

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -24,9 +24,10 @@ from granian.server.embed import Server as HttpServer
 
 from bonded.server import settings as configuration
 from bonded.server.app import ADMIN_KEY, Registry, build
+from bonded.server.core.clock import Clock, system_clock
 from bonded.server.core.errors import BondedError
 from bonded.server.core.names import RepositoryName
-from bonded.server.identity.private_files import write_private
+from bonded.server.identity.secret_files import write_secret
 from bonded.server.operations.founding import EVERYTHING, PUBLIC
 from bonded.server.repositories.trying import find_obstacle
 from bonded.server.settings import Settings, SettingsError
@@ -54,8 +55,15 @@ PROBE_AFTER_S = 3
 _log = logging.getLogger("bonded.server")
 
 
-def serve(options: Mapping[str, str], config: Path | None = None) -> None:
+def serve(
+    options: Mapping[str, str],
+    config: Path | None = None,
+    foreign: Collection[str] = (),
+    clock: Clock = system_clock,
+) -> None:
     """Run the registry until it is told to stop (SIGTERM, SIGINT).
+
+    *foreign* are the `BONDED_…` variables that are not for the server, and so are no mistake here.
 
     Raises:
         SystemExit: it cannot start; the message says why.
@@ -71,7 +79,10 @@ def serve(options: Mapping[str, str], config: Path | None = None) -> None:
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
         )
         logging.getLogger("alembic").setLevel("WARNING")
-        uvloop.run(_serve(settings))
+        for name, near in configuration.unknown_variables(foreign).items():
+            guess = f"; did you mean {near}?" if near else ", and it changes nothing"
+            _log.warning("There is no setting for the environment variable %s%s", name, guess)
+        uvloop.run(_serve(settings, clock))
     except (SettingsError, BondedError) as error:
         sys.exit(f"bonded: {error}")
     except OSError as error:
@@ -101,8 +112,8 @@ def _share_arena() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-async def _serve(settings: Settings) -> None:
-    registry = await build(settings)
+async def _serve(settings: Settings, clock: Clock) -> None:
+    registry = await build(settings, clock)
     # What is loaded now stays: the garbage collector need not look at it ever again.
     gc.freeze()
     _follow_public_url(settings)
@@ -197,7 +208,7 @@ def _follow_public_url(settings: Settings) -> None:
         key["token_uri"] = token_uri
     except (OSError, ValueError, KeyError, TypeError):
         return
-    write_private(path, json.dumps(key, indent=2))
+    write_secret(path, json.dumps(key, indent=2))
     _log.info("%s now points at %s", path, token_uri)
 
 

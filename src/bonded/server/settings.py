@@ -7,9 +7,11 @@ Later ones win: defaults, a TOML file, `BONDED_…` variables, options of
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +22,12 @@ SIGN_IN_LIFE_S = 30 * 86_400
 PROVIDER_SIGN_IN_LIFE_S = 12 * 3600
 SIGNING_KEY_PERIOD_MIN_S = 3600
 """Each replica looks for new keys once a minute, and must know one well before it signs."""
+
+
+_OF_OTHERS = re.compile(
+    # Upstream credentials; and what Kubernetes sets for a service that is called `bonded`.
+    r"BONDED_(?:SECRET_.+|SERVICE_(?:HOST|PORT.*)|PORT(?:_\d+_(?:TCP|UDP).*)?)"
+)
 
 
 class SettingsError(Exception):
@@ -255,6 +263,28 @@ def load(
     settings = Settings(**values)
     _check(settings)
     return settings
+
+
+def unknown_variables(
+    besides: Collection[str] = (), environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the `BONDED_…` variables that nobody reads, and the setting that each may mean.
+
+    *besides* are the names that others read. "" stands for no idea.
+    """
+    if environment is None:
+        environment = os.environ  # noqa: TID251 - this is the module that reads it
+    known = [f"BONDED_{one.name.upper()}" for one in fields(Settings)]
+    unknown = [
+        name
+        for name in sorted(environment)
+        if name.startswith("BONDED_") and name not in {*known, *besides}
+    ]
+    return {
+        name: next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), "")
+        for name in unknown
+        if not _OF_OTHERS.fullmatch(name)
+    }
 
 
 def secret_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bonded.cli.artifacts.locating import RepositoryPlace
+from bonded.cli.artifacts.locating import RepositoryPlace, get_repository
 from bonded.cli.session import Session
 from bonded.client.errors import Refused
 
@@ -20,7 +20,7 @@ def losses_of(session: Session, place: RepositoryPlace) -> str:
     Raises:
         ClientError: it cannot be had.
     """
-    found = session.api.get(place.path)
+    found = get_repository(session, place)
     if found.get("mode") == "VIRTUAL_REPOSITORY":
         return "It holds no packages itself: those of its upstreams stay."
     try:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from bonded.cli.artifacts import upstreams
+from bonded.cli.artifacts import locating, upstreams
 from bonded.cli.artifacts.hosts import find_hurdle
-from bonded.cli.artifacts.locating import RepositoryPlace, locate, location_path
+from bonded.cli.artifacts.locating import (
+    RepositoryPlace,
+    get_repository,
+    locate,
+    location_path,
+)
 from bonded.cli.artifacts.losses import losses_of
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, basename, field, local_time
@@ -17,7 +22,7 @@ from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
 from bonded.cli.session import Session, pass_session
 from bonded.client import properties
 from bonded.client.api import Message
-from bonded.client.errors import Misconfigured
+from bonded.client.errors import Misconfigured, Refused
 
 BYTES_PER_MB = 1024 * 1024
 
@@ -40,6 +45,11 @@ class Labels(click.ParamType[dict[str, str]]):
         return labels
 
 
+_ONE_BY_ONE = """\
+Listing takes a role on the project. With one on a repository alone, name that repository:
+  $ bonded artifacts repositories describe REPOSITORY
+  $ bonded artifacts print-settings python --repository=REPOSITORY
+or ask an administrator for the role roles/artifactregistry.reader on the project."""
 LOCATION = click.option("--location", metavar="LOCATION", help="The repository's location.")
 
 
@@ -118,7 +128,13 @@ def list_repositories(session: Session, location: str | None) -> None:
     location = location or session.configuration.find(properties.LOCATION) or "all"
     where = "across all locations" if location == "all" else f"location {location}"
     session.say(f"Listing items under project {session.project}, {where}.\n")
-    session.show_all(_every(session, location), COLUMNS, "ARTIFACT_REGISTRY")
+    try:
+        found = list(locating.list_repositories(session, session.project, location))
+    except Refused as refusal:
+        if refusal.status == "PERMISSION_DENIED":
+            refusal.hint = _ONE_BY_ONE
+        raise
+    session.show_all(found, COLUMNS, "ARTIFACT_REGISTRY")
 
 
 @repositories.command()
@@ -128,7 +144,7 @@ def list_repositories(session: Session, location: str | None) -> None:
 def describe(session: Session, repository: str, location: str | None) -> None:
     """Show a repository."""
     place = locate(session, repository, location)
-    found = session.api.get(place.path)
+    found = get_repository(session, place)
     session.say(f"Encryption: {_encryption(found)}")
     if "registryUri" not in found:
         session.say(f"Registry URL: {session.server}/{place.project}/{place.repository}")
@@ -166,11 +182,11 @@ def update(
         body["description"] = description
     place = locate(session, repository, location)
     if any(value is not None for value in upstream.values()):
-        now = session.api.get(place.path)
+        now = get_repository(session, place)
         config = now.get(upstreams.REMOTE) or now.get(upstreams.VIRTUAL) or {}
         body |= upstreams.changed_config(str(now.get("mode")), place, config, upstream)
     if update_labels or remove_labels or clear_labels:
-        labels = {} if clear_labels else dict(session.api.get(place.path).get("labels", {}))
+        labels = {} if clear_labels else dict(get_repository(session, place).get("labels", {}))
         for key in (remove_labels or "").split(","):
             labels.pop(key, None)
         body["labels"] = labels | (update_labels or {})
@@ -204,20 +220,6 @@ def delete(session: Session, repository: str, location: str | None, *, is_async:
         return
     session.finish(operation)
     session.say(f"Deleted repository [{place.repository}].")
-
-
-def _every(session: Session, location: str) -> Iterator[Message]:
-    """Yield the repositories of one location or of all."""
-    project = session.project
-    if location == "all":
-        found = session.api.list_all(location_path(project, "")[:-1], "locations")
-        locations = [str(item["locationId"]) for item in found]
-    else:
-        locations = [location]
-    for name in locations:
-        yield from session.api.list_all(
-            f"{location_path(project, name)}/repositories", "repositories"
-        )
 
 
 def _say_hurdle(session: Session, place: RepositoryPlace, found: Mapping[str, Any]) -> None:

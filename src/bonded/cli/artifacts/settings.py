@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bonded.cli.artifacts.hosts import find_hurdle, server_of
-from bonded.cli.artifacts.locating import RepositoryPlace, locate
+from bonded.cli.artifacts.locating import RepositoryPlace, get_repository, locate
 from bonded.cli.grammar import Group
 from bonded.cli.session import Session, missing, pass_session
 from bonded.client import properties, snippets
@@ -82,7 +82,7 @@ def find_target(
     if repository is None:
         raise missing("repository", properties.REPOSITORY)
     place = locate(session, repository, location)
-    found = session.api.get(place.path)
+    found = get_repository(session, place)
     if found.get("format") != "PYTHON":
         raise Misconfigured(f"Invalid repository type {found.get('format')}. Valid type is PYTHON.")
     if hurdle := find_hurdle(session.server, place, found):

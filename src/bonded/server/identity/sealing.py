@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from bonded.server.core.errors import Unavailable
-from bonded.server.identity.private_files import write_private
+from bonded.server.identity.secret_files import write_secret
 
 
 class Sealer:
@@ -53,7 +53,7 @@ def load_sealer(path: Path) -> Sealer:
     """
     if not path.exists():
         # Of replicas that start together on one path the first wins; the others read its key.
-        write_private(path, f"{Fernet.generate_key().decode('ascii')}\n", replace=False)
+        write_secret(path, f"{Fernet.generate_key().decode('ascii')}\n", replace=False)
     try:
         lines = path.read_text("ascii").split()
         return Sealer(MultiFernet([Fernet(line) for line in lines]), path)

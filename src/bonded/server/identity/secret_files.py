@@ -1,4 +1,4 @@
-"""Files that only their owner can read."""
+"""The files of secrets that the server makes for itself: its sealing key, its first key file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def write_private(path: Path, text: str, *, replace: bool = True) -> None:
+def write_secret(path: Path, text: str, *, replace: bool = True) -> None:
     """Write *text* to *path* with mode 0600, durably, whole or not at all.
 
     With *replace* off, a file that is already there stays, whoever wrote it.

@@ -41,14 +41,17 @@ _ABILITIES = {
 class Discovery:
     """Answers under `/.well-known/`."""
 
-    def __init__(self, url: str, keys: SigningKeys) -> None:
+    def __init__(self, url: str, keys: SigningKeys, default_location: str) -> None:
         self._url = url
         self._keys = keys
+        # Ours beside the standard's (RFC 8414 §2). Clients whose roles are on one repository may
+        # not list a project's locations, and need this one to name that repository.
+        self._more = {"bonded_default_location": default_location}
 
     async def describe(self, _call: Call) -> Answer:
         """Answer with the endpoints there are."""
         endpoints = {name: self._url + path for name, path in _ENDPOINTS.items()}
-        return _kept({"issuer": self._url, **endpoints, **_ABILITIES})
+        return _kept({"issuer": self._url, **endpoints, **_ABILITIES, **self._more})
 
     async def list_keys(self, _call: Call) -> Answer:
         """Answer with the public halves of the signing keys (RFC 7517 §5)."""
