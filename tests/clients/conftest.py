@@ -10,6 +10,7 @@ import pytest
 from flit_core.buildapi import prepare_metadata_for_build_wheel  # type: ignore[import-untyped]
 
 from clients.shelves import Shelf, make_shelf, sign_in
+from clients.stages import Theatre, open_theatre
 from support.server import running_server
 from support.tools import ROOT, Desk
 
@@ -45,3 +46,10 @@ def _plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.chdir(ROOT)
         prepare_metadata_for_build_wheel(str(directory))
     return f"{ROOT / 'src'}:{directory}"
+
+
+@pytest.fixture(name="theatre", scope="session")
+def _theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    """Return a network of its own with a registry in it."""
+    with open_theatre(tmp_path_factory.mktemp("theatre")) as opened:
+        yield opened

@@ -54,6 +54,7 @@ def test_a_file_names_the_server_and_holds_no_secret(bonded: Terminal, registry:
         "/providers/builds",
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": f"{registry.url}/v1/token",
+        "token_info_url": f"{registry.url}/v1/introspect",
         "credential_source": {"file": "/var/run/token"},
         "service_account_impersonation_url": f"{registry.url}/v1/projects/my-project"
         "/serviceAccounts/ci@my-project.iam.gserviceaccount.com:generateAccessToken",

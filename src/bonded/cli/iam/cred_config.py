@@ -73,6 +73,8 @@ def _config(session: Session, audience: str, given: dict[str, Any]) -> dict[str,
         "audience": f"{_IAM}{name.removeprefix('projects/')}",
         "subject_token_type": given["subject_token_type"],
         "token_url": f"{session.server}/v1/token",
+        # gcloud asks here who the token is of; without it, it would show the token to Google.
+        "token_info_url": f"{session.server}/v1/introspect",
         "credential_source": _source(given),
     }
     account, life_s = given["service_account"], given["service_account_token_lifetime_seconds"]
