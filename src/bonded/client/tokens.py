@@ -225,7 +225,7 @@ def fetch_by_file(text: str, *, source: str, subject: str, endpoint: str, hint: 
             )
             scoped = with_scopes_if_required(loaded, [SCOPE])  # type: ignore[no-untyped-call]
     except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Misconfigured(f"{source} is no usable credential file: {error}") from error
+        raise Misconfigured(f"{source} is no usable credential file: {error}", hint=hint) from error
     return fetch_token(
         scoped,
         subject=subject,
