@@ -29,9 +29,17 @@ class CuttingLine:
                 client, _ = listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self.target_port))
-            threading.Thread(target=self._send, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._receive, args=(server, client), daemon=True).start()
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        # Both ends are closed here, once both directions have ended, and nowhere else. To close a
+        # socket that another thread is about to read gives its number to the next connection,
+        # whose bytes that thread then takes.
+        with client, socket.create_connection(("127.0.0.1", self.target_port)) as server:
+            sending = threading.Thread(target=self._send, args=(client, server), daemon=True)
+            sending.start()
+            self._receive(server, client)
+            sending.join()
 
     def _send(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -69,6 +77,6 @@ def cutting_line(target_port: int, cut_after_bytes: int) -> Iterator[CuttingLine
 
 
 def _hang_up(end: socket.socket) -> None:
+    """End the connection, which wakes whoever reads from it."""
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
-    end.close()
