@@ -26,7 +26,9 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / ".tools"
+# Resolved: where several checkouts share one directory, each would remake for its own path what
+# another is just running.
+TOOLS = (ROOT / ".tools").resolve()
 LOCKS = ROOT / "tests" / "clients" / "tools"
 UV = Path(sys.executable).with_name("uv")
 # What tools make environments from: never the environment that runs the tests, which a tool that
