@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def key_for(desk: Desk, server: Server, origin: str = "", **changes: str) -> dic
     return {"GOOGLE_APPLICATION_CREDENTIALS": str(path)}
 
 
+def having(desk: Desk, variables: Mapping[str, str]) -> Desk:
+    """Return *desk* with more variables."""
+    return replace(desk, settings={**desk.settings, **variables})
+
+
 @pytest.mark.parametrize("skew_s", [-60, 60])
 def test_clocks_that_are_a_minute_apart_keep_nobody_out(
     client: Desk, tmp_path: Path, skew_s: int
@@ -53,8 +59,8 @@ def test_clocks_that_are_a_minute_apart_keep_nobody_out(
     with running_server(tmp_path / "data", wrapper=wrapper) as server:
         index = f"{server.repository}simple/"
         for changes in ({}, {"universe_domain": "packages.example.com"}):
-            named = key_for(client, server, **changes)
-            token = client.run(tool("keyring"), "get", index, USER, **named).output.strip()
+            holder = having(client, key_for(client, server, **changes))
+            token = holder.run(tool("keyring"), "get", index, USER).output.strip()
             page = client.run(tool("keyring", "python"), "-c", PAGE, index, token)
 
             assert page.output == "200\n", changes
@@ -64,21 +70,20 @@ def test_a_clock_that_is_further_off_is_named(client: Desk, tmp_path: Path) -> N
     wrapper = (sys.executable, SKEWED, "-600")
     with running_server(tmp_path / "data", wrapper=wrapper) as server:
         index = f"{server.repository}simple/"
-        said = client.run(
-            *(tool("keyring"), "get", index, USER), fails=True, **key_for(client, server)
-        ).output
+        holder = having(client, key_for(client, server))
+        said = holder.run(tool("keyring"), "get", index, USER, fails=True).output
 
     assert said.count("\n") == 1
     assert "clock" in said
 
 
 @contextmanager
-def nobody(_shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
+def nobody(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
     """A server that is down: the port is held, and nobody listens on it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{held.getsockname()[1]}"
-        yield origin, key_for(desk, _shelf.server, origin)
+        yield origin, key_for(desk, shelf.server, origin)
 
 
 @contextmanager
@@ -128,7 +133,7 @@ def garbled_settings(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, 
     yield shelf.server.url, {"BONDED_SERVER": shelf.server.url}
 
 
-Weather = Callable[..., object]
+Weather = Callable[[Shelf, Desk], AbstractContextManager[tuple[str, dict[str, str]]]]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +152,15 @@ Weather = Callable[..., object]
 def test_the_keyring_says_in_one_line_what_to_do_and_pip_goes_on(
     client: Desk, shelf: Shelf, weather: Weather, says: str, advises: str
 ) -> None:
-    with weather(shelf, client) as (origin, variables):  # type: ignore[attr-defined]
+    with weather(shelf, client) as (origin, variables):
         url = f"{origin}/my-project/{shelf.name}/simple/"
-        asked = client.run(tool("keyring"), "get", url, USER, fails=True, **variables).output
+        holder = having(client, variables)
+        asked = holder.run(tool("keyring"), "get", url, USER, fails=True).output
         # pip goes on to the answer that it gets without a password.
         pip = ("-m", "pip", "download", "--no-cache-dir", "--retries=0", "--timeout=1", "demo")
         options = ("--index-url", url, "--keyring-provider", "import")
         python = tool("keyring", "python")
-        by_pip = client.run(python, *pip, *options, fails=True, **variables).output
+        by_pip = holder.run(python, *pip, *options, fails=True).output
 
     assert asked.startswith("bonded: "), asked
     assert asked.count("\n") == 1
