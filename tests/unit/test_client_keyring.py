@@ -194,6 +194,7 @@ def test_hosts_of_no_server_in_particular_get_nothing_and_that_is_said(
     config: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    *,
     how: str,
 ) -> None:
     """They may be names of a server that is signed in to no more, or not yet."""
