@@ -13,6 +13,7 @@ from support.cli_registry import Registry, Said, Terminal
 
 
 def test_a_server_that_is_not_there(registry: Registry, bonded: Terminal) -> None:
+    bonded("config", "set", "core/server", registry.url)
     bonded("config", "set", "core/hosts", "127.0.0.1:9")
     assert bonded("projects", "list", "--server=http://127.0.0.1:9") == snapshot(
         Said(
