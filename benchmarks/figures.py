@@ -82,6 +82,11 @@ def of_nginx(medians: Medians) -> float:
     return medians["bonded"] / medians["nginx"]
 
 
+def of_granian(medians: Medians) -> float:
+    """Return Bonded's figure as a share of its web server's, which does nothing else."""
+    return medians["bonded"] / medians["granian"]
+
+
 def of_best_peer(medians: Medians) -> float:
     """Return Bonded's rate as a multiple of the fastest other registry's."""
     rates = [medians[name] for name in PEER_NAMES if name in medians]

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -92,6 +94,17 @@ class Nginx(Server):
         target = self.directory / "html" / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+
+
+class Granian(Nginx):
+    """The same bytes from the web server that Bonded runs on: what is not Bonded's own doing."""
+
+    name = "granian"
+
+    def command(self) -> list[str]:
+        """Return the command that runs the server in the foreground."""
+        tree = str(self.directory / "html")
+        return [sys.executable, str(Path(__file__).with_name("bare.py")), tree, str(self.port)]
 
 
 NGINX_SETTINGS = """\

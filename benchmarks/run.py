@@ -20,12 +20,12 @@ import corpus
 from corpus import Corpus, Share
 from figures import as_json, judge, table
 from load import LOAD_CORE, SERVER_CORE, LoadError, fsync_cost_us
-from peers import Devpi, Nginx, Peryx, Pypiserver, find_program
+from peers import Devpi, Granian, Nginx, Peryx, Pypiserver, find_program
 from scenarios import SCENARIOS, Bench
 from servers import Bonded, Server
 
 TARGETS: dict[str, type[Server]] = {
-    target.name: target for target in (Bonded, Nginx, Pypiserver, Devpi, Peryx)
+    target.name: target for target in (Bonded, Nginx, Granian, Pypiserver, Devpi, Peryx)
 }
 
 
