@@ -276,7 +276,11 @@ bindings:
 etag: BwXhqDVw=
 version: 1
 """,
-            err="Updated IAM policy for repository [python].\n",
+            err="""\
+Updated IAM policy for repository [python].
+WARNING: there is no user ada@example.com yet. The role is theirs once they sign in through the \
+identity provider, or are invited: bonded users create ada@example.com
+""",
         )
     )
     assert bonded(
