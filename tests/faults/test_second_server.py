@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.server import free_port, running_server
 
 
-def _start(data_dir: Path, port: int) -> subprocess.CompletedProcess[str]:
-    options = ["--data-dir", str(data_dir), "--listen", f"127.0.0.1:{port}"]
+def _start(data_dir: Path, port: int, host: str = "127.0.0.1") -> subprocess.CompletedProcess[str]:
+    options = ["--data-dir", str(data_dir), "--listen", f"{host}:{port}"]
     command = [sys.executable, "-m", "bonded", "serve", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -41,6 +43,30 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_made(tmp_path: Path)
         assert f"cannot listen on 127.0.0.1:{server.port}: Address already in use" in second.stderr
         assert second.stdout == ""
         assert not (tmp_path / "other").exists()
+
+
+def test_a_server_listens_where_a_name_says_and_calls_itself_by_it(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", host="localhost") as server:
+        assert server.admin_key["token_uri"] == f"http://localhost:{server.port}/token"
+        assert f"Bonded is running at http://localhost:{server.port}," in server.log.read_text()
+        second = _start(tmp_path / "other", server.port, "localhost")
+
+    assert f"cannot listen on localhost:{server.port}: Address already in use" in second.stderr
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1"])
+def test_a_server_that_cannot_listen_says_nothing_else_and_leaves_its_key_file(
+    tmp_path: Path, host: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "admin-key.json").write_text('{"token_uri": "http://here/token"}')
+
+    start = _start(tmp_path / "data", free_port(), host)
+
+    assert start.returncode == 1
+    assert start.stderr.startswith(f"bonded: cannot listen on {host}:")
+    assert start.stdout == ""
+    assert "http://here/token" in (tmp_path / "data" / "admin-key.json").read_text()
 
 
 def test_what_the_server_writes_only_its_user_can_read(tmp_path: Path) -> None:

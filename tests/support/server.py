@@ -44,12 +44,13 @@ class Server:
     """Its settings, as an administrator writes them."""
     wrapper: tuple[str, ...] = ()
     """A command that runs the server's, such as strace."""
+    host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def repository(self) -> str:
@@ -70,7 +71,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it is ready."""
         command = [sys.executable, "-m", "bonded", "serve"]
-        options = ["--data-dir", str(self.data_dir), "--listen", f"127.0.0.1:{self.port}"]
+        options = ["--data-dir", str(self.data_dir), "--listen", f"{self.host}:{self.port}"]
         options += ["--config", str(self.config)] if self.config else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -72,7 +72,7 @@ def serve(
         settings = configuration.load(options, config)
         # Metadata, private packages and keys: nobody else on this machine reads them.
         os.umask(0o077)
-        _check_address(settings)
+        held = _take_address(settings)
         _share_arena()
         logging.basicConfig(
             level=settings.log_level.upper(),
@@ -82,23 +82,36 @@ def serve(
         for name, near in configuration.unknown_variables(foreign).items():
             guess = f"; did you mean {near}?" if near else ", and it changes nothing"
             _log.warning("There is no setting for the environment variable %s%s", name, guess)
-        uvloop.run(_serve(settings, clock))
+        with held:
+            uvloop.run(_serve(settings, held.getsockname()[0], clock))
     except (SettingsError, BondedError) as error:
         sys.exit(f"bonded: {error}")
     except OSError as error:
         sys.exit(f"bonded: cannot start: {error.strerror}: {error.filename}")
 
 
-def _check_address(settings: Settings) -> None:
-    # Granian binds with SO_REUSEPORT: two servers could share a port, and the kernel
-    # would deal connections to both.
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _take_address(settings: Settings) -> socket.socket:
+    """Return a socket that is bound, and no more, to the address which the host names.
+
+    Raises:
+        SettingsError: there is none, or somebody else listens on it.
+    """
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        # `localhost` may be both: clients that know one alone know 127.0.0.1.
+        family, *_, name = min(found, key=lambda one: one[0] != socket.AF_INET)
+        # Granian binds with SO_REUSEPORT: two servers could share a port, and the kernel
+        # would deal connections to both.
+        socket.create_server(name, family=family).close()
+        held = socket.socket(family)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(name)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {settings.listen}: {error.strerror}. Choose another with --listen."
         ) from error
+    return held
 
 
 def _share_arena() -> None:
@@ -112,14 +125,14 @@ def _share_arena() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-async def _serve(settings: Settings, clock: Clock) -> None:
+async def _serve(settings: Settings, address: str, clock: Clock) -> None:
     registry = await build(settings, clock)
     # What is loaded now stays: the garbage collector need not look at it ever again.
     gc.freeze()
     _follow_public_url(settings)
     server = HttpServer(
         registry.application,
-        address=settings.host,
+        address=address,
         port=settings.port,
         interface=Interfaces.ASGINL,
         websockets=False,

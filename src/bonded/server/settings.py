@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -333,6 +334,11 @@ def _check(settings: Settings) -> None:
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise SettingsError(f"listen must be HOST:PORT, not {settings.listen!r}.")
+    if ":" in host and not _is_bracketed(host):
+        raise SettingsError(
+            f"listen must be HOST:PORT, not {settings.listen!r}: an IPv6 address is written in "
+            "brackets, such as [::1]:8080."
+        )
     url = urlsplit(settings.url)
     if url.scheme not in ("http", "https") or not url.netloc or url.path:
         raise SettingsError(
@@ -348,6 +354,15 @@ def _check(settings: Settings) -> None:
         _check_provider(settings)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level must be debug, info, warning or error.")
+
+
+def _is_bracketed(host: str) -> bool:
+    """Say whether *host* is an IPv6 address as URLs have it: no zone (RFC 3986 §3.2.2)."""
+    try:
+        has_zone = IPv6Address(host[1:-1]).scope_id is not None
+    except ValueError:
+        return False
+    return host[0] + host[-1] == "[]" and not has_zone
 
 
 def _check_provider(settings: Settings) -> None:
