@@ -245,6 +245,14 @@ async def test_files_come_in_order_of_upload_and_versions_too(
     assert [file.version for file in package.files] == uploaded
     assert package.versions == tuple(uploaded)
 
+    async with team.read() as tx:
+        only = await tx.files.find_package(TEAM, DEMO, "1.9")
+        none = await tx.files.find_package(TEAM, DEMO, "1.99")
+    assert (only, none) == (
+        replace(package, files=package.files[1:2], versions=("1.9",)),
+        replace(package, files=(), versions=()),
+    )
+
 
 async def test_the_longest_version_that_a_filename_can_hold_is_kept(
     team: SqlMetadataStore,

@@ -199,7 +199,7 @@ class FileTable(Protocol):
 
     async def list_packages(self, repository: RepositoryName) -> tuple[PackageName, ...]: ...
     async def find_package(
-        self, repository: RepositoryName, name: PackageName
+        self, repository: RepositoryName, name: PackageName, version: str = ""
     ) -> Package | None: ...
     async def find_file(
         self, repository: RepositoryName, name: PackageName, filename: str

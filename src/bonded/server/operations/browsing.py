@@ -11,7 +11,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
+from heapq import nsmallest
+from itertools import groupby, islice
 
 from bonded.server.core.errors import NotFound
 from bonded.server.core.files import File, Package, PackageSummary
@@ -123,16 +124,27 @@ class Browsing:
         raise NotFound(f"No package {name} in {repository}")
 
     async def list_versions(
-        self, repository: RepositoryName, name: PackageName
+        self, repository: RepositoryName, name: PackageName, after: str, limit: int
     ) -> tuple[VersionSummary, ...]:
-        """Return every version of a package, in the order of its first upload. Raises NotFound."""
+        """Return up to *limit* versions of a package in order, from what follows *after*.
+
+        Raises:
+            NotFound: there is no such package.
+        """
         async with self._metadata.read() as tx:
             package = await _get_contents(tx, repository, name)
-        files = _stored(package)
-        return tuple(
-            VersionSummary(name, version, tuple(one for one in files if one.version == version))
-            for version in dict.fromkeys(file.version for file in files)
-        )
+        return await asyncio.to_thread(_summarize, name, package, after, limit)
+
+    async def get_version(
+        self, repository: RepositoryName, name: PackageName, version: str
+    ) -> VersionSummary:
+        """Return one version. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            package = await _get_contents(tx, repository, name, version)
+        files = tuple(file for file in _stored(package) if file.version == version)
+        if not files:
+            raise NotFound(f"No version {version[:80]!r} of {name} in {repository}")
+        return VersionSummary(name, version, files)
 
     async def list_all_versions(
         self, repository: RepositoryName, after: tuple[str, str], limit: int
@@ -156,6 +168,25 @@ class Browsing:
         """
         return await self._list_files(repository, after, limit, by_version=False)
 
+    async def list_files_of(
+        self,
+        repository: RepositoryName,
+        name: PackageName,
+        version: str,
+        after: tuple[str, str],
+        limit: int,
+    ) -> tuple[ListedFile, ...]:
+        """Return up to *limit* files of a package, or of one version of it ("" for all).
+
+        Raises:
+            NotFound: there is no such package.
+        """
+        async with self._metadata.read() as tx:
+            package = await _get_contents(tx, repository, name, version)
+        files = await asyncio.to_thread(_sort_after, package, after, by_version=False)
+        wanted = (file for file in files if version in ("", file.version))
+        return tuple(ListedFile(package.name, file) for file in islice(wanted, limit))
+
     async def _list_files(
         self, repository: RepositoryName, after: tuple[str, str], limit: int, *, by_version: bool
     ) -> tuple[ListedFile, ...]:
@@ -166,11 +197,9 @@ class Browsing:
             start = max(bisect_right(names, after[0], key=lambda one: one[0].normalized) - 1, 0)
             for name, _ in names[start:]:
                 package = await _get_contents(tx, repository, name)
-                for file in sorted(_stored(package), key=lambda one: _place(one, by_version)):
-                    place = (name.normalized, file.version if by_version else file.filename)
-                    if place <= after:
-                        continue
-                    groups.add(place)
+                files = await asyncio.to_thread(_sort_after, package, after, by_version=by_version)
+                for file in files:
+                    groups.add(_place(package, file, by_version=by_version))
                     if len(groups) > limit:
                         return tuple(found)
                     found.append(ListedFile(package.name, file))
@@ -181,11 +210,15 @@ class Browsing:
     ) -> ListedFile:
         """Return one file. Raises NotFound."""
         async with self._metadata.read() as tx:
-            package = await _get_contents(tx, repository, name)
-        for file in _stored(package):
-            if file.filename == filename:
-                (found,) = await self.with_urls(repository, [ListedFile(package.name, file)])
-                return found
+            holders = await list_holders(tx, repository, name)
+            if len(holders) == 1:
+                found, _ = await tx.files.find_file(holders[0], name, filename)
+            else:
+                files = _stored(await _get_contents(tx, repository, name))
+                found = next((file for file in files if file.filename == filename), None)
+        if found is not None:
+            (listed,) = await self.with_urls(repository, [ListedFile(name, found)])
+            return listed
         raise NotFound(f"No file {filename} of {name} in {repository}")
 
     async def with_urls(
@@ -208,8 +241,28 @@ class Browsing:
         return tuple(replace(one, upstream_url=url) for one, url in found)
 
 
-def _place(file: File, by_version: bool) -> tuple[str, ...]:  # noqa: FBT001 - a key's argument
-    return (file.version, file.filename) if by_version else (file.filename,)
+# What goes over all files of a package runs in a thread: some have tens of thousands.
+
+
+def _summarize(
+    name: PackageName, package: Package, after: str, limit: int
+) -> tuple[VersionSummary, ...]:
+    found: dict[str, list[File]] = {}
+    for file in _stored(package):
+        if file.version > after:
+            found.setdefault(file.version, []).append(file)
+    page = nsmallest(limit, found)
+    return tuple(VersionSummary(name, version, tuple(found[version])) for version in page)
+
+
+def _sort_after(package: Package, after: tuple[str, str], *, by_version: bool) -> list[File]:
+    files = [one for one in _stored(package) if _place(package, one, by_version=by_version) > after]
+    files.sort(key=lambda one: (one.version, one.filename) if by_version else (one.filename,))
+    return files
+
+
+def _place(package: Package, file: File, *, by_version: bool) -> tuple[str, str]:
+    return package.name.normalized, file.version if by_version else file.filename
 
 
 def _stored(package: Package) -> tuple[File, ...]:
@@ -217,11 +270,17 @@ def _stored(package: Package) -> tuple[File, ...]:
     return tuple(file for file in package.files if isinstance(file, File))
 
 
-async def _get_contents(tx: Transaction, repository: RepositoryName, name: PackageName) -> Package:
+async def _get_contents(
+    tx: Transaction, repository: RepositoryName, name: PackageName, version: str = ""
+) -> Package:
+    """Return a package. Of one repository's, with the files of *version* alone, if it is given."""
+    holders = await list_holders(tx, repository, name)
+    # Among several, 1.0 of one hides 1.0.0 of the next: see `merge`.
+    wanted = version if len(holders) == 1 else ""
     found = [
         package
-        for holder in await list_holders(tx, repository, name)
-        if (package := await tx.files.find_package(holder, name)) is not None
+        for holder in holders
+        if (package := await tx.files.find_package(holder, name, wanted)) is not None
     ]
     if not found:
         raise NotFound(f"No package {name} in {repository}")
@@ -237,6 +296,10 @@ async def _list_names(
     for leaf in _leaves(tree):
         packages = {name: name for name in await tx.files.list_packages(leaf)}
         stock[leaf] = _Shelf(packages, frozenset(await tx.lifecycle.list_emptied(leaf, None)))
+    return await asyncio.to_thread(_arrange, tree, stock)
+
+
+def _arrange(tree: _Tree, stock: _Stock) -> list[tuple[PackageName, RepositoryName]]:
     every = sorted({name for shelf in stock.values() for name in shelf.packages})
     owned = ((name, _holders(tree, name, stock)[0]) for name in every)
     return [(stock[holders[0]].packages[name], holders[0]) for name, holders in owned if holders]

@@ -51,6 +51,7 @@ _LIST_FILES = (
     # A file that was deleted and came back has another key, and its old place.
     .order_by(_files.c.upload_time, _files.c.key)
 )
+_LIST_FILES_OF_VERSION = _LIST_FILES.where(_files.c.version == bindparam("in_version"))
 _FIND_FILE = Prepared(
     select(_packages.c.status, _files)
     .select_from(
@@ -105,12 +106,19 @@ class SqlFiles:
             parts_of(repository),
         )
 
-    async def find_package(self, repository: RepositoryName, name: PackageName) -> Package | None:
-        """Return the package with all its files, or None; without any if all were deleted."""
+    async def find_package(
+        self, repository: RepositoryName, name: PackageName, version: str = ""
+    ) -> Package | None:
+        """Return the package with all its files, or None; without any if all were deleted.
+
+        With a *version*, of its files only those of that.
+        """
         row = await self._package(repository, name)
         if row is None:
             return None
-        files = await self._connection.collect(_LIST_FILES, file_of, {"in_key": row.key})
+        wanted = {"in_key": row.key} | ({"in_version": version} if version else {})
+        query = _LIST_FILES_OF_VERSION if version else _LIST_FILES
+        files = await self._connection.collect(query, file_of, wanted)
         return Package(
             name=PackageName(row.normalized, row.spelled),
             files=files,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from heapq import nsmallest
 from typing import Any
 from urllib.parse import quote
 
@@ -70,27 +71,27 @@ class PackagesApi:
         after, limit = wire.parse_page(call)
         name = _name(call)
         lost = await self._deleted_of(call, name)
+        found: Sequence[VersionSummary] = ()
         try:
-            every = await self._browsing.list_versions(call.target, name)
+            found = await self._browsing.list_versions(call.target, name, after, limit + 1)
         except NotFound:
             if not lost:
                 raise
-            every = ()
-        shown = {one.version: _version(call.target, one) for one in every}
-        for version in {one.file.version for one in lost} - shown.keys():
-            of_it = tuple(one for one in lost if one.file.version == version)
-            summary = VersionSummary(name, version, tuple(one.file for one in of_it))
-            shown[version] = _version(call.target, summary) | _deletion(of_it)
-        left = {version: view for version, view in shown.items() if version > after}
-        return json_reply(_page_of("versions", left, limit))
+        shown = {one.version: _version(call.target, one) for one in found}
+        gone: dict[str, list[DeletedFile]] = {}
+        for one in lost:
+            if one.file.version > after and one.file.version not in shown:
+                gone.setdefault(one.file.version, []).append(one)
+        for version in nsmallest(limit + 1, gone):
+            summary = VersionSummary(name, version, tuple(one.file for one in gone[version]))
+            shown[version] = _version(call.target, summary) | _deletion(gone[version])
+        return json_reply(_page_of("versions", shown, limit))
 
     async def get_version(self, call: Call) -> Answer:
         """Answer with one version."""
-        name, wanted = _name(call), call.params["version"]
-        for found in await self._browsing.list_versions(call.target, name):
-            if found.version == wanted:
-                return json_reply(_version(call.target, found))
-        raise NotFound(f"No version {wanted[:80]} of {name} in {call.target}")
+        wanted = call.params["version"]
+        found = await self._browsing.get_version(call.target, _name(call), wanted)
+        return json_reply(_version(call.target, found))
 
     async def list_files(self, call: Call) -> Answer:
         """Answer with the files of a repository, or of one package or version of it."""
@@ -102,26 +103,32 @@ class PackagesApi:
         package = _parse_owner(call.target, owner)[0].normalized if owner else ""
         await self._access.check(call, Permission.FILE_LIST, call.target, package)
         place = _place(after)
-        found: Iterable[ListedFile]
-        lost: Iterable[DeletedFile] = ()
+        found: Sequence[ListedFile] = ()
+        lost: Sequence[DeletedFile] = ()
         if owner:
             name, version = _parse_owner(call.target, owner)
-            lost = await self._deleted_of(call, name)
-            found = await self._files_of(call.target, name, version, may_be_none=bool(lost))
-            lost = [one for one in lost if version in ("", one.file.version)]
+            every = await self._deleted_of(call, name)
+            lost = [one for one in every if version in ("", one.file.version)]
+            try:
+                found = await self._browsing.list_files_of(
+                    call.target, name, version, place, limit + 1
+                )
+            except NotFound:
+                if not every:
+                    raise
         else:
             found = await self._browsing.list_files(call.target, place, limit + 1)
             if _shows_deleted(call):
                 lost = await self._curating.list_deleted_files(call.target, place, limit + 1)
         shown = {
             _key(one): file_view(call.target, one)
-            for one in await self._browsing.with_urls(call.target, tuple(found))
+            for one in await self._browsing.with_urls(call.target, found)
         }
-        for one in lost:
+        left = (one for one in lost if (str(one.package), one.file.filename) > place)
+        for one in nsmallest(limit + 1, left, key=lambda one: (one.package, one.file.filename)):
             listed = ListedFile(one.package, one.file)
             shown[_key(listed)] = file_view(call.target, listed) | _deletion((one,))
-        left = {key: view for key, view in shown.items() if _place(key) > place}
-        return json_reply(_page_of("files", left, limit))
+        return json_reply(_page_of("files", shown, limit))
 
     async def get_file(self, call: Call) -> Answer:
         """Answer with one file, named `PACKAGE/FILENAME`."""
@@ -145,26 +152,8 @@ class PackagesApi:
         """Answer with one version of a package, named `PACKAGE:VERSION`."""
         package, _, wanted = call.params["release"].partition(":")
         name = package_named(package)
-        for found in await self._browsing.list_versions(call.target, name):
-            if found.version == wanted:
-                return json_reply(self._python_package(call.target, found))
-        raise NotFound(f"No version {wanted[:80]!r} of {name} in {call.target}")
-
-    async def _files_of(
-        self, repository: RepositoryName, name: PackageName, version: str, *, may_be_none: bool
-    ) -> list[ListedFile]:
-        try:
-            versions = await self._browsing.list_versions(repository, name)
-        except NotFound:
-            if not may_be_none:
-                raise
-            return []
-        return [
-            ListedFile(one.package, file)
-            for one in versions
-            if version in ("", one.version)
-            for file in one.files
-        ]
+        found = await self._browsing.get_version(call.target, name, wanted)
+        return json_reply(self._python_package(call.target, found))
 
     async def _deleted_of(self, call: Call, name: PackageName) -> tuple[DeletedFile, ...]:
         if not _shows_deleted(call):
