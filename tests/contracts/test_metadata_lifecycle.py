@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +20,10 @@ from bonded.server.metadata.caches import CachedFile
 from bonded.server.metadata.sql.store import SqlMetadataStore
 from bonded.server.metadata.store import Project, RepositoryRecord, listing_scope, package_scope
 
+if TYPE_CHECKING:
+    # Not at run time: pytest must be the first to load its plugin.
+    from support.databases import Database
+
 pytest_plugins = ("support.databases",)
 
 NOW = datetime(2026, 11, 22, 12, 34, 56, 789_013, tzinfo=UTC)
@@ -26,6 +33,8 @@ METADATA = b"Metadata-Version: 2.4"
 UNTIL = NOW + timedelta(days=30)
 UNIT = timedelta(seconds=1)
 LATE = UNTIL + timedelta(microseconds=1)
+WAIT_S = 0.2
+"""Long enough for another transaction to run into a lock."""
 
 
 def file_of(filename: str) -> File:
@@ -382,3 +391,60 @@ async def test_a_repository_that_is_gone_has_nothing_to_change(
     with pytest.raises(NotFound, match="repositories/gone does not exist"):
         async with team.transaction() as tx:
             await getattr(tx.lifecycle, verb)(gone, Selection(DEMO), *rest.get(verb, (NOW,)))
+
+
+async def test_core_metadata_of_a_file_that_is_being_added_is_not_forgotten(
+    team: SqlMetadataStore, database: Database
+) -> None:
+    """SQLite has one writer; where there are several, one collects while another publishes."""
+    digest = sha256_of(METADATA)
+    other = await database.open()
+    async with team.transaction() as tx:
+        # What had it is gone for good, so it is an orphan until the next file has it too.
+        await tx.lifecycle.delete(TEAM, Selection(DEMO), NOW, NOW)
+
+    async def forget() -> int:
+        async with other.transaction() as tx:
+            return await tx.lifecycle.forget_core_metadata(digest[:2], LATE)
+
+    async with team.transaction() as tx:
+        await tx.files.add(TEAM, DEMO, file_of("demo-3.0-py3-none-any.whl"), METADATA)
+        forgetting = asyncio.create_task(forget())
+        await asyncio.sleep(WAIT_S)
+    await forgetting
+
+    async with team.read() as tx:
+        assert await tx.files.find_core_metadata(digest) == METADATA
+
+
+async def test_core_metadata_is_added_anew_if_it_was_just_being_forgotten(
+    team: SqlMetadataStore, database: Database
+) -> None:
+    digest = sha256_of(METADATA)
+    other = await database.open()
+    async with team.transaction() as tx:
+        await tx.lifecycle.delete(TEAM, Selection(DEMO), NOW, NOW)
+
+    async def add() -> None:
+        async with other.transaction() as tx:
+            await tx.files.add(TEAM, DEMO, file_of("demo-3.0-py3-none-any.whl"), METADATA)
+
+    async with team.transaction() as tx:
+        assert await tx.lifecycle.forget_core_metadata(digest[:2], LATE) == 1
+        adding = asyncio.create_task(add())
+        await asyncio.sleep(WAIT_S)
+    await adding
+
+    async with team.read() as tx:
+        assert await tx.files.find_core_metadata(digest) == METADATA
+
+
+async def test_core_metadata_of_megabytes_comes_back_whole(team: SqlMetadataStore) -> None:
+    large = random.Random(0).randbytes(2_000_000)
+    wheel = replace(file_of("demo-3.0-py3-none-any.whl"), core_metadata_sha256=sha256_of(large))
+
+    async with team.transaction() as tx:
+        await tx.files.add(TEAM, DEMO, wheel, large)
+
+    async with team.read() as tx:
+        assert await tx.files.find_core_metadata(sha256_of(large)) == large

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -12,7 +14,7 @@ import httpx2
 from bonded.server.core.digests import Sha256
 from bonded.server.core.files import File
 from bonded.server.core.names import PackageName, RepositoryName
-from support.site import Site, open_site
+from support.site import open_site
 
 TEAM = RepositoryName("my-project", "local", "python")
 VERSIONS = 3000
@@ -22,18 +24,21 @@ TRIES = 3
 """The least counts: a machine that is busy stalls a process too, but not each time."""
 
 
-async def least_stall(site: Site, path: str) -> tuple[httpx2.Response, float]:
+async def least_stall(
+    ask: Callable[[], Coroutine[None, None, httpx2.Response]],
+) -> tuple[httpx2.Response, float]:
     """Return the answer, and for how long nobody else was served meanwhile, in seconds."""
     stalls = []
-    for _ in range(TRIES):
-        asking = asyncio.ensure_future(site.get(path))
+    while True:
+        asking = asyncio.ensure_future(ask())
         longest = 0.0
         while not asking.done():
             start = time.perf_counter()
             await asyncio.sleep(0.001)
             longest = max(longest, time.perf_counter() - start)
         stalls.append(longest)
-    return asking.result(), min(stalls)
+        if len(stalls) == TRIES:
+            return asking.result(), min(stalls)
 
 
 async def test_a_package_of_thousands_of_versions_is_looked_at_beside_other_requests(
@@ -60,7 +65,7 @@ async def test_a_package_of_thousands_of_versions_is_looked_at_beside_other_requ
             "files?pageSize=3": 3,
             "files/many%2Fmany-1.0.tar.gz": 0,
         }.items():
-            answer, stalls[path] = await least_stall(site, f"{site.rest}/{path}")
+            answer, stalls[path] = await least_stall(partial(site.get, f"{site.rest}/{path}"))
             assert answer.status_code == 200, answer.text
             (listed,) = [one for one in answer.json().values() if isinstance(one, list)] or [[]]
             assert len(listed) == count or not count

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,19 @@ async def test_another_spelling_of_a_published_filename_is_the_same_file(site: S
         assert (refused.status_code, refused.text[:19]) == (409, "File already exists")
 
     assert [file["filename"] for file in (await site.page("foo"))["files"]] == [first.filename]
+
+
+async def test_uploading_again_puts_back_core_metadata_that_was_lost(site: Site) -> None:
+    wheel = make_wheel()
+    url = f"{site.repository}/demo/{wheel.filename}.metadata"
+    assert (await site.upload(wheel)).status_code == 200
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database, database:
+        database.execute("DELETE FROM core_metadata")
+    assert (await site.get(url)).status_code == 503
+
+    again = await site.upload(wheel)
+
+    found = await site.get(url)
+    assert (again.status_code, found.status_code) == (200, 200)
+    assert "Already published, unchanged" in again.text
+    assert found.content == wheel.core_metadata

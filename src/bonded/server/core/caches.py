@@ -28,8 +28,13 @@ class ByteCache:
         return data
 
     def add(self, digest: Sha256, data: bytes) -> None:
-        """Keep some contents, in place of those not asked for the longest."""
+        """Keep some contents, in place of those not asked for the longest.
+
+        Not those larger than the whole cache, for which all others would go.
+        """
         self.remove(digest)
+        if len(data) > self._limit_bytes:
+            return
         self._contents[digest] = data
         self._size_bytes += len(data)
         while self._size_bytes > self._limit_bytes:

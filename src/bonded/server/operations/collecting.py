@@ -47,8 +47,8 @@ class Collector:
         return removed
 
     async def _collect_core_metadata(self, before: datetime) -> int:
-        # Added in one transaction with the file that has it, so it needs no grace; but a file
-        # may be restored in its last moment, by a replica whose clock is a little behind.
+        # Added, or held, in one transaction with the file that has it, so it needs no grace; but
+        # a file may be restored in its last moment, by a replica whose clock is a little behind.
         removed = 0
         for prefix in range(256):
             async with self._metadata.transaction() as tx:

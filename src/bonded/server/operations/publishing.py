@@ -16,7 +16,7 @@ from bonded.server.archives import Inspection, Limits, inspect
 from bonded.server.blobs.store import BlobStore, Staged
 from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
-from bonded.server.core.digests import parse_sha256, sha256_of
+from bonded.server.core.digests import Sha256, parse_sha256, sha256_of
 from bonded.server.core.errors import Conflict, Rejected
 from bonded.server.core.files import File, FileKind, Filename, Status
 from bonded.server.core.names import PackageName, RepositoryName
@@ -104,13 +104,12 @@ class Publisher:
         )
         known = await self._find(repository, filename, staged)
         if known is not None:
+            await self._repair(repository, offer, known, staged)
             return Published(known, is_new=False)
-        inspected: list[Inspection] = []
         # The blob goes first: a crash here leaves an orphan for the garbage
         # collector, never a listed file that cannot be downloaded.
-        await staged.keep(lambda path: inspected.append(self._inspect(path, offer, filename)))
-        (inspection,) = inspected
-        file = self._describe(filename, inspection, staged)
+        inspection, core_digest = await self._keep(staged, offer, filename)
+        file = self._describe(filename, inspection, core_digest, staged)
         try:
             async with self._metadata.transaction() as tx:
                 file = await tx.files.add(
@@ -123,6 +122,36 @@ class Publisher:
                 raise
             return Published(known, is_new=False)
         return Published(file, is_new=True)
+
+    async def _keep(
+        self, staged: Staged, offer: Offer, filename: Filename
+    ) -> tuple[Inspection, Sha256]:
+        """Make the file durable if it is sound; return what is in it, and METADATA's digest."""
+        inspected: list[tuple[Inspection, Sha256]] = []
+
+        def look(path: Path) -> None:
+            inspection = self._inspect(path, offer, filename)
+            inspected.append((inspection, sha256_of(inspection.core_metadata)))
+
+        await staged.keep(look)
+        return inspected[0]
+
+    async def _repair(
+        self, repository: RepositoryName, offer: Offer, known: File, staged: Staged
+    ) -> None:
+        """Put back the core metadata of a file that is published, if it was lost."""
+        digest = known.core_metadata_sha256
+        if digest is None:
+            return
+        async with self._metadata.read() as tx:
+            if await tx.files.find_core_metadata(digest) is not None:
+                return
+        inspection, found = await self._keep(staged, offer, Filename.parse(known.filename))
+        if found == digest:
+            async with self._metadata.transaction() as tx:
+                await tx.files.restore_core_metadata(
+                    repository, inspection.name, digest, inspection.core_metadata
+                )
 
     async def _find(
         self, repository: RepositoryName, filename: Filename, staged: Staged
@@ -146,7 +175,9 @@ class Publisher:
                 raise Rejected(f"The {field_name} is not that of the file, which is {digest}")
         return inspect(path, filename, self._archive_limits)
 
-    def _describe(self, filename: Filename, inspection: Inspection, staged: Staged) -> File:
+    def _describe(
+        self, filename: Filename, inspection: Inspection, core_digest: Sha256, staged: Staged
+    ) -> File:
         # Core metadata is served for wheels alone: a build may change an sdist's
         # (standards.md D-34). Exactly the wheel's bytes: installers compare (D-31).
         is_wheel = filename.kind is FileKind.WHEEL
@@ -157,7 +188,7 @@ class Publisher:
             sha256=staged.sha256,
             upload_time=self._clock(),
             requires_python=inspection.requires_python,
-            core_metadata_sha256=sha256_of(inspection.core_metadata) if is_wheel else None,
+            core_metadata_sha256=core_digest if is_wheel else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import zstandard
@@ -33,6 +34,8 @@ _core_metadata = schema.core_metadata
 
 # Making one costs more than compressing METADATA with it. Used on the event loop alone.
 _COMPRESSOR = zstandard.ZstdCompressor()
+FEW_BYTES = 64 * 1024
+"""So many are compressed on the event loop in less time than matters to anybody."""
 
 _ONE_PACKAGE = (*NAMED, _packages.c.normalized == bindparam("in_package"))
 
@@ -68,9 +71,16 @@ _FIND_FILE = Prepared(
 _FIND_CORE_METADATA = Prepared(
     select(_core_metadata.c.content).where(_core_metadata.c.sha256 == bindparam("in_sha256"))
 )
+_ADD_CORE_METADATA = postgresql.insert(_core_metadata)
 _KEEP_CORE_METADATA = {
     "sqlite": Prepared(sqlite.insert(_core_metadata).on_conflict_do_nothing()),
-    "postgresql": Prepared(postgresql.insert(_core_metadata).on_conflict_do_nothing()),
+    # Where there can be another writer, a row that is there already is held until the commit:
+    # see `SqlLifecycle.forget_core_metadata`.
+    "postgresql": Prepared(
+        _ADD_CORE_METADATA.on_conflict_do_update(
+            index_elements=["sha256"], set_={"sha256": _ADD_CORE_METADATA.excluded.sha256}
+        )
+    ),
 }
 _ADD_PACKAGE = Prepared(insert(_packages).returning(_packages.c.key))
 _ADD_FILE = Prepared(insert(_files))
@@ -141,7 +151,24 @@ class SqlFiles:
         """Return core metadata by its digest, or None."""
         found = await self._connection.run(_FIND_CORE_METADATA, {"in_sha256": digest})
         content: bytes | None = found.scalar_one_or_none()
-        return None if content is None else zstandard.ZstdDecompressor().decompress(content)
+        if content is None:
+            return None
+        decompress = zstandard.ZstdDecompressor().decompress
+        if zstandard.frame_content_size(content) <= FEW_BYTES:
+            return decompress(content)
+        return await asyncio.to_thread(decompress, content)
+
+    async def restore_core_metadata(
+        self, repository: RepositoryName, name: PackageName, digest: Sha256, data: bytes
+    ) -> None:
+        """Put back the core metadata of a file that is listed with it, if it is missing.
+
+        Raises:
+            NotFound: the repository does not exist.
+        """
+        await hold_repository(self._connection, repository)
+        await keep_core_metadata(self._connection, digest, data)
+        await advance(self._connection, package_scope(repository, name))
 
     async def add(
         self, repository: RepositoryName, name: PackageName, file: File, core_metadata: bytes
@@ -234,8 +261,14 @@ async def grow(connection: Connection, repository: int, by_bytes: int, at: datet
 
 async def keep_core_metadata(connection: Connection, digest: Sha256, data: bytes) -> None:
     """Keep core metadata, which wheels of one version mostly share."""
-    kept = {"sha256": digest, "content": _COMPRESSOR.compress(data)}
-    await connection.run(_KEEP_CORE_METADATA[connection.dialect.name], kept)
+    statement = _KEEP_CORE_METADATA[connection.dialect.name]
+    if len(data) <= FEW_BYTES:
+        kept = {"sha256": digest, "content": _COMPRESSOR.compress(data)}
+        await connection.run(statement, kept)
+        return
+    # Megabytes are rare, and would be felt by everybody.
+    content = await asyncio.to_thread(zstandard.ZstdCompressor().compress, data)
+    await connection.execute_each(statement.statement, [{"sha256": digest, "content": content}])
 
 
 def row_of(file: File, canonical: str) -> dict[str, object]:

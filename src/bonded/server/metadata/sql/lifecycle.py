@@ -36,6 +36,7 @@ from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.cached_pages import SqlCachedPages
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.files import file_of, grow
+from bonded.server.metadata.sql.listings import NAMES_AT_ONCE_MAX
 from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
 from bonded.server.metadata.sql.serials import advance
 from bonded.server.metadata.store import listing_scope, package_scope
@@ -271,17 +272,21 @@ class SqlLifecycle:
         Those of files that can be restored after *since* stay. Returns how many went. By parts,
         so that no writer waits long.
         """
-        is_listed = exists().where(_files.c.core_metadata_sha256 == _core_metadata.c.sha256)
-        is_restorable = exists().where(
-            _deleted.c.core_metadata_sha256 == _core_metadata.c.sha256,
-            _deleted.c.restorable_until > since,
-        )
-        is_cached = exists().where(_core.c.sha256 == _core_metadata.c.sha256)
+        # Held first, and looked at again by the next statement, which sees what was committed
+        # until then: the row may be held by somebody who adds a file that has it.
         in_part = _core_metadata.c.sha256.between(prefix, f"{prefix}g")
-        removed = await self._connection.execute_long(
-            delete(_core_metadata).where(in_part, ~is_listed, ~is_restorable, ~is_cached)
+        held = select(_core_metadata.c.sha256).where(in_part, *_is_orphan(since))
+        digests = await self._connection.collect(
+            held.with_for_update(skip_locked=True), lambda row: str(row.sha256)
         )
-        return removed.rowcount
+        removed = 0
+        for start in range(0, len(digests), NAMES_AT_ONCE_MAX):
+            still_held = _core_metadata.c.sha256.in_(digests[start : start + NAMES_AT_ONCE_MAX])
+            gone = await self._connection.execute_long(
+                delete(_core_metadata).where(still_held, *_is_orphan(since))
+            )
+            removed += gone.rowcount
+        return removed
 
     async def _collect_deleted(
         self, query: Select[Any], repository: RepositoryName, since: datetime
@@ -312,6 +317,18 @@ class SqlLifecycle:
         if package is None:
             raise NotFound(f"No {selection} in {repository}")
         return holding, package
+
+
+def _is_orphan(since: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions on core metadata of no file, and of none that can come back."""
+    digest = _core_metadata.c.sha256
+    return (
+        ~exists().where(_files.c.core_metadata_sha256 == digest),
+        ~exists().where(
+            _deleted.c.core_metadata_sha256 == digest, _deleted.c.restorable_until > since
+        ),
+        ~exists().where(_core.c.sha256 == digest),
+    )
 
 
 def _chosen(table: Table, package: int, selection: Selection) -> list[ColumnElement[bool]]:
