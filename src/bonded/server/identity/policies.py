@@ -15,7 +15,7 @@ from bonded.server.core.iam import (
     Policy,
     publishers_of,
 )
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import RepositoryName, is_project_number
 from bonded.server.core.roles import GROUP_OWNER, UPLOADER, Role
 from bonded.server.metadata.store import MetadataStore, Transaction
 
@@ -158,7 +158,7 @@ async def _lineage(tx: Transaction, resource: Resource) -> list[str]:
     if isinstance(resource, RepositoryName):
         return [ORGANIZATION, f"projects/{resource.project}", str(resource)]
     number = resource.removeprefix("projects/")
-    if number.isdigit():
+    if is_project_number(number):
         # Pools name their project by its number, as Google's do; policies hang on its id.
         project = await tx.projects.find_numbered(int(number))
         return [ORGANIZATION] if project is None else [ORGANIZATION, f"projects/{project.id}"]

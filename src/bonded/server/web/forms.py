@@ -25,7 +25,10 @@ from bonded.server.core.names import PackageName
 from bonded.server.web.messages import Call, ClientGone
 
 FIELDS_SIZE_MAX_BYTES = 16 * 1024 * 1024
-"""All fields but the file: long descriptions and hundreds of requirements fit many times."""
+"""All of a form but the file: long descriptions and hundreds of requirements fit many times.
+
+What is before the first part and after the last (RFC 2046 §5.1.1) counts too.
+"""
 FIELDS_MAX = 4096
 VALUE_LENGTH_MAX = 1024
 """Of the fields that are read: names, versions and digests."""
@@ -155,6 +158,7 @@ class _Reader:
         """Of the field that is being read; None while it is the file."""
         self._is_kept = False
         self._size_bytes = 0
+        """Of all that came but the file."""
         self._parts = 0
         try:
             self._parser = PushMultipartParser(boundary, max_header_size=PART_HEADERS_MAX_BYTES)
@@ -165,6 +169,7 @@ class _Reader:
         if not data or self._parser.closed:
             return []
         chunks: list[bytes] = []
+        self._size_bytes += len(data)
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
@@ -173,6 +178,7 @@ class _Reader:
                     self._end()
                 elif self._value is None:
                     chunks.append(bytes(event))
+                    self._size_bytes -= len(event)
                 else:
                     self._extend(self._value, event)
         except ParserLimitReached as error:
@@ -182,6 +188,10 @@ class _Reader:
             ) from error
         except MultipartError as error:
             raise Rejected(f"The upload is not a well-formed form: {error}") from error
+        if self._size_bytes > FIELDS_SIZE_MAX_BYTES:
+            raise TooLarge(
+                f"The form is larger than {FIELDS_SIZE_MAX_BYTES} bytes without its file"
+            )
         return chunks
 
     def finish(self) -> Form:
@@ -211,9 +221,6 @@ class _Reader:
         self.form.filename = part.filename
 
     def _extend(self, value: bytearray, data: bytes | bytearray) -> None:
-        self._size_bytes += len(data)
-        if self._size_bytes > FIELDS_SIZE_MAX_BYTES:
-            raise TooLarge(f"The form's fields are larger than {FIELDS_SIZE_MAX_BYTES} bytes")
         if self._is_kept:
             value += data[: _VALUE_KEPT_BYTES - len(value)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -133,7 +134,9 @@ async def _requested_version(call: Call) -> int:
         return _version(options.get(_VERSION, 1), f"options.{_VERSION}")
     text = wire.one_parameter(call, f"options.{_VERSION}")
     text = text or wire.one_parameter(call, "options.requested_policy_version")
-    return _version(int(text) if text.isdecimal() else text or 1, f"options.{_VERSION}")
+    # No more digits than a version may ever have: Python refuses to read thousands.
+    said = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text or 1
+    return _version(said, f"options.{_VERSION}")
 
 
 def _version(value: object, field: str) -> int:

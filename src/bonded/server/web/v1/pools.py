@@ -86,7 +86,7 @@ class PoolsApi:
 
     async def update_provider(self, call: Call) -> Answer:
         """Change what the mask names; answer with a finished operation."""
-        fields = wire.parse_mask(call, (*_MAPPED, *_FIXED), _MAPPED)
+        fields = wire.parse_mask(call, (*_MAPPED, *_FIXED), _MAPPED, ("oidc",))
         mask = wire.one_parameter(call, "updateMask").replace("allowed_audiences", _OIDC[1])
         inner = tuple(name for name in _OIDC if f"oidc.{name}" in mask) or _OIDC
         changes = _flattened(await call.json(), fields, inner)

@@ -46,6 +46,11 @@ _METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
 _TYPE = "google.devtools.artifactregistry.v1.Repository"
 _CONFIGS = (upstreams.REMOTE, upstreams.VIRTUAL)
 _CHANGEABLE = ("description", "labels", *_CONFIGS)
+# Who asks for one of these must not believe to have it. Other fields are ignored, as Google's are.
+_NOT_DONE = {
+    "kmsKeyName": "Bonded encrypts nothing with keys of yours, but can keep files on what does",
+    "cleanupPolicies": "Bonded deletes nothing by itself",
+}
 _READ_THROUGH = Permission.REPOSITORY_READ_VIA_VIRTUAL
 _FIELDS = (
     *_CHANGEABLE,
@@ -89,12 +94,17 @@ class RepositoriesApi:
 
     async def create(self, call: Call) -> Answer:
         """Create a repository; answer with a finished operation."""
+        wire.refuse_dry_run(call)
         repository = wire.one_parameter(call, "repositoryId")
         name = RepositoryName.parse(call.params["project"], call.params["location"], repository)
         body = await call.json()
+        for field, why in _NOT_DONE.items():
+            if body.get(field):
+                raise Rejected(f"{field} is not supported: {why}", hint=f"Leave {field} out.")
         if wire.parse_enum(body.get("format"), FORMATS, "format") != "PYTHON":
             raise Rejected("format must be PYTHON: Bonded keeps Python packages only")
-        said = wire.parse_enum(body.get("mode", "MODE_UNSPECIFIED"), MODES, "mode")
+        mode_said = body.get("mode")
+        said = wire.parse_enum(0 if mode_said is None else mode_said, MODES, "mode")
         mode = Mode(said) if MODES[said] else Mode.STANDARD
         config = upstreams.parse_config(body, name, mode)
         await self._require_reading(call, upstreams_of(config))
@@ -123,7 +133,8 @@ class RepositoriesApi:
 
         Clients send the whole resource and a mask: only what the mask names counts.
         """
-        fields = wire.parse_mask(call, _FIELDS, _CHANGEABLE)
+        wire.refuse_dry_run(call)
+        fields = wire.parse_mask(call, _FIELDS, _CHANGEABLE, _CONFIGS)
         body = await call.json()
         changes = {name: body.get(name) for name in fields if name not in _CONFIGS}
         # Without a mask, what is absent from the body is left as it is.
@@ -151,6 +162,7 @@ class RepositoriesApi:
 
     async def delete(self, call: Call) -> Answer:
         """Delete a repository with everything in it; answer with a finished operation."""
+        wire.refuse_dry_run(call)
         await self._administration.delete_repository(call.target)
         return json_reply(wire.done(_operations(call.target), _METADATA, wire.EMPTY, {}))
 

@@ -119,10 +119,13 @@ def parse_object(body: Mapping[str, Any], field: str) -> dict[str, Any]:
     return value
 
 
-def parse_mask(call: Call, known: Sequence[str], allowed: Sequence[str]) -> tuple[str, ...]:
+def parse_mask(
+    call: Call, known: Sequence[str], allowed: Sequence[str], parted: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the fields that a PATCH names, in camelCase; all of *allowed* if it names none.
 
-    *known* fields may be named but are output-only or fixed.
+    *known* fields may be named but are output-only or fixed. Of those *parted*, a part may be
+    named too.
 
     Raises:
         Rejected: a field is unknown or cannot change.
@@ -131,11 +134,17 @@ def parse_mask(call: Call, known: Sequence[str], allowed: Sequence[str]) -> tupl
     if not fields:
         return tuple(allowed)
     for name in fields:
-        top = name.partition(".")[0]
+        top, _, part = name.partition(".")
         if top not in known:
             raise Rejected(f"updateMask names the unknown field {top[:80]!r}")
         if top not in allowed:
             raise Rejected(f"The field {top} cannot be changed")
+        if part and top not in parted:
+            # Whoever names one key of a map would lose the others.
+            raise Rejected(
+                f"updateMask names a part of {top}, which only changes as a whole",
+                hint=f"Name {top}, and send all that it is to be.",
+            )
     return tuple(dict.fromkeys(name.partition(".")[0] for name in fields))
 
 
@@ -196,6 +205,16 @@ def page_of(
         after = f"after:{key(found[limit - 1])}"
         page["nextPageToken"] = base64.urlsafe_b64encode(after.encode()).decode()
     return page
+
+
+def refuse_dry_run(call: Call) -> None:
+    """Refuse to try a change that would only be looked at: it would be made (AIP-163)."""
+    for name in ("validateOnly", "validate_only"):
+        if one_parameter(call, name).lower() not in ("", "false"):
+            raise Rejected(
+                "validateOnly is not supported, and nothing was changed",
+                hint="Leave it out to make the change.",
+            )
 
 
 def refuse_filters(call: Call) -> None:
