@@ -57,7 +57,7 @@ Deleted repository [python].
             out="True\n",
             err="""\
 Delete request issued for: [two]
-Check operation [projects/my-project/locations/local/operations/op-1] for status.
+Operation [projects/my-project/locations/local/operations/op-1] is done.
 """,
         )
     )

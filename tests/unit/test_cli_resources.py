@@ -137,7 +137,7 @@ def test_creation_without_waiting_prints_the_operation(
             out="projects/my-project/locations/local/operations/op-1\n",
             err="""\
 Create request issued for: [python]
-Check operation [projects/my-project/locations/local/operations/op-1] for status.
+Operation [projects/my-project/locations/local/operations/op-1] is done.
 """,
         )
     )

@@ -277,6 +277,13 @@ class Session:
         self.say("done.")
         return response
 
+    def show_issued(self, operation: Message) -> None:
+        """Show *operation* to somebody who does not wait for it."""
+        # Bonded keeps no operation that could be asked for later: all are done when answered.
+        words = "is done" if operation.get("done") else "goes on; Bonded cannot be asked about it"
+        self.say(f"Operation [{operation['name']}] {words}.")
+        self.show(operation)
+
     def check_format(self) -> None:
         """Refuse a format that does not exist before anything is done.
 

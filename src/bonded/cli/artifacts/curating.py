@@ -76,8 +76,7 @@ def _delete(session: Session, target: Target, *, is_async: bool, **_ignored: obj
     operation = session.api.delete(target.path)
     session.say(f"Delete request issued for: [{target.name}]")
     if is_async:
-        session.say(f"Check operation [{operation['name']}] for status.")
-        session.show(operation)
+        session.show_issued(operation)
         return
     session.finish(operation)
     session.say(f"Deleted {target}.")

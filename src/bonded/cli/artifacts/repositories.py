@@ -110,8 +110,7 @@ def create(
     operation = session.api.post(parent, body, repositoryId=place.repository)
     session.say(f"Create request issued for: [{place.repository}]")
     if is_async:
-        session.say(f"Check operation [{operation['name']}] for status.")
-        session.show(operation)
+        session.show_issued(operation)
         return
     made = session.finish(operation)
     session.say(f"Created repository [{place.repository}].")
@@ -215,8 +214,7 @@ def delete(session: Session, repository: str, location: str | None, *, is_async:
     operation = session.api.delete(place.path)
     session.say(f"Delete request issued for: [{place.repository}]")
     if is_async:
-        session.say(f"Check operation [{operation['name']}] for status.")
-        session.show(operation)
+        session.show_issued(operation)
         return
     session.finish(operation)
     session.say(f"Deleted repository [{place.repository}].")
