@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -52,6 +53,13 @@ def _is_current(lock: str) -> bool:
 
 
 def _install(lock: str) -> None:
+    # Debian's and Ubuntu's python3 comes without it.
+    if importlib.util.find_spec("ensurepip") is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        sys.exit(
+            "Preparing .venv needs Python's ensurepip, which is not installed here. On Debian and "
+            f"Ubuntu: sudo apt install python{version}-venv"
+        )
     print(f"Preparing .venv from requirements/{lock}.txt …", file=sys.stderr, flush=True)
     venv.create(VENV, with_pip=True, clear=not PYTHON.exists())
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
