@@ -59,7 +59,7 @@ async def come_back(visitor: Visitor, issuer: FakeIssuer, **changes: str) -> Pag
 async def test_a_person_signs_in_at_the_provider_and_brings_their_groups(
     site: Site, issuer: FakeIssuer
 ) -> None:
-    issuer.claims = {"groups": ["/Team", "admins@example.org", "no good: name"]}
+    issuer.claims = {"groups": ["/Team", "admins@example.com", "no good: name"]}
     async with open_visitor(site) as visitor:
         asked = await visitor.open("/sign-in")
         page = await come_back(visitor, issuer)
@@ -69,7 +69,7 @@ async def test_a_person_signs_in_at_the_provider_and_brings_their_groups(
     assert "Continue with Example ID" in asked.text
     assert f"user:{ADA}" in page.text
     assert (user["source"], user["displayName"]) == ("PROVIDER", "Ada")
-    assert session["groups"] == ["admins@example.org", "team@example.com"]
+    assert session["groups"] == ["admins@example.com", "team@example.com"]
 
 
 async def test_a_person_without_groups_or_password_may_come_again(

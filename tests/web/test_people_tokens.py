@@ -433,7 +433,7 @@ async def test_a_device_page_asks_to_sign_in_first_and_keeps_the_code(site: Site
     async with open_visitor(site) as visitor:
         page = await visitor.sign_in(ADA, path="/device?user_code=BCDF-GHJK")
 
-    assert page.form("/device").fields["user_code"] == "BCDFGHJK"
+    assert page.form("/device").fields["user_code"] == "BCDF-GHJK"
 
 
 async def test_a_device_needs_a_client_that_we_know(shared: Site) -> None:

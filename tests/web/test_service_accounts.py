@@ -134,7 +134,10 @@ async def test_a_key_ends_when_it_was_said_to(site: Site) -> None:
 
     assert made.json()["validBeforeTime"] == "2026-11-22T12:30:00.000000Z"
     assert (before.status_code, after.status_code) == (200, 401)
-    assert after.text == "The service-account key has expired. Create another.\n"
+    assert after.text == (
+        "The service-account key has expired. Create another with `bonded iam service-accounts "
+        "keys create`.\n"
+    )
     assert exchange.json()["error_description"].startswith("The service-account key has expired")
 
 
