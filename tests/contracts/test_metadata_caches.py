@@ -150,6 +150,42 @@ async def test_an_older_answer_never_takes_the_place_of_a_newer_one(
         assert await tx.caches.find_page(CACHE, DEMO) == newer
 
 
+async def test_a_clock_that_was_ahead_keeps_no_later_answer_out(store: SqlMetadataStore) -> None:
+    async with store.transaction() as tx:
+        ahead = replace(PAGE, checked_at=minute(40))
+        asked_at = (await tx.caches.keep_page(CACHE, ahead, 0)).serial
+        answer = replace(PAGE, digest="d2", content=b"published since")
+        kept = await tx.caches.keep_page(CACHE, answer, asked_at)
+
+    assert kept.is_current
+    async with store.read() as tx:
+        assert await tx.caches.find_page(CACHE, DEMO) == answer
+
+
+async def _make_room(tx: Transaction) -> None:
+    await tx.caches.evict(CACHE, 0, 10, minute(9))
+
+
+async def _forget(tx: Transaction) -> None:
+    await tx.caches.expire_pages(CACHE, DEMO)
+
+
+@pytest.mark.parametrize(("is_absent", "empty"), [(False, _make_room), (True, _forget)])
+async def test_an_answer_is_never_dropped_in_favour_of_nothing(
+    store: SqlMetadataStore, *, is_absent: bool, empty: Callable[[Transaction], Awaitable[None]]
+) -> None:
+    async with store.transaction() as tx:
+        await tx.caches.keep_page(
+            CACHE, replace(PAGE, checked_at=minute(5), is_absent=is_absent), 0
+        )
+        await empty(tx)
+        kept = await tx.caches.keep_page(CACHE, PAGE, 0)
+
+    assert not kept.is_current
+    async with store.read() as tx:
+        assert await tx.caches.find_page(CACHE, DEMO) == replace(PAGE, is_expired=True)
+
+
 async def test_a_refresh_outlasts_an_answer_that_was_asked_for_before_it(
     store: SqlMetadataStore,
 ) -> None:

@@ -6,21 +6,25 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import httpx2
 import pytest
 
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.caches import PackageCache
+from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import (
     SecretReference,
     UpstreamCredentials,
     UpstreamPolicy,
     VirtualConfig,
 )
-from bonded.server.metadata.store import RepositoryRecord
+from bonded.server.metadata.caches import CachedPage
+from bonded.server.metadata.store import RepositoryRecord, Transaction
+from bonded.server.repositories.cached_pages import ANSWER_WAIT_S, CachedPages
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
 from support.upstream import Index, Request, Response, open_index, say
@@ -175,3 +179,87 @@ async def test_who_waits_is_answered_though_the_repository_is_described_otherwis
     go.set()
 
     assert (await asking).status_code == 200
+
+
+async def _make_room(stage: Stage) -> None:
+    async with stage.site.registry.metadata.transaction() as tx:
+        assert await tx.caches.evict(stage.remote.name, 0, 10, stage.site.clock())
+
+
+async def test_a_page_that_made_room_after_a_clock_was_ahead_gives_no_name_away(
+    stage: Stage,
+) -> None:
+    now = stage.site.clock()
+    stage.site.clock.now += timedelta(minutes=2)
+    assert await stage.versions() == ["1.0"]
+    await _make_room(stage)
+    stage.site.clock.now = now
+
+    assert await stage.versions() == ["1.0"]
+    assert stage.public.asked == []
+
+
+async def test_another_replicas_page_that_made_room_meanwhile_gives_no_name_away(
+    stage: Stage,
+) -> None:
+    waiting, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+        if waiting.is_set():
+            # Whoever asks again waits longer than anybody who could have an old page.
+            await asyncio.sleep(4 * ANSWER_WAIT_S)
+        waiting.set()
+        await go.wait()
+        writer.write(bytes(stage.ours.answer(request)))
+        await writer.drain()
+
+    stage.ours.faults["/simple/acme"] = hold
+    asking = asyncio.create_task(stage.versions())
+    await waiting.wait()
+    stage.site.clock.now += timedelta(seconds=1)
+    quicker = CachedPage(PackageName.parse("acme"), b"x", "d", "", "", stage.site.clock())
+    async with stage.site.registry.metadata.transaction() as tx:
+        await tx.caches.keep_page(stage.remote.name, quicker, 0)
+    await _make_room(stage)
+    go.set()
+
+    assert await asking == ["1.0"]
+    assert stage.public.asked == []
+
+
+class _Crowded:
+    """A metadata store in which a page has always just made room when it is read."""
+
+    def __init__(self, stage: Stage) -> None:
+        metadata = stage.site.registry.metadata
+        self._metadata = metadata
+        self._repository = stage.remote.name
+        self._clock = stage.site.clock
+        self.serials = metadata.serials
+        self.check = metadata.check
+        self.transaction = metadata.transaction
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        async with self._metadata.transaction() as tx:
+            await tx.caches.evict(self._repository, 0, 10, self._clock())
+        async with self._metadata.read() as tx:
+            yield tx
+
+
+async def test_a_page_that_makes_room_whenever_it_is_read_is_an_outage_and_no_absence(
+    stage: Stage,
+) -> None:
+    repository = await stage.remote.repository()
+    pages = CachedPages(
+        stage.remote.name,
+        _Crowded(stage),
+        repository._client,
+        stage.site.clock,
+        packages=PackageCache(10),
+        freshness_s=60,
+        stale_max_s=600,
+    )
+
+    with pytest.raises(UpstreamFailed, match="has package acme"):
+        await pages.get(PackageName.parse("acme"))

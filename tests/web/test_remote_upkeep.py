@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from bonded.server.core.errors import Aborted
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
 from bonded.server.metadata.store import RepositoryRecord, package_scope
+from bonded.server.repositories.cached_pages import ANSWER_WAIT_S
 from bonded.server.repositories.trying import find_obstacle
 from bonded.server.web.v1.repositories import _revise_checked
 from support.remotes import Remote, open_remote
@@ -93,17 +97,84 @@ async def test_files_that_are_here_are_served_in_an_outage_for_as_long_as_pages_
         assert index.url in answer.text
 
 
-async def test_an_upstream_that_hangs_holds_up_a_file_that_is_here_for_a_moment_only(
+async def _elapsed_s(*answers: Awaitable[httpx2.Response]) -> float:
+    begun = time.monotonic()
+    for answer in answers:
+        assert (await answer).status_code == 200
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("is_refreshed", [False, True])
+async def test_an_upstream_that_hangs_holds_up_what_is_here_for_one_moment_only(
+    tmp_path: Path, index: Index, *, is_refreshed: bool
+) -> None:
+    paths = (PATH, f"{PATH}.metadata", "simple/demo/")
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(open_site(tmp_path / "data"))
+        remote = await stack.enter_async_context(open_remote(site, index.url))
+        name = remote.name
+        for rank in range(2):
+            inner = replace(remote.name, repository=f"v{rank}")
+            config = VirtualConfig((UpstreamPolicy("only", name, 1),))
+            async with site.registry.metadata.transaction() as tx:
+                record = RepositoryRecord(inner, "", {}, site.clock(), site.clock(), config=config)
+                await tx.repositories.add(record)
+            name = inner
+        outer = Remote(site, name)
+        for path in paths:
+            await outer.get(path)
+        index.faults["/"] = hang(30)
+        now = site.clock() + timedelta(seconds=61)
+        site.clock.now = now
+        if is_refreshed:
+            site.clock.now -= timedelta(seconds=61)
+            refreshed = await site.call("POST", f"/v1/{remote.name}:refresh", {})
+            assert refreshed.status_code == 200
+        else:
+            # A process that has asked for nothing before: the good copies are in the database.
+            await stack.aclose()
+            site = await stack.enter_async_context(open_site(tmp_path / "data"))
+            site.clock.now = now
+        outer = Remote(site, name)
+
+        waited_s = await _elapsed_s(*(outer.get(path) for path in paths))
+
+        assert ANSWER_WAIT_S <= waited_s < ANSWER_WAIT_S + 2
+
+
+async def test_after_a_hang_nobody_waits_again_for_a_moment(tmp_path: Path, index: Index) -> None:
+    async with (
+        open_site(tmp_path / "data", upstream_page_timeout_s=1) as site,
+        open_remote(site, index.url) as remote,
+    ):
+        await remote.page()
+
+        async def slow(_: Request, __: asyncio.StreamWriter) -> None:
+            # As long as it hangs, time goes on.
+            site.clock.now += timedelta(seconds=20)
+            await asyncio.sleep(30)
+
+        index.faults["/"] = slow
+        site.clock.now += timedelta(seconds=61)
+        await _elapsed_s(remote.get("simple/demo/"))
+        asked = len(index.asked)
+
+        assert await _elapsed_s(remote.get("simple/demo/")) < 0.5
+        assert len(index.asked) == asked
+
+
+async def test_a_page_that_a_clock_ahead_has_checked_is_asked_for_again(
     remote: Remote, index: Index
 ) -> None:
-    await remote.get(PATH)
-    index.faults["/"] = hang(30)
-    remote.clock.now += timedelta(seconds=61)
+    remote.clock.now += timedelta(minutes=40)
+    await remote.page()
+    remote.clock.now -= timedelta(minutes=40)
+    index.publish(NEXT)
 
-    async with asyncio.timeout(6):
-        answer = await remote.get(PATH)
-
-    assert answer.content == WHEEL.data
+    assert (await remote.page())["versions"] == ["1.0", "2.0"]
+    asked = len(index.asked)
+    await remote.page()
+    assert len(index.asked) == asked
 
 
 async def test_pages_count_in_the_limit_and_go_before_anybody_has_to_delete_them(

@@ -30,7 +30,7 @@ VOUCHED_FOR_S = 60
 STALE_AGAIN_S = 10
 """How long a page that is served although it is stale is not asked for again."""
 ANSWER_WAIT_S = 3
-"""How long a client with a stale page to be had waits for a fresh one."""
+"""How long after it was asked for a fresh page is waited for, if there is a stale one."""
 REMEMBERED_PAGES_MAX = 65_536
 IN_THREAD_MIN_FILES = 200
 """From here, packing and unpacking a page take longer than the loop should wait."""
@@ -55,10 +55,26 @@ class _Known:
     """What a request needs to know of a page: no database is asked."""
 
     serial: int
+    known_at: datetime
+    """A clock that has been put back since says nothing about what is fresh."""
     fresh_until: datetime
-    stale_until: datetime
+    served_until: datetime | None
+    """Until when it does if the upstream does not answer; None if there is no page."""
     is_absent: bool
     outage: Outage | None = None
+
+    def is_fresh(self, serial: int, now: datetime) -> bool:
+        """Say whether nobody needs to be asked, if *serial* is the package's."""
+        return self.serial == serial and self.known_at <= now < self.fresh_until
+
+
+@dataclass(frozen=True, slots=True)
+class _Renewal:
+    """A page that is being asked for."""
+
+    task: asyncio.Task[int]
+    waited_until: float
+    """By the loop's clock: until then, whoever has a stale page waits. Once for all of them."""
 
 
 class CachedPages:
@@ -89,7 +105,7 @@ class CachedPages:
         self._is_private = is_private
         self._vouched_until: datetime | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._renewing: dict[str, asyncio.Task[int]] = {}
+        self._renewing: dict[str, _Renewal] = {}
         self._confirmed: dict[str, CachedPage] = {}
         self.has_grown = False
         """Whether pages were kept since whoever evicts them has set this to False."""
@@ -103,13 +119,9 @@ class CachedPages:
         """
         serial = await self._serial(name)
         known = self._known.get(name.normalized)
-        now = self._clock()
-        if known is not None and known.serial == serial:
-            if now < known.fresh_until:
-                return serial
-            if not known.is_absent and now < known.stale_until:
-                return await self._renewed_soon(name, serial)
-        return await asyncio.shield(self._renew_once(name))
+        if known is not None and known.is_fresh(serial, self._clock()):
+            return serial
+        return await self._renewed(name, serial, for_files=False)
 
     async def version_of_files(self, name: PackageName) -> int:
         """Return the package's serial, for files that are here already.
@@ -124,33 +136,48 @@ class CachedPages:
         """
         serial = await self._serial(name)
         known = self._known.get(name.normalized)
-        if known is not None and known.serial == serial and self._clock() < known.fresh_until:
+        if known is not None and known.is_fresh(serial, self._clock()):
+            return serial
+        return await self._renewed(name, serial, for_files=True)
+
+    async def _renewed(self, name: PackageName, serial: int, *, for_files: bool) -> int:
+        """Return the serial of the page once it is fresh, or *serial* if what is here must do."""
+        renewal = self._renew_once(name)
+        patience_s = renewal.waited_until - asyncio.get_running_loop().time()
+        # One slow upstream holds up nobody for long, however many layers ask for the same page.
+        done, _ = await asyncio.wait((renewal.task,), timeout=max(patience_s, 0))
+        if not done and await self._is_served(name, serial, for_files=for_files):
             return serial
         try:
-            return await self._renewed_soon(name, serial)
+            return await asyncio.shield(renewal.task)
         except UpstreamFailed:
+            if for_files and await self._is_served(name, serial, for_files=True):
+                return serial
+            raise
+
+    async def _is_served(self, name: PackageName, serial: int, *, for_files: bool) -> bool:
+        """Say whether what is here as of *serial* does while the upstream does not answer."""
+        known = self._known.get(name.normalized)
+        if known is None or known.serial != serial:
             page = await self._find(name)
-            # Without a page there never was a file.
-            if page is None or page.is_evicted:
-                raise
-            if not page.is_absent and self._clock() >= self._stale_until(page):
-                raise
-            return serial
+            if page is None:
+                return False
+            self._remember(serial, page, page.checked_at, self.find_outage(name))
+            known = self._known[name.normalized]
+        # Without a page there never was a file: of a package that is absent now, there may be.
+        if known.served_until is None:
+            return for_files and known.is_absent
+        return self._clock() < known.served_until
 
-    async def _renewed_soon(self, name: PackageName, serial: int) -> int:
-        # One slow upstream holds up nobody for long: the page that is here will do.
-        renewing = self._renew_once(name)
-        done, _ = await asyncio.wait((renewing,), timeout=ANSWER_WAIT_S)
-        return renewing.result() if done else serial
-
-    def _renew_once(self, name: PackageName) -> asyncio.Task[int]:
+    def _renew_once(self, name: PackageName) -> _Renewal:
         # Everybody who asks for the same page at the same moment waits for one answer.
-        renewing = self._renewing.get(name.normalized)
-        if renewing is None:
-            renewing = asyncio.create_task(self._renew(name))
-            self._renewing[name.normalized] = renewing
-            renewing.add_done_callback(lambda done: self._end(done, name))
-        return renewing
+        renewal = self._renewing.get(name.normalized)
+        if renewal is None:
+            task = asyncio.create_task(self._renew(name))
+            renewal = _Renewal(task, asyncio.get_running_loop().time() + ANSWER_WAIT_S)
+            self._renewing[name.normalized] = renewal
+            task.add_done_callback(lambda done: self._end(done, name))
+        return renewal
 
     def _end(self, task: asyncio.Task[int], name: PackageName) -> None:
         self._renewing.pop(name.normalized, None)
@@ -162,17 +189,15 @@ class CachedPages:
         # Before the page: expired in between, it looks older than it is, never newer.
         serial = await self._serial(name)
         page = await self._find(name)
-        now = self._clock()
-        if page is not None and not page.is_expired and now < self._fresh_until(page):
+        if page is not None and not page.is_expired and self._is_fresh(page):
             # Another replica has asked, or this one before it was started again.
             return self._remember(serial, page, self._fresh_until(page))
         try:
             return await self._ask(name, page, serial)
         except UpstreamFailed as error:
-            # An old 404 says nothing about now: an outage is not absence.
-            if page is None or not page.content or page.is_absent:
-                raise
-            if now >= self._stale_until(page):
+            now = self._clock()
+            until = None if page is None else self._served_until(page)
+            if page is None or until is None or now >= until:
                 raise
             _log.warning("The page of %s is served as it was: %s", name, error)
             again = now + timedelta(seconds=STALE_AGAIN_S)
@@ -187,7 +212,14 @@ class CachedPages:
     def _fresh_until(self, page: CachedPage) -> datetime:
         return page.checked_at + (self._absence if page.is_absent else self._freshness)
 
-    def _stale_until(self, page: CachedPage) -> datetime:
+    def _is_fresh(self, page: CachedPage) -> bool:
+        # Checked by a clock that was, or is, ahead: nobody knows for how long it would be fresh.
+        return page.checked_at <= self._clock() < self._fresh_until(page)
+
+    def _served_until(self, page: CachedPage) -> datetime | None:
+        # An old 404 says nothing about now: an outage is not absence.
+        if page.is_absent or page.is_evicted:
+            return None
         return page.checked_at + self._freshness + self._stale_max
 
     async def _find(self, name: PackageName) -> CachedPage | None:
@@ -271,6 +303,7 @@ class CachedPages:
         is_same = (
             before is not None
             and not before.is_expired
+            and before.checked_at <= page.checked_at
             and (before.digest, before.is_absent) == (page.digest, page.is_absent)
             and before.content == page.content
         )
@@ -290,8 +323,8 @@ class CachedPages:
         self, serial: int, page: CachedPage, fresh_until: datetime, outage: Outage | None = None
     ) -> int:
         key = page.name.normalized
-        stale_until = self._stale_until(page)
-        self._known[key] = _Known(serial, fresh_until, stale_until, page.is_absent, outage)
+        now, served_until = self._clock(), self._served_until(page)
+        self._known[key] = _Known(serial, now, fresh_until, served_until, page.is_absent, outage)
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED_PAGES_MAX:
             self._known.popitem(last=False)
@@ -311,7 +344,12 @@ class CachedPages:
             # Between these two lines.
             await self.version(name)
             page = await self._find(name)
-        if page is not None and page.content and not page.is_absent:
+        if page is not None and page.is_evicted:
+            # That a page made room is not absence: the upstream has the package, and owns it.
+            raise UpstreamFailed(
+                f"{self._client} has package {name}, but its page keeps making room"
+            )
+        if page is not None and not page.is_absent:
             return await self._parse(page)
         if page is not None and page.is_withdrawn:
             raise Reserved(
@@ -361,11 +399,11 @@ class CachedPages:
     async def drain(self) -> None:
         """Wait for what is being asked."""
         if self._renewing:
-            await asyncio.wait(tuple(self._renewing.values()))
+            await asyncio.wait([one.task for one in self._renewing.values()])
 
     async def close(self) -> None:
         """Give up what is being asked."""
-        running = tuple(self._renewing.values())
+        running = [one.task for one in self._renewing.values()]
         for task in running:
             task.cancel()
         if running:

@@ -58,7 +58,8 @@ class SqlCachedPages:
 
         *as_of* is the package's serial from before its upstream was asked: whoever wanted it to
         be asked again since then may want a later answer than this. An older answer never takes
-        the place of a newer one, which another replica may have had.
+        the place of a newer one that another replica has had since then; whatever was there
+        before is not newer, though the clock that says so was ahead.
 
         Raises:
             NotFound: the repository does not exist.
@@ -69,7 +70,9 @@ class SqlCachedPages:
         before = None if row is None else _page(row)
         scope = package_scope(repository, page.name)
         serial = await read(self._connection, scope)
-        if before is not None and before.checked_at > page.checked_at:
+        is_overtaken = before is not None and before.checked_at > page.checked_at
+        # Never in favour of nothing: that a page made room, or was forgotten, is no answer.
+        if before is not None and before.content and is_overtaken and serial != as_of:
             return KeptPage(serial, is_current=False)
         if before is not None and before.is_expired and serial != as_of:
             page = replace(page, is_expired=True)
