@@ -199,6 +199,10 @@ def test_roles_grow_from_reader_to_owner() -> None:
         ("serviceAccount:B@p.iam.example", "serviceAccount:b@p.iam.example"),
         ("group:team@example.com", "group:team@example.com"),
         ("domain:example.com", "domain:example.com"),
+        ("user:a.b+c%d=e~f_g-h@sub.example.com", "user:a.b+c%d=e~f_g-h@sub.example.com"),
+        ("user:a_b.c#EXT#@corp.example", "user:a_b.c#ext#@corp.example"),
+        ("user:Jörg@Bücher.example", "user:jörg@bücher.example"),
+        ("user:अजय@डाटा.example", "user:अजय@डाटा.example"),
         ("allUsers", "allUsers"),
         ("allAuthenticatedUsers", "allAuthenticatedUsers"),
     ],
@@ -212,6 +216,24 @@ def test_members_are_compared_in_lower_case(text: str, member: str) -> None:
     [
         *("", "ada", "user:", "user:ada", "user:a@b@c", "user: a@b", "user:a@b\n", "allusers"),
         *("robot:a@b.c", "domain:localhost", "USER:a@b.c", "user:a:b@c"),
+        *("user:a;id;@x.example", "user:$({touch,pwned})@x.example", "group:$(id)@x.example"),
+        *("user:`id`@x.example", "user:a|b@x.example", "user:a&b@x.example", "user:a>b@x.example"),
+        *("user:a'b@x.example", 'user:a"b@x.example', "user:a\\b@x.example", "user:a!b@x.example"),
+        *(
+            "user:a\0@x.example",
+            "user:a\a@x.example",
+            "user:a\x7f@x.example",
+            "user:a\x9b@x.example",
+        ),
+        *("user:a\u202eb@x.example", "user:a\u200bb@x.example", "user:a@x\u2066.example"),
+        *("group:-rf@x.example", "group:--all@x.example", "user:a@-x.example", "domain:-x.example"),
+        *("user:.a@x.example", "user:a.@x.example", "user:a..b@x.example", "user:a@x.example."),
+        *(
+            "user:a@$(id).example",
+            "domain:$(id).example",
+            "domain:x.example;id",
+            "user:*@x.example",
+        ),
     ],
 )
 def test_any_other_member_is_refused(text: str) -> None:

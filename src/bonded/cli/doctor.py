@@ -14,7 +14,7 @@ import click
 import requests
 
 from bonded.cli.doctor_access import Grants, Known
-from bonded.cli.findings import ORGANIZATION, Finding
+from bonded.cli.findings import ORGANIZATION, Finding, command
 from bonded.cli.grammar import Command
 from bonded.cli.logs import verify_chain
 from bonded.cli.output import Column
@@ -175,13 +175,13 @@ class Examination:
         name = key["name"]
         age = now - datetime.fromisoformat(key["validAfterTime"])
         used = key.get("lastAuthenticatedTime")
-        keys = "bonded iam service-accounts keys"
-        remove = f"{keys} delete {name.rpartition('/')[2]} --iam-account={email}"
+        keys, of = ("iam", "service-accounts", "keys"), f"--iam-account={email}"
+        remove = command(*keys, "delete", name.rpartition("/")[2], of)
         if datetime.fromisoformat(key["validBeforeTime"]) <= now:
             yield Finding("KEY_EXPIRED", name, "it is good for nothing any more", remove)
         elif age > self.key_age_max:
-            renew = f"{keys} create new-key.json --iam-account={email}  # hand it out, then: "
-            yield Finding("KEY_OLD", name, f"it is {age.days} days old", renew + remove)
+            renew = f"{command(*keys, 'create', 'new-key.json', of)}  # hand it out, then: {remove}"
+            yield Finding("KEY_OLD", name, f"it is {age.days} days old", renew)
         if used is None and age > timedelta(days=1):
             yield Finding("KEY_NEVER_USED", name, f"made {age.days} days ago, never used", remove)
         elif used and (idle := now - datetime.fromisoformat(used)) > self.key_age_max:

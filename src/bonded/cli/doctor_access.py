@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bonded.cli.findings import ORGANIZATION, Finding, take_command
+from bonded.cli.findings import ORGANIZATION, Finding, command, take_command
 from bonded.client.api import Message
 
 OWNER = "roles/owner"
@@ -100,7 +100,7 @@ class Grants:
                 "OWNER",
                 ORGANIZATION,
                 f"{len(people)} own the server: {', '.join(people)}",
-                "bonded organizations get-iam-policy bonded",
+                command("organizations", "get-iam-policy", "bonded"),
             )
         yield from self._who_cannot_sign_in(people, direct, within)
         yield from self.in_policy(ORGANIZATION, policy)
@@ -116,7 +116,7 @@ class Grants:
                 advice = (
                     take_command(ORGANIZATION, direct[member], member)
                     if member in direct
-                    else f"bonded groups remove-member {group} --member={member}"
+                    else command("groups", "remove-member", group, f"--member={member}")
                 )
                 why = {"ABSENT": "does not exist", "DISABLED": "is disabled"}
                 yield Finding(
@@ -185,7 +185,7 @@ def _joinable(group: str, members: Iterable[Message]) -> Iterator[Finding]:
         "GROUP_OWNS",
         ORGANIZATION,
         f"{group} owns the server, and {who} with bonded.groups.update may say who is in it",
-        f"bonded groups list-members {group.removeprefix('group:')}",
+        command("groups", "list-members", group.removeprefix("group:")),
     )
 
 

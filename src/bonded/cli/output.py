@@ -104,7 +104,7 @@ def render(resource: Mapping[str, Any], form: Format) -> str:
         case "json":
             return _json(_limit(resource, form.fields))
         case "jsonl":
-            return json.dumps(_limit(resource, form.fields), sort_keys=True, ensure_ascii=False)
+            return _json(_limit(resource, form.fields), indent=None)
         case "value":
             return "\t".join(plain(find(resource, name)) for name in form.fields)
         case "table":
@@ -137,7 +137,10 @@ def table(
 ) -> str:
     """Return a table as wide as its contents, because pipes have no width."""
     headers = tuple(column.header for column in columns)
-    rows = [headers, *(tuple(column.cell(item) for column in columns) for item in resources)]
+    rows = [
+        headers,
+        *(tuple(printable(column.cell(item)) for column in columns) for item in resources),
+    ]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -145,6 +148,13 @@ def table(
     ]
     heading = [title.center(max(map(len, lines))).rstrip()] if title else []
     return "\n".join([*heading, *lines])
+
+
+def printable(text: str) -> str:
+    """Return *text* with escapes in place of what would move or recolour a terminal."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def _limit(resource: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, Any]:
@@ -161,8 +171,13 @@ def _limit(resource: Mapping[str, Any], fields: Sequence[str]) -> Mapping[str, A
     return limited
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+# What JSON may hold unescaped though it controls a terminal: DEL, C1, and the turns of direction.
+_CONTROL = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def _json(value: Any, indent: int | None = 2) -> str:
+    text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _header(path: str) -> str:

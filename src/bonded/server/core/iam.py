@@ -15,6 +15,7 @@ from typing import Self
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected, did_you_mean
+from bonded.server.core.names import ADDRESS, DOMAIN
 from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, OWNER, is_custom
 
 BINDINGS_MAX = 1500
@@ -326,7 +327,7 @@ class Principal:
 ANONYMOUS = Principal(ALL_USERS)
 
 _MEMBER = re.compile(
-    r"(?:user|serviceAccount|group):[^@\s:]+@[^@\s:]+|domain:[^@\s:]+\.[^@\s:]+"
+    rf"(?:user|serviceAccount|group):{ADDRESS}|domain:(?=.*\.){DOMAIN}"
     r"|project(?:Owner|Editor|Viewer):[a-z0-9.:-]+"
 )
 _POOL = (
@@ -352,7 +353,7 @@ def parse_member(text: str) -> str:
         return text
     if text.startswith(("principal:", "principalSet:")):
         return _parse_federated(text)
-    if not _MEMBER.fullmatch(text):
+    if not text.isprintable() or not _MEMBER.fullmatch(text):
         raise Rejected(
             f"{text[:120]!r} is not a valid member",
             hint="Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, "

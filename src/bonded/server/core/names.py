@@ -22,8 +22,14 @@ _LOCATION_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _REPOSITORY_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
-# What policies accept behind `user:`, and nothing that a page or a header could stumble over.
-_ADDRESS = re.compile(r"[^@\s:<>\"'\\,;()\[\]]+@[^@\s:<>\"'\\,;()\[\]]+")
+# What providers give out of RFC 5321's dot-atoms and RFC 6531's other scripts, but nothing that
+# a page, a header or a shell could stumble over; nor the beginning of an option.
+_ATOM = r"[a-zA-Z0-9_+%=~#\u0080-\U0010ffff-]+"
+_LABEL = r"[a-zA-Z0-9_\u0080-\U0010ffff-]+"
+DOMAIN = rf"(?!-){_LABEL}(?:\.{_LABEL})*"
+ADDRESS = rf"(?!-){_ATOM}(?:\.{_ATOM})*@{DOMAIN}"
+"""What addresses look like, if they are printable; patterns to be put into others."""
+_ADDRESS = re.compile(ADDRESS)
 ADDRESS_LENGTH_MAX = 254
 """Of an e-mail address (RFC 5321 §4.5.3.1.3)."""
 
