@@ -202,7 +202,8 @@ async def test_a_removed_repository_takes_its_packages_and_moves_their_serials(
         await tx.repositories.remove(TEAM)
 
     after = await team.serials.read(*scopes)
-    assert all(new > old for old, new in zip(before, after, strict=True))
+    # What is nowhere reads as 0; a list goes on, for it may be remembered as of any serial.
+    assert (after[0] > before[0], after[1]) == (True, 0)
     async with team.transaction() as tx:
         await tx.repositories.add(RECORD)
         assert await tx.files.find_package(TEAM, DEMO) is None
