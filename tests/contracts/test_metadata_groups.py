@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Aborted, BondedError, Conflict, NotFound
+from bonded.server.core.iam import Binding, Policy
 from bonded.server.core.roles import Role
 from bonded.server.metadata.groups import Group, Membership
 from bonded.server.metadata.sql.store import SqlMetadataStore
@@ -145,3 +147,27 @@ async def test_every_change_of_a_group_or_role_advances_the_access_serial(
         serials.append((await metadata.serials.read(ACCESS))[0])
 
     assert serials == sorted(set(serials))
+
+
+@pytest.mark.parametrize(
+    ("member", "is_named"),
+    [
+        ("group:devs@example.com", True),
+        ("group:müller@example.com", True),
+        ("group:dev_@example.com", False),
+        ("group:evs@example.com", False),
+        ("group:said@example.com", False),
+    ],
+)
+async def test_a_policy_names_whom_it_binds_and_nobody_like_them(
+    metadata: SqlMetadataStore, member: str, *, is_named: bool
+) -> None:
+    condition = Condition("t", 'resource.name == "group:said@example.com"')
+    members = (ADA, "group:devs@example.com", "group:müller@example.com")
+    binding = Binding("roles/viewer", members, condition)
+    async with metadata.transaction() as tx:
+        await tx.policies.set(Policy("organizations/bonded", (binding,)))
+
+        found = await tx.policies.is_named(member)
+
+    assert found == is_named

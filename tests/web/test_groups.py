@@ -126,7 +126,13 @@ async def test_an_account_that_is_deleted_leaves_its_groups(site: Site) -> None:
         ("allUsers", 400, "allUsers cannot be a member of a group"),
         ("ada", 400, "'ada' is not a valid member"),
         ("", 400, "member is missing"),
-        ("group:absent@example.com", 404, "Group absent@example.com does not exist"),
+        ("group:absent@example.com", 400, "group:absent@example.com does not exist"),
+        # Whoever makes accounts in that project would be in the group.
+        (
+            "serviceAccount:ghost@other-proj.iam.gserviceaccount.com",
+            400,
+            "ghost@other-proj.iam.gserviceaccount.com does not exist. Create it first",
+        ),
     ],
 )
 async def test_what_cannot_be_a_member_is_refused(

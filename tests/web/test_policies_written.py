@@ -81,7 +81,7 @@ async def test_groups_of_a_provider_need_not_be_known_here(tmp_path: Path) -> No
         oidc_client_id="bonded",
         oidc_client_secret="of the registry",
     ) as site:
-        theirs = await write(site, bind(READER, "group:team@example.com"))
+        theirs = await write(site, bind(READER, "group:team@id.example"))
         nobody = await write(site, bind(READER, ROBOT))
 
     assert (theirs.status_code, nobody.status_code) == (200, 400)

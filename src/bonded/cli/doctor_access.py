@@ -21,6 +21,7 @@ ASKED_MAX = 25
 _EVERYBODY = ("allUsers", "allAuthenticatedUsers")
 _ON_SERVER = frozenset(
     {
+        "bonded.groups.create",
         "bonded.groups.update",
         "bonded.users.create",
         "bonded.users.update",
@@ -30,6 +31,10 @@ _ON_SERVER = frozenset(
 )
 """Permissions on the server by which somebody may make themselves its owner: by a policy, by a
 role or a group that has been granted much, or by inviting an owner and being them."""
+_AS_OUTSIDE = frozenset(
+    {"iam.workloadIdentityPoolProviders.create", "iam.workloadIdentityPoolProviders.update"}
+)
+"""Permissions by which somebody may be any outside identity of a pool: its issuer is theirs."""
 _AS_ACCOUNT = frozenset(
     {
         "iam.serviceAccountKeys.create",
@@ -72,6 +77,7 @@ class Grants:
         self._list_members = list_members
         self._state_of = state_of
         self._owning_accounts: set[str] = set()
+        self._naming_outsiders: set[str] = set()
 
     def in_server(self, policy: Message) -> Iterator[Finding]:
         """Yield what is found in the server's own policy. It comes before any other."""
@@ -128,6 +134,9 @@ class Grants:
 
     def in_policy(self, resource: str, policy: Message) -> Iterator[Finding]:
         """Yield what is found in the policy of *resource*."""
+        members = [one for binding in policy.get("bindings", ()) for one in binding["members"]]
+        if any(one.startswith(("principal:", "principalSet:")) for one in members):
+            self._naming_outsiders.add(resource)
         for binding in policy.get("bindings", ()):
             for member in binding.get("members", ()):
                 yield from self._grant(resource, binding, member)
@@ -167,14 +176,19 @@ class Grants:
     def _grave_on(self, resource: str) -> frozenset[str]:
         """Return the permissions on *resource* that lead to more than they say."""
         if resource == ORGANIZATION:
-            return _ON_SERVER | _AS_ACCOUNT
+            return _ON_SERVER | _AS_ACCOUNT | _AS_OUTSIDE
         parts = resource.split("/")
         if "serviceAccounts" in parts:
             return _AS_ACCOUNT if parts[-1] in self._owning_accounts else frozenset()
         if "repositories" in parts:
             return frozenset()
         holds_owner = any(_project_of(one) == parts[-1] for one in self._owning_accounts)
-        return _ON_PROJECT | (_AS_ACCOUNT if holds_owner else frozenset())
+        has_outsiders = not self._naming_outsiders.isdisjoint({ORGANIZATION, resource})
+        return (
+            _ON_PROJECT
+            | (_AS_ACCOUNT if holds_owner else frozenset())
+            | (_AS_OUTSIDE if has_outsiders else frozenset())
+        )
 
 
 def _joinable(group: str, members: Iterable[Message]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bonded.server import settings as configuration
-from bonded.server.app_people import FAILED_TOKENS, open_standings, wire_people
+from bonded.server.app_people import FAILED_TOKENS, open_naming, open_standings, wire_people
 from bonded.server.archives import Limits
 from bonded.server.blobs.directory import DirectoryBlobStore
 from bonded.server.blobs.objects import ObjectBlobStore, open_store
@@ -237,6 +237,7 @@ async def _assemble(
     audit_keep = timedelta(days=settings.audit_keep_days)
     standings = open_standings(settings, clock)
     owners = Owners(standings.can_sign_in)
+    naming = open_naming(settings)
     accounts = Accounts(
         metadata,
         clock,
@@ -315,15 +316,12 @@ async def _assemble(
         curation=CurationApi(curating),
         caches=CachesApi(Caching(metadata)),
         policies=PoliciesApi(
-            Granting(
-                *(metadata, check_conditions, owners),
-                has_outside_groups=bool(settings.oidc_issuer and settings.oidc_groups_claim),
-            ),
+            Granting(metadata, check_conditions, owners, naming),
             access,
             Explaining(metadata, policy_book, group_book, standings, clock),
         ),
         roles=RolesApi(Roles(metadata), access),
-        groups=GroupsApi(Groups(metadata, clock, owners), access),
+        groups=GroupsApi(Groups(metadata, clock, owners, naming), access),
         entries=EntriesApi(AuditLog(metadata, trail, audit_keep), Seals(sealer, clock)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(

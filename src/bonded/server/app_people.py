@@ -26,6 +26,7 @@ from bonded.server.identity.standing import Standings
 from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.identity.tokens import IdTokenIssuer
 from bonded.server.metadata.store import MetadataStore
+from bonded.server.operations.naming import Naming
 from bonded.server.operations.owning import Owners
 from bonded.server.operations.users import Users
 from bonded.server.settings import Settings, SettingsError
@@ -155,7 +156,7 @@ def _open_provider(
             scopes=settings.oidc_scopes,
             address_claim=settings.oidc_address_claim,
             groups_claim=settings.oidc_groups_claim,
-            groups_domain=settings.oidc_groups_domain,
+            groups_domain=_groups_domain(settings),
             allowed_domains=_allowed_domains(settings),
             condition=_condition(settings.oidc_condition),
         ),
@@ -165,6 +166,17 @@ def _open_provider(
         clock=clock,
         redirect_uri=f"{settings.url}{sign_in.CALLBACK}",
     )
+
+
+def open_naming(settings: Settings) -> Naming:
+    """Return the rule about names, which knows the domain of the identity provider's groups."""
+    return Naming(_groups_domain(settings))
+
+
+def _groups_domain(settings: Settings) -> str:
+    if not (settings.oidc_issuer and settings.oidc_groups_claim):
+        return ""
+    return (settings.oidc_groups_domain or urlsplit(settings.oidc_issuer).hostname or "").lower()
 
 
 def _allowed_domains(settings: Settings) -> tuple[str, ...]:

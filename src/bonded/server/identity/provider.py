@@ -50,7 +50,7 @@ class ProviderSettings:
     groups_claim: str = "groups"
     """Both as `claim_in` reads them; "" for a provider that names no groups."""
     groups_domain: str = ""
-    """What follows the @ of its groups, written or not; "" for the issuer's host."""
+    """What follows the @ of its groups, written or not; in lower case."""
     allowed_domains: tuple[str, ...] = ()
     """Of addresses; empty for all."""
     condition: Expression | None = None
@@ -230,9 +230,7 @@ class Provider:
         named = [said] if isinstance(said, str) else said
         if not isinstance(named, list):
             return ()
-        domain = (
-            self._settings.groups_domain or urlsplit(self._settings.issuer).hostname or ""
-        ).lower()
+        domain = self._settings.groups_domain
         groups = set()
         foreign = set()
         for one in named:

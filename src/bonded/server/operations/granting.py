@@ -24,6 +24,7 @@ from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
 from bonded.server.core.roles import counts_on
 from bonded.server.metadata.store import MetadataStore, Transaction
+from bonded.server.operations.naming import Naming
 from bonded.server.operations.owning import Guard, Owners
 
 ACCOUNTS = "/serviceAccounts/"
@@ -31,24 +32,19 @@ Resource = str | RepositoryName
 
 
 class Granting:
-    """Reads and replaces policies.
-
-    *has_outside_groups* says whether an identity provider may name groups of its own, of which
-    nothing is known here until somebody signs in.
-    """
+    """Reads and replaces policies."""
 
     def __init__(
         self,
         metadata: MetadataStore,
         check_conditions: Callable[[Iterable[Condition]], None],
         owners: Owners,
-        *,
-        has_outside_groups: bool = False,
+        naming: Naming,
     ) -> None:
         self._metadata = metadata
         self._owners = owners
         self._check_conditions = check_conditions
-        self._has_outside_groups = has_outside_groups
+        self._naming = naming
 
     async def get_policy(self, resource: Resource) -> Policy:
         """Return the policy that hangs on *resource* itself. Raises NotFound."""
@@ -102,19 +98,7 @@ class Granting:
         gained = _grants(policy) - _grants(before)
         await _check_roles(tx, {role for role, _, _ in gained}, policy.resource)
         for member in sorted({member for _, member, _ in gained}):
-            if not await self._is_there(tx, member):
-                raise Rejected(
-                    f"{member} does not exist",
-                    hint="Create it first: a binding would wait for whoever gets the name.",
-                )
-
-    async def _is_there(self, tx: Transaction, member: str) -> bool:
-        kind, _, address = member.partition(":")
-        if kind == "serviceAccount":
-            return await tx.accounts.find(address) is not None
-        if kind == "group":
-            return self._has_outside_groups or await tx.groups.find(address) is not None
-        return True
+            await self._naming.require(tx, member)
 
 
 def _check_members(binding: Binding, resource: Resource) -> None:

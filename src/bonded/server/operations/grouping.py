@@ -8,6 +8,7 @@ from bonded.server.core.errors import Conflict, NotFound, Rejected
 from bonded.server.core.iam import parse_member
 from bonded.server.metadata.groups import LEVELS_MAX, Group, Membership
 from bonded.server.metadata.store import MetadataStore, Transaction
+from bonded.server.operations.naming import Naming
 from bonded.server.operations.owning import Guard, Owners
 
 MEMBERS_MAX = 10_000
@@ -18,18 +19,27 @@ _KINDS = ("user:", "serviceAccount:", "group:")
 class Groups:
     """Creates, shows, fills and deletes groups."""
 
-    def __init__(self, metadata: MetadataStore, clock: Clock, owners: Owners) -> None:
+    def __init__(
+        self, metadata: MetadataStore, clock: Clock, owners: Owners, naming: Naming
+    ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._owners = owners
+        self._naming = naming
 
     async def create(self, address: str, name: str, description: str, owner: str) -> Group:
-        """Create a group that *owner* owns. Raises Rejected, Conflict."""
+        """Create a group that *owner* owns.
+
+        Raises:
+            Rejected: the address is malformed, or of the identity provider's groups.
+            Conflict: the address is taken, or named by a policy or a group already.
+        """
         named = parse_member(f"group:{address}").removeprefix("group:")
         group = Group(named, name, description, self._clock())
         note(f"groups/{named}")
         async with self._metadata.transaction() as tx:
             await tx.groups.add(group)
+            await self._naming.require_free(tx, named)
             if owner.startswith(_KINDS):
                 await tx.groups.put_member(named, Membership(owner, is_owner=True))
         return group
@@ -68,8 +78,8 @@ class Groups:
         """Add a member, or change what they are.
 
         Raises:
-            NotFound: the group, or the group that is to be its member, does not exist.
-            Rejected: the member is malformed, or cannot be in a group.
+            NotFound: the group does not exist.
+            Rejected: the member is malformed, does not exist, or cannot be in a group.
             Conflict: groups would be in each other, too deep, or too many would be in this one.
         """
         named = parse_member(member)
@@ -84,8 +94,8 @@ class Groups:
             # Takes the lock on access: what is asked after it stays true until the commit.
             await tx.policies.hold()
             await _find(tx, address)
+            await self._naming.require(tx, named)
             if named.startswith("group:"):
-                await _find(tx, named.removeprefix("group:"))
                 await _check_nesting(tx, f"group:{address}", named)
             await tx.groups.put_member(address, membership)
             if await tx.groups.count_members(address) > MEMBERS_MAX:

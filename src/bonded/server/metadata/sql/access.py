@@ -7,10 +7,11 @@ the lock under which changes of access follow one another, here and in projects.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Text, bindparam, cast, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.conditions import Condition
@@ -108,6 +109,14 @@ class SqlPolicies:
                 update(_policies).where(_policies.c.resource == policy.resource).values(**values)
             )
         return Policy(policy.resource, policy.bindings, _etag(revision))
+
+    async def is_named(self, member: str) -> bool:
+        """Say whether any policy names *member*."""
+        # Bindings are kept as JSON text, in which a quoted string is found as it was written.
+        written = json.dumps(member)
+        names_it = cast(_policies.c.bindings, Text).contains(written, autoescape=True)
+        query = select(_policies.c.resource).where(names_it).limit(1)
+        return (await self._connection.execute(query)).one_or_none() is not None
 
     async def forget_members(self, is_gone: Callable[[str], bool]) -> None:
         """Take the members that *is_gone* names out of every policy and every group."""
