@@ -189,7 +189,6 @@ async def test_an_owner_may_go_when_another_one_stays(site: Site) -> None:
         (ACCOUNT, "roles/iam.serviceAccountTokenCreator", 400),
         (ACCOUNT, "roles/iam.workloadIdentityUser", 400),
         (ACCOUNT, "roles/iam.serviceAccountKeyAdmin", 400),
-        (ACCOUNT, "roles/iam.serviceAccountViewer", 200),
         (ORGANIZATION, "roles/owner", 400),
         (ORGANIZATION, "roles/editor", 400),
         ("/v1/projects/my-project", "roles/iam.serviceAccountTokenCreator", 400),
@@ -212,6 +211,28 @@ async def test_everybody_can_only_be_let_read(
     assert answer.status_code == status
     if status == 400:
         assert f"{member} cannot have {role}" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        "roles/viewer",
+        "roles/logging.viewer",
+        "roles/iam.serviceAccountViewer",
+        "roles/bonded.groupViewer",
+        "roles/artifactregistry.viewer",
+    ],
+)
+@pytest.mark.parametrize(("member", "status"), [("allUsers", 400), ("allAuthenticatedUsers", 200)])
+async def test_who_is_nobody_reads_packages_and_nothing_else(
+    site: Site, role: str, member: str, status: int
+) -> None:
+    policy = (await site.call("POST", f"{ORGANIZATION}:getIamPolicy", {})).json()
+    policy["bindings"] = [*policy["bindings"], {"role": role, "members": [member]}]
+
+    answer = await site.call("POST", f"{ORGANIZATION}:setIamPolicy", {"policy": policy})
+
+    assert answer.status_code == status, answer.text
 
 
 @pytest.mark.parametrize(("member", "status"), [("allUsers", 400), ("allAuthenticatedUsers", 200)])

@@ -65,7 +65,8 @@ def grant(role: str, member: str, **extra: object) -> Action:
 def grant_on(expression: str, version: object = 3) -> Action:
     """Replace the repository's policy by one with a condition, in some version."""
     condition = {"title": "when", "expression": expression}
-    binding = {"role": "roles/viewer", "members": ["allUsers"], "condition": condition}
+    reader = "roles/artifactregistry.reader"
+    binding = {"role": reader, "members": ["allUsers"], "condition": condition}
     policy = {"bindings": [binding], "version": version}
     return rest("POST", "~/locations/local/repositories/python:setIamPolicy", {"policy": policy})
 

@@ -69,7 +69,7 @@ def let_people_in(bonded: Bonded) -> None:
     )
     done(
         *(bonded, "iam", "service-accounts", "add-iam-policy-binding", ADMIN),
-        *("--member=allUsers", "--role=roles/iam.serviceAccountViewer"),
+        *("--member=allAuthenticatedUsers", "--role=roles/iam.serviceAccountViewer"),
     )
     done(bonded, *SERVER, robot, "--role=roles/iam.roleAdmin")
     done(

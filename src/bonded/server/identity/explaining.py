@@ -15,6 +15,7 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition
 from bonded.server.core.grants import Grant
 from bonded.server.core.iam import ROLES, Permission, Policy, Principal
+from bonded.server.core.names import RepositoryName
 from bonded.server.identity.conditions import Circumstances, lacking, verdict_on
 from bonded.server.identity.expressions import Verdict
 from bonded.server.identity.groups import GroupBook
@@ -37,6 +38,8 @@ class Access(enum.StrEnum):
     """It depends on a condition that asks about more than was said."""
     UNKNOWN_INFO = "UNKNOWN_INFO"
     """It depends on groups of the principal that only their provider knows."""
+    UNKNOWN_INFO_DENIED = "UNKNOWN_INFO_DENIED"
+    """It may depend on what whoever asks may not see."""
 
 
 class Source(enum.StrEnum):
@@ -49,6 +52,25 @@ class Source(enum.StrEnum):
     NONE = "NONE"
     """Nobody but this server says it of such a principal."""
     NOT_KNOWN = "NOT_KNOWN"
+    UNKNOWN_INFO_DENIED = "UNKNOWN_INFO_DENIED"
+    """It is not for whoever asks to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What whoever asks may see; what they may not has no part in the answer.
+
+    The rest is not even looked at, so the answer is the same whatever there is to be seen.
+    """
+
+    policies: frozenset[str] = frozenset()
+    """The resources whose policies they may read."""
+    has_groups: bool = False
+    """Whether they may see who is in the groups of this server."""
+    has_principal: bool = False
+    """Whether they may see how the principal stands, and what their provider says of them."""
+    lacks: tuple[str, ...] = ()
+    """The permissions, and on what, without which something stays hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,7 @@ class Question:
     permission: Permission
     resource: Resource
     circumstances: Circumstances
+    sight: Sight
     also: tuple[str, ...] | None = None
 
 
@@ -122,6 +145,8 @@ class Explanation:
             return Access.GRANTED
         if Access.UNKNOWN_CONDITIONAL in found:
             return Access.UNKNOWN_CONDITIONAL
+        if self.question.sight.lacks:
+            return Access.UNKNOWN_INFO_DENIED
         return Access.UNKNOWN_INFO if self.undecided else Access.NOT_GRANTED
 
     @property
@@ -157,12 +182,15 @@ class Explaining:
 
     async def explain(self, question: Question, serial: int) -> Explanation:
         """Say why the principal may or may not use the permission on the resource."""
+        sight = question.sight
+        standing = Standing.UNKNOWN_INFO_DENIED
         async with self._metadata.read() as tx:
-            standing = await self._standings.of(tx, question.principal.member)
+            if sight.has_principal:
+                standing = await self._standings.of(tx, question.principal.member)
             also, source = await self._outside(tx, question)
             policies = await policies_on(tx, question.resource)
         principal = replace(question.principal, also=also)
-        ways = await self._groups.ways_to(principal)
+        ways = await self._groups.ways_to(principal) if sight.has_groups else {}
         known = replace(principal, groups=frozenset(ways))
         grants = await self._policies.grants_on(question.resource, serial)
         looks = tuple(
@@ -173,8 +201,10 @@ class Explaining:
                 _way(ways, grant.member, principal),
             )
             for grant in grants.given_to(known)
+            if _is_seen(grant, sight, question.resource)
         )
-        undecided = _undecided(question, policies, known) if source is Source.NOT_KNOWN else ()
+        seen = [policy for policy in policies if policy.resource in sight.policies]
+        undecided = _undecided(question, seen, known) if source is Source.NOT_KNOWN else ()
         return Explanation(question, looks, standing, also, source, undecided)
 
     async def _outside(self, tx: Transaction, question: Question) -> tuple[tuple[str, ...], Source]:
@@ -187,6 +217,8 @@ class Explaining:
             return tuple(dict.fromkeys((*question.also, *everybody))), Source.REQUEST
         if kind == "principal":
             return everybody, Source.NOT_KNOWN
+        if not question.sight.has_principal:
+            return (), Source.UNKNOWN_INFO_DENIED
         user = await tx.users.find(name) if kind == "user" else None
         if user is None or user.source != PROVIDER:
             return (), Source.NONE
@@ -194,6 +226,14 @@ class Explaining:
         alive = [one for one in await tx.sessions.list(name) if one.expires_at > now]
         named = tuple(sorted({group for one in alive for group in one.also}))
         return named, Source.SIGN_INS if alive else Source.NOT_KNOWN
+
+
+def _is_seen(grant: Grant, sight: Sight, resource: Resource) -> bool:
+    # Who is a project's owner, for whom projectOwner:P stands, is in the project's policy.
+    needed = {grant.resource}
+    if grant.through and isinstance(resource, RepositoryName):
+        needed.add(f"projects/{resource.project}")
+    return needed <= sight.policies
 
 
 def _judged(

@@ -22,6 +22,8 @@ class Standing(enum.StrEnum):
     """Is somebody here, but has nothing to prove it by: no password, no good key."""
     UNKNOWN = "UNKNOWN"
     """Is somebody else's to know: a group, an outside identity, everybody."""
+    UNKNOWN_INFO_DENIED = "UNKNOWN_INFO_DENIED"
+    """Is not for whoever asks to know."""
 
 
 Vouches = Callable[[User], bool]

@@ -29,6 +29,8 @@ from bonded.server.operations.owning import Guard, Owners
 
 ACCOUNTS = "/serviceAccounts/"
 Resource = str | RepositoryName
+_NEVER_PUBLIC = {Permission.REPOSITORY_GET_POLICY}
+"""Reads a repository, but tells who people are."""
 
 
 class Granting:
@@ -109,7 +111,8 @@ def _check_members(binding: Binding, resource: Resource) -> None:
             raise Rejected(f"{member} may be named only below projects/{project}")
         if not _may_have(member, binding.role):
             raise Rejected(
-                f"{member} cannot have {binding.role}: that would open more than reading to them",
+                f"{member} cannot have {binding.role}: that would open more than reading packages "
+                "to them",
                 hint="Use a role such as roles/artifactregistry.reader, or name who is to have it.",
             )
 
@@ -177,9 +180,19 @@ def _may_have(member: str, role: str) -> bool:
     """Say whether *member* may be given *role*: everybody only what reads, as it is defined here.
 
     A custom role may come to hold more than it does, and whoever changes it would not think of
-    whom it opens things to. Those who have signed in may also publish.
+    whom it opens things to. Those who have signed in may also publish; whoever has not may read
+    packages, and nothing of people, accounts, groups, policies or the audit log.
     """
-    if member not in (ALL_USERS, ALL_AUTHENTICATED_USERS):
-        return True
-    signed_in = {Permission.REPOSITORY_UPLOAD} if member == ALL_AUTHENTICATED_USERS else set()
-    return role in ROLES and all(is_reading(one) for one in ROLES[role] - signed_in)
+    if member == ALL_USERS:
+        return role in ROLES and all(_is_public(one) for one in ROLES[role])
+    if member == ALL_AUTHENTICATED_USERS:
+        held = ROLES.get(role, frozenset())
+        return role in ROLES and all(map(is_reading, held - {Permission.REPOSITORY_UPLOAD}))
+    return True
+
+
+def _is_public(permission: Permission) -> bool:
+    if permission in _NEVER_PUBLIC:
+        return False
+    is_of_packages = permission.startswith("artifactregistry.")
+    return is_reading(permission) and (is_of_packages or permission == Permission.PROJECT_GET)

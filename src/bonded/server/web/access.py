@@ -90,6 +90,16 @@ class Access:
         judge = partial(self._holds, call, resource, package)
         await self._require(call.principal, permission, resource, serial, judge)
 
+    async def allows(
+        self, call: Call, permission: Permission, resource: str | RepositoryName
+    ) -> bool:
+        """Say whether whoever calls may use *permission* on something else than the path names."""
+        try:
+            await self.check(call, permission, resource)
+        except (Forbidden, Unauthenticated):
+            return False
+        return True
+
     async def check_again(
         self, call: Call, permission: Permission, resource: RepositoryName, package: str
     ) -> None:

@@ -26,6 +26,7 @@ from bonded.server.operations.granting import Granting
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
 from bonded.server.web.v1 import troubleshooting, wire
+from bonded.server.web.v1.sights import sight_of
 
 ASKED_MAX = 100
 """Permissions of one testIamPermissions: Google's limit."""
@@ -72,13 +73,15 @@ class PoliciesApi:
                 f"No route asks for the permission {text[:120]!r}",
                 hint="docs/reference/roles.md lists the permissions there are.",
             )
+        principal = ANONYMOUS if member == ALL_USERS else Principal(parse_member(member))
         question = Question(
-            ANONYMOUS if member == ALL_USERS else Principal(parse_member(member)),
+            principal,
             Permission(text),
             call.resource,
             troubleshooting.parse_request(
                 wire.parse_object(body, "request"), call.resource, self._explaining.now()
             ),
+            await sight_of(self._access, call, principal.member),
             troubleshooting.parse_groups(body),
         )
         explanation = await self._explaining.explain(question, await self._access.serial())

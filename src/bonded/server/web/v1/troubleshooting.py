@@ -101,6 +101,8 @@ def view(explanation: Explanation) -> dict[str, object]:
         "explainedBindings": [_look_view(look) for look in explanation.looks],
         "rolesWithPermission": list(explanation.roles),
     }
+    if asked.sight.lacks:
+        shown["deniedPermissions"] = list(asked.sight.lacks)
     if explanation.also:
         shown["groups"] = list(explanation.also)
     if explanation.undecided:
@@ -167,17 +169,29 @@ def _by_policy(explanation: Explanation) -> str:
             f"may or may not: {depends.grant.role} on {depends.grant.resource} has a condition "
             f"that depends on {' and '.join(depends.lacks)}. Say {say} of the request."
         )
+    if unknown := _unknown(explanation):
+        return unknown
+    if any(look.has_permission for look in explanation.looks):
+        return "may not: every binding that would allow it has a condition that fails."
+    if explanation.looks:
+        return "may not: none of the roles they have here holds the permission."
+    return "may not: no binding here or above names them or a group they are in."
+
+
+def _unknown(explanation: Explanation) -> str:
+    """Return the sentence for what cannot be said, or nothing."""
+    if lacks := explanation.question.sight.lacks:
+        return (
+            f"may or may not: it may depend on what you may not see, for which it takes "
+            f"{' and '.join(lacks)}. Nothing that you may see allows it."
+        )
     if explanation.undecided:
         return (
             f"may or may not: it depends on whether they are in {explanation.undecided[0]}"
             f"{_more(explanation)}, which is said when they sign in, and they are not signed in. "
             "Say which groups they are in."
         )
-    if any(look.has_permission for look in explanation.looks):
-        return "may not: every binding that would allow it has a condition that fails."
-    if explanation.looks:
-        return "may not: none of the roles they have here holds the permission."
-    return "may not: no binding here or above names them or a group they are in."
+    return ""
 
 
 def _more(explanation: Explanation) -> str:
