@@ -60,7 +60,8 @@ def _install(lock: str) -> None:
             "Preparing .venv needs Python's ensurepip, which is not installed here. On Debian and "
             f"Ubuntu: sudo apt install python{version}-venv"
         )
-    print(f"Preparing .venv from requirements/{lock}.txt …", file=sys.stderr, flush=True)
+    said = f"Preparing .venv from requirements/{lock}.txt; this may take some minutes …"
+    print(said, file=sys.stderr, flush=True)
     venv.create(VENV, with_pip=True, clear=not PYTHON.exists())
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     _run([*pip, "--require-hashes", "--requirement", str(LOCKS[lock])])

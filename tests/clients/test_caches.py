@@ -86,7 +86,7 @@ def test_a_refresh_says_how_many_pages_it_concerns_and_refuses_what_caches_nothi
         index.publish(NEWER)
 
         one = bonded(admin, "refresh", remote.name, "--package=Demo")
-        assert f"1 pages of [{remote.name}] will be asked for again." in one.output
+        assert f"1 page of [{remote.name}] will be asked for again." in one.output
         assert set(remote.list_files("demo")) == {DEMO.filename, NEWER.filename}
         every = bonded(admin, "refresh", remote.name)
         assert "2 pages of" in every.output

@@ -143,7 +143,7 @@ def test_doctor_finds_what_endangers_the_registry(server: Server, bonded: Bonded
     tampered = bonded("logging", "verify")
 
     found = json.loads(ill.out)
-    assert (healthy.status, healthy.out, healthy.err) == (0, "", "Nothing found.\n")
+    assert (healthy.status, healthy.out, healthy.err) == (0, "", "Nothing to look after.\n")
     assert (ill.status, table.status, tampered.status) == (1, 1, 1)
     where = f"projects/my-project/locations/local/repositories/{repository}"
     assert {(one["finding"], one["resource"]) for one in found} == {

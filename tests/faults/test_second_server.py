@@ -54,6 +54,30 @@ def test_a_server_listens_where_a_name_says_and_calls_itself_by_it(tmp_path: Pat
     assert f"cannot listen on localhost:{server.port}: Address already in use" in second.stderr
 
 
+def test_a_server_that_listens_everywhere_asks_how_others_reach_it(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", host="0.0.0.0") as server:
+        said = server.log.read_text()
+        here = f"http://127.0.0.1:{server.port}"
+
+        assert server.admin_key["token_uri"] == f"{here}/token"
+    assert f"Bonded is running at {here}," in said
+    assert "WARNING: it listens on every address of this machine, but the commands below" in said
+    assert f"--public-url http://HOST:{server.port}\n" in said
+    assert f"--repository-url {here}/my-project/python/" in said
+    assert "0.0.0.0" not in said
+
+
+def test_a_data_directory_that_is_a_file_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+
+    start = _start(tmp_path / "data", free_port())
+
+    assert start.returncode == 1
+    assert start.stderr == (
+        f"bonded: cannot start: {tmp_path / 'data'} is not a directory. Name another.\n"
+    )
+
+
 @pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1"])
 def test_a_server_that_cannot_listen_says_nothing_else_and_leaves_its_key_file(
     tmp_path: Path, host: str

@@ -87,21 +87,39 @@ def test_a_first_start_says_at_once_what_of_the_public_index_is_out_of_reach(
         # Another origin, at an address that nobody has allowed for files.
         elsewhere = f"http://127.0.0.1:{urlsplit(files.url).port}/{PIP.filename}"
         index.changes[PIP.filename] = {"url": elsewhere}
-        with server_behind(index, tmp_path / "data", BONDED_PUBLIC_INDEX_PROBE="on") as server:
+        probing = {
+            "BONDED_PUBLIC_INDEX_PROBE": "on",
+            "BONDED_UPSTREAM_PRIVATE_HOSTS": "",
+        }
+        with server_behind(index, tmp_path / "data", **probing) as server:
             is_ready_first = not index.asked
             wait_until(
-                lambda: "cannot be used from this machine" in server.log.read_text(), "a word"
+                lambda: "Until then the repository pypi cannot" in server.log.read_text(), "a word"
             )
             said = server.log.read_text()
             bonded = command_line(server, tmp_path / "config", monkeypatch, capsys)
+            made = bonded(
+                *("artifacts", "repositories", "create", "far", "--location=local"),
+                *("--repository-format=python", "--mode=remote-repository"),
+                *(f"--remote-python-repo={elsewhere}/simple/", "--disable-remote-validation"),
+            )
             ill = bonded("doctor", "--format=json")
             spared = bonded("doctor", "--skip-upstreams")
+        probing["BONDED_UPSTREAM_PRIVATE_HOSTS"] = "files.example"
+        with server_behind(index, tmp_path / "data", **probing) as server:
+            wait_until(lambda: "files.example,127" in server.log.read_text(), "another word")
+            again = server.log.read_text()
 
     assert is_ready_first
-    assert "BONDED_PUBLIC_INDEX_URL=" in said
-    assert "BONDED_UPSTREAM_PRIVATE_HOSTS=" in said
+    line = f"BONDED_PUBLIC_INDEX_URL={index.url} BONDED_UPSTREAM_PRIVATE_HOSTS={{}} ./serve"
+    assert f"\n  {line.format('127.0.0.1')}\n" in said
+    assert f"\n  {line.format('files.example,127.0.0.1')}\n" in again
     assert "which is not contacted: 127.0.0.1" in said
-    (finding,) = json.loads(ill.out)
+    assert made.status == 0, made.err
+    far, finding = sorted(json.loads(ill.out), key=lambda one: one["resource"])
+    assert far["advice"].startswith("Look whether the upstream that far names is up")
+    assert "BONDED_PUBLIC_INDEX_URL" not in far["what"] + far["advice"]
+    assert "set BONDED_PUBLIC_INDEX_URL for the server" in finding["advice"]
     assert (finding["finding"], finding["resource"].rpartition("/")[2]) == ("UPSTREAM", "pypi")
     assert "which is not contacted" in finding["what"]
     assert (ill.status, spared.status, spared.out) == (1, 0, "")

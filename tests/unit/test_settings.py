@@ -62,6 +62,19 @@ def test_an_address_has_host_and_port(listen: str, host: str, port: int) -> None
 
     assert (settings.host, settings.port) == (host, port)
     assert settings.url == f"http://{listen}"
+    assert not settings.is_address_unknown
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [("0.0.0.0:8080", "http://127.0.0.1:8080"), ("[::]:8080", "http://[::1]:8080")],
+)
+def test_who_listens_everywhere_is_called_by_an_address_that_works(listen: str, url: str) -> None:
+    unsaid = load({"listen": listen}, None, {})
+    said = load({"listen": listen, "public_url": "http://index.example"}, None, {})
+
+    assert (unsaid.url, unsaid.is_address_unknown) == (url, True)
+    assert (said.url, said.is_address_unknown) == ("http://index.example", False)
 
 
 def test_the_public_url_has_no_slash_at_its_end() -> None:

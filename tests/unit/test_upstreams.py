@@ -109,7 +109,9 @@ REFUSED = {
         "The priority of a must be from 0 to 2147483647",
     ),
     "a reservation for nobody": (
-        lambda: VirtualConfig.of([policy("a")], reservations=[reserved("x*", "b")]),
+        lambda: VirtualConfig.of(
+            [policy("a")], reservations=[reserved("x*", "b")]
+        ).check_reservations(),
         "x\\* is reserved for the unknown upstream 'b'. Known are a.",
     ),
     "a name reserved twice": (

@@ -142,6 +142,9 @@ CASES: dict[str, tuple[Action, int, str]] = {
     "no permission": (without_permission, 403, "Permission 'artifactregistry.repositories.uploadArtifacts' denied on resource '//artifactregistry.googleapis.com/projects/my-project/locations/local/repositories/python' (or it may not exist) for serviceAccount:no-rights@my-project.iam.gserviceaccount.com."),
     "unknown repository": (upload(WHEEL, path="/my-project/none/"), 404, "Repository projects/my-project/locations/local/repositories/none does not exist."),
     "unknown project": (upload(WHEEL, path="/other-project/python/"), 404, "Repository projects/other-project/locations/local/repositories/python does not exist."),
+    "a project that cannot be": (upload(WHEEL, path="/nope/python/"), 404, "Repository projects/nope/locations/local/repositories/python does not exist. An index is at /PROJECT/REPOSITORY/simple/."),
+    "a project that cannot be, in the REST": (rest("GET", "/v1/projects/nope/locations/local/repositories/python"), 404, "Repository projects/nope/locations/local/repositories/python does not exist."),
+    "a package of no index": (rest("GET", "/simple/idna/"), 404, "Repository projects/simple/locations/local/repositories/idna does not exist. An index is at /PROJECT/REPOSITORY/simple/."),
     "unknown address": (upload(WHEEL, path="/my-project/python/up/load/"), 404, "There is nothing at this address. An index is at /PROJECT/REPOSITORY/simple/."),
     # The form.
     "not multipart": (post(b"a=b", "application/x-www-form-urlencoded"), 400, "The upload is not multipart/form-data. Upload with twine, uv, Poetry, PDM, Hatch or flit."),

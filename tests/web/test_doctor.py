@@ -98,7 +98,7 @@ def test_what_doctor_finds_is_gone_when_its_advice_was_pasted(bonded: Bonded) ->
         done(bonded, *words[1:])
     after = findings(bonded)
 
-    assert (before.status, before.err) == (0, "Nothing found.\n")
+    assert (before.status, before.err) == (0, "Nothing to look after.\n")
     server, account = "organizations/bonded", f"projects/my-project/serviceAccounts/{ADMIN}"
     assert sorted((one["finding"], one["resource"]) for one in found) == [
         ("DISABLED_USER", REPOSITORY),
@@ -137,5 +137,5 @@ def test_what_was_not_seen_is_not_called_healthy(bonded: Bonded, tmp_path: Path)
 
     assert blind.status == 2
     assert "Skipped organizations/bonded: the account may not see it." in blind.err
-    assert "Nothing found in what the account may see, but " in blind.err
-    assert "Nothing found.\n" not in blind.err
+    assert "Nothing to look after in what the account may see, but " in blind.err
+    assert "Nothing to look after.\n" not in blind.err

@@ -294,7 +294,20 @@ async def test_an_upstream_that_names_are_reserved_for_is_not_taken_out(site: Si
 
     error = await change(site, "view", "virtualRepositoryConfig", {}, 400)
 
-    assert error["message"].startswith("acme-* is reserved for the unknown upstream 'python'")
+    cycle = await change(
+        site, "view", "virtualRepositoryConfig", {"upstreamPolicies": [policy("view", 1)]}, 400
+    )
+    unknown = await change(
+        site, "view", "virtualRepositoryConfig", {"upstreamPolicies": [policy("none", 1)]}, 400
+    )
+
+    assert error["message"] == (
+        "acme-* is reserved for the unknown upstream 'python'. Known are none. Reserve it for one "
+        "of them with --reserved-packages, which replaces all that is reserved and, empty, clears "
+        "it (in REST, virtualRepositoryConfig.bonded.reservedPackages)."
+    )
+    assert cycle["message"] == f"{FULL}/view would be its own upstream: view → view."
+    assert unknown["message"].startswith(f"The upstream {FULL}/none does not exist.")
 
 
 async def test_a_remote_repository_changes_its_settings_but_not_its_upstream(site: Site) -> None:

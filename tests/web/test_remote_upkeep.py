@@ -20,7 +20,7 @@ from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
 from bonded.server.metadata.store import RepositoryRecord, package_scope
 from bonded.server.repositories.cached_pages import ANSWER_WAIT_S
-from bonded.server.repositories.trying import find_obstacle
+from bonded.server.repositories.trying import try_out
 from bonded.server.web.v1.repositories import _revise_checked
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
@@ -415,13 +415,13 @@ async def test_what_keeps_an_index_from_being_used_is_told_of_its_pages_and_of_i
     pip = make_wheel("pip", "26.0")
     async with open_index() as index, open_remote(shared, index.url) as remote:
         repository = await remote.repository()
-        assert await find_obstacle(repository) == ""
+        assert await try_out(repository) is None
         index.publish(pip)
         remote.clock.now += timedelta(seconds=61)
-        assert await find_obstacle(repository) == ""
+        assert await try_out(repository) is None
         index.faults["/"] = DOWN
         async with open_remote(shared, index.url) as unreachable:
-            why = await find_obstacle(await unreachable.repository())
+            why = str(await try_out(await unreachable.repository()))
     assert "status 500" in why
 
     # The operator has named a network: that opens it to indexes, and to no host of files.
@@ -430,7 +430,7 @@ async def test_what_keeps_an_index_from_being_used_is_told_of_its_pages_and_of_i
         index.publish(later)
         index.changes[later.filename] = {"url": f"http://127.0.0.1:{files.port}/{later.filename}"}
         async with open_remote(shared, index.url) as remote:
-            why = await find_obstacle(await remote.repository())
+            why = str(await try_out(await remote.repository()))
     assert "is not contacted" in why
     assert "BONDED_UPSTREAM_PRIVATE_HOSTS" in why
 

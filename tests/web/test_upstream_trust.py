@@ -225,7 +225,11 @@ async def test_who_makes_a_repository_allows_nothing_that_the_operator_has_not_l
             allowed = await remote.get("simple/demo/")
 
     assert f"leads to http://127.0.0.1:{index.port}, which is not contacted" in answers[0]
-    assert "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS). Then allow it" in answers[0]
+    assert (
+        "The repository allows private addresses; what is missing is the operator's" in answers[0]
+    )
+    assert "operator adds 127.0.0.1 or its network to the setting" in answers[0]
+    assert "--remote-allow-private-addresses" not in answers[0]
     assert f"leads to http://127.0.0.1:{index.port}, which is not contacted" in answers[1]
     assert proxy.asked == []
     assert allowed.status_code == 200

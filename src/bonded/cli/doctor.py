@@ -35,6 +35,10 @@ _REACH = (
     "If this network has a mirror: set BONDED_PUBLIC_INDEX_URL for the server, or make a remote "
     "repository of the mirror; name private hosts of files in BONDED_UPSTREAM_PRIVATE_HOSTS."
 )
+_ASK_ITSELF = (
+    "Look whether the upstream that {} names is up, and can be reached from the server's machine; "
+    "what is cached is served meanwhile."
+)
 
 COLUMNS = (
     Column("FINDING", column("finding")),
@@ -78,11 +82,11 @@ def doctor(session: Session, max_key_age: int, *, skip_upstreams: bool) -> int:
         return FOUND
     if examination.skipped:
         session.say(
-            f"Nothing found in what the account may see, but {len(examination.skipped)} places "
-            "were skipped. Run it as an owner to see everything."
+            "Nothing to look after in what the account may see, but "
+            f"{len(examination.skipped)} places were skipped. Run it as an owner to see everything."
         )
         return UNSEEN
-    session.say("Nothing found.")
+    session.say("Nothing to look after.")
     return HEALTHY
 
 
@@ -196,7 +200,7 @@ class Examination:
             for repository in self._list(path, "repositories"):
                 resources.append(repository["name"])
                 if self.asks_upstreams and repository.get("mode") == _REMOTE:
-                    yield from self._upstream(repository["name"])
+                    yield from self._upstream(repository)
         resources += [
             f"projects/{email.partition('@')[2].partition('.')[0]}/serviceAccounts/{email}"
             for email in self.known.accounts
@@ -228,12 +232,15 @@ class Examination:
         answers = self._seen(lambda: [self.session.api.post(path, asked)], path)
         return str(answers[0].get("principalState", "")) if answers else ""
 
-    def _upstream(self, resource: str) -> Iterator[Finding]:
-        project, repository = resource.split("/")[1], resource.rpartition("/")[2]
-        url = f"{self.session.server}/{segment(project)}/{segment(repository)}"
+    def _upstream(self, repository: Message) -> Iterator[Finding]:
+        resource = repository["name"]
+        project, name = resource.split("/")[1], resource.rpartition("/")[2]
+        url = f"{self.session.server}/{segment(project)}/{segment(name)}"
         index = Index(self.session.server, url, self.session.tokens)
         if why := find_obstacle(index):
-            yield Finding("UPSTREAM", resource, why, _REACH)
+            python = repository.get("remoteRepositoryConfig", {}).get("pythonRepository", {})
+            advice = _REACH if "publicRepository" in python else _ASK_ITSELF.format(name)
+            yield Finding("UPSTREAM", resource, why, advice)
 
     def _log(self) -> Iterator[Finding]:
         try:

@@ -25,11 +25,11 @@ from granian.server.embed import Server as HttpServer
 from bonded.server import settings as configuration
 from bonded.server.app import ADMIN_KEY, Registry, build
 from bonded.server.core.clock import Clock, system_clock
-from bonded.server.core.errors import BondedError
+from bonded.server.core.errors import BondedError, PrivateAddress, Unavailable
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity.secret_files import write_secret
 from bonded.server.operations.founding import EVERYTHING, PUBLIC
-from bonded.server.repositories.trying import find_obstacle
+from bonded.server.repositories.trying import try_out
 from bonded.server.settings import Settings, SettingsError
 
 CONNECTIONS_WAITING_MAX = 1024
@@ -47,6 +47,11 @@ OUT_OF_REACH = (
     "public index, start the server with BONDED_PUBLIC_INDEX_URL=https://MIRROR/simple/, and if "
     "the mirror keeps files on private hosts, with BONDED_UPSTREAM_PRIVATE_HOSTS=HOST[,HOST] too. "
     "See docs/how-to/remote-repositories.md."
+)
+AT_PRIVATE_ADDRESS = (
+    "If %s belongs to this network, start the server with:\n\n  %s ./serve\n\nUntil then the "
+    "repository %s cannot be used: %s. If the index keeps files on more private hosts, the server "
+    "says so after that start. See docs/how-to/remote-repositories.md."
 )
 
 PROBE_AFTER_S = 3
@@ -86,6 +91,8 @@ def serve(
             uvloop.run(_serve(settings, held.getsockname()[0], clock))
     except (SettingsError, BondedError) as error:
         sys.exit(f"bonded: {error}")
+    except FileExistsError as error:
+        sys.exit(f"bonded: cannot start: {error.filename} is not a directory. Name another.")
     except OSError as error:
         sys.exit(f"bonded: cannot start: {error.strerror}: {error.filename}")
 
@@ -166,8 +173,13 @@ async def _serve(settings: Settings, address: str, clock: Clock) -> None:
 
 
 async def _try_public_index(settings: Settings, registry: Registry) -> None:
-    """Say on the first start if the public index cannot be used from here; nobody waits for it."""
-    if not (registry.is_first_start and settings.public_index_probe):
+    """Say if the public index cannot be used from here; nobody waits for it.
+
+    On the first start, and on each with an index that the operator has named: what is wrong with
+    its files shows only when its pages can be read.
+    """
+    is_new = registry.is_first_start or settings.public_index_url
+    if not (is_new and settings.public_index_probe):
         return
     await asyncio.sleep(PROBE_AFTER_S)
     own = RepositoryName.parse(
@@ -175,10 +187,21 @@ async def _try_public_index(settings: Settings, registry: Registry) -> None:
     )
     try:
         public = await registry.catalog.open(replace(own, repository=PUBLIC))
-        if why := await find_obstacle(public):
-            _log.warning(OUT_OF_REACH, PUBLIC, why.rstrip("."))
+        if (obstacle := await try_out(public)) is not None:
+            _log.warning(*out_of_reach(settings, obstacle))
     except BondedError as error:
         _log.warning("The public index was not looked at: %s", error)
+
+
+def out_of_reach(settings: Settings, obstacle: Unavailable) -> tuple[str, *tuple[str, ...]]:
+    """Return what is logged of a public index that cannot be used: a text, and what it says."""
+    if not isinstance(obstacle, PrivateAddress):
+        return OUT_OF_REACH, PUBLIC, str(obstacle).rstrip(".")
+    hosts = dict.fromkeys(settings.upstream_private_hosts.replace(",", " ").split())
+    hosts[obstacle.host] = None
+    index = settings.public_index_url or obstacle.index_url
+    line = f"BONDED_PUBLIC_INDEX_URL={index} BONDED_UPSTREAM_PRIVATE_HOSTS={','.join(hosts)}"
+    return AT_PRIVATE_ADDRESS, obstacle.host, line, PUBLIC, obstacle.message
 
 
 def _leave() -> None:
@@ -234,6 +257,11 @@ def welcome(settings: Settings, registry: Registry) -> str:
     index = f"{install_url.replace('://', '://oauth2accesstoken:$TOKEN@', 1)}/simple/"
     # In full, for the shell this is pasted into need not have the server's environment.
     bonded = Path(sys.executable).with_name("bonded")
+    elsewhere = f"""
+WARNING: it listens on every address of this machine, but the commands below and the key files that
+it writes are good on this machine alone. If others are to use it, say how they reach it:
+--public-url http://HOST:{settings.port}
+"""
     first = f"""
 This was the first start. It made the project {settings.first_project} with three repositories:
 {settings.first_repository} for your own packages, {PUBLIC} for the public ones, and {EVERYTHING},
@@ -242,7 +270,7 @@ which shows both, and no public package in the place of one of yours. And it mad
 """
     return f"""\
 Bonded is running at {settings.url}, data in {data_dir}.
-{first if registry.is_first_start else ""}
+{elsewhere if settings.is_address_unknown else ""}{first if registry.is_first_start else ""}
 Publish and install from another shell:
 
   {bonded} auth activate-service-account --key-file={data_dir / ADMIN_KEY}

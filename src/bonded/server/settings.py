@@ -49,7 +49,9 @@ class Settings:
     data_dir: Path = _setting(_DATA_DIR, "where everything is kept")  # noqa: RUF009
     listen: str = _setting("127.0.0.1:8080", "address and port to listen on")
     public_url: str = _setting(
-        "", "how clients reach the server; written into key files. Empty: http://LISTEN"
+        "",
+        "how clients reach the server; written into key files. Empty: http://LISTEN, or on all "
+        "addresses http://127.0.0.1:PORT, good on this machine alone",
     )
     database_url: str = _setting(
         "",
@@ -212,7 +214,13 @@ class Settings:
     @property
     def url(self) -> str:
         """How clients reach the server, without a slash at the end."""
-        return self.public_url.rstrip("/") or f"http://{self.listen}"
+        own = _LOOPBACK.get(self.host, self.listen.rpartition(":")[0])
+        return self.public_url.rstrip("/") or f"http://{own}:{self.port}"
+
+    @property
+    def is_address_unknown(self) -> bool:
+        """Whether it listens on all addresses, and nobody has said which of them clients use."""
+        return not self.public_url and self.host in _LOOPBACK
 
     @property
     def sign_in_life_s(self) -> int:
@@ -327,6 +335,8 @@ def _parse(name: str, value: object, default: object) -> object:
     return value
 
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not listened on
+"""Of the addresses that mean all, which no client can connect to, those that it can here."""
 _WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 

@@ -34,7 +34,8 @@ def refresh(
     place = locate(session, repository, location)
     path = f"{place.path}/packages/{segment(package)}" if package else place.path
     answer = session.api.post(f"{path}:refresh", {})
-    session.say(f"{answer['pages']} pages of [{place.repository}] will be asked for again.")
+    pages = "1 page" if answer["pages"] == 1 else f"{answer['pages']} pages"
+    session.say(f"{pages} of [{place.repository}] will be asked for again.")
 
 
 @click.command(cls=Command)

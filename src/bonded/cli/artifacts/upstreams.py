@@ -76,12 +76,14 @@ _SETTINGS = (
     click.option(
         "--merged-packages",
         metavar="PATTERN,...",
-        help="Packages whose versions come from every upstream: name or start-*.",
+        help="Packages whose versions come from every upstream: name or start-*. Replaces those "
+        "that did; empty, none does.",
     ),
     click.option(
         "--reserved-packages",
         metavar="PATTERN=UPSTREAM,...",
-        help="Packages that one upstream alone may answer for: acme-*=private.",
+        help="Packages that one upstream alone may answer for: acme-*=private. Replaces those that "
+        "were reserved; empty (--reserved-packages=), none is.",
     ),
 )
 

@@ -145,5 +145,14 @@ class UpstreamFailed(Unavailable):
         self.is_outage = is_outage
 
 
+class PrivateAddress(UpstreamFailed):
+    """Another index, or a host of its files, is where only an operator may let the server go."""
+
+    def __init__(self, message: str, *, hint: str, index_url: str, host: str) -> None:
+        super().__init__(message, hint=hint)
+        self.index_url = index_url
+        self.host = host
+
+
 class UpstreamTimedOut(UpstreamFailed):
     """Another index did not answer in time."""

@@ -301,24 +301,34 @@ class VirtualConfig:
         """Return the configuration, if it makes sense by itself.
 
         Raises:
-            Rejected: there are too many upstreams, one twice, or a name is reserved twice or
-                for an upstream that is not there.
+            Rejected: there are too many upstreams, one twice, or a name is reserved twice.
         """
         config = cls(tuple(policies), tuple(merged), tuple(reservations))
         _check_policies(config.policies)
-        ids = {policy.id for policy in config.policies}
-        for reservation in config.reservations:
-            if reservation.upstream not in ids:
-                raise Rejected(
-                    f"{reservation.pattern} is reserved for the unknown upstream "
-                    f"{reservation.upstream[:80]!r}",
-                    hint=f"Known are {', '.join(sorted(ids)) or 'none'}.",
-                )
         _refuse_twice((str(one.pattern) for one in config.reservations), "is reserved")
         _refuse_twice(map(str, config.merged), "is merged")
         if max(len(config.merged), len(config.reservations)) > PATTERNS_MAX:
             raise Rejected(f"A virtual repository has at most {PATTERNS_MAX} patterns of a kind")
         return config
+
+    def check_reservations(self) -> None:
+        """Look whether what is reserved is so for upstreams that are there.
+
+        Apart from `of`, for whoever names an upstream that cannot be is told of that first.
+
+        Raises:
+            Rejected: one is not.
+        """
+        ids = {policy.id for policy in self.policies}
+        for reservation in self.reservations:
+            if reservation.upstream not in ids:
+                raise Rejected(
+                    f"{reservation.pattern} is reserved for the unknown upstream "
+                    f"{reservation.upstream[:80]!r}",
+                    hint=f"Known are {', '.join(sorted(ids)) or 'none'}. Reserve it for one of "
+                    "them with --reserved-packages, which replaces all that is reserved and, "
+                    "empty, clears it (in REST, virtualRepositoryConfig.bonded.reservedPackages).",
+                )
 
     @property
     def ordered(self) -> tuple[UpstreamPolicy, ...]:

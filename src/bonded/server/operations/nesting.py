@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bonded.server.core.errors import Rejected
 from bonded.server.core.names import RepositoryName
-from bonded.server.core.upstreams import Mode, upstreams_of
+from bonded.server.core.upstreams import Mode, VirtualConfig, upstreams_of
 from bonded.server.metadata.store import RepositoryRecord, RepositoryTable
 
 LEVELS_MAX = 4
@@ -19,7 +19,8 @@ async def check_upstreams(repositories: RepositoryTable, record: RepositoryRecor
     """Look whether the upstreams of *record* may be that; for whoever has called `hold_all`.
 
     Raises:
-        Rejected: one is not there, is the upstream of itself, or is not of a mode that fits.
+        Rejected: one is not there, is the upstream of itself, is not of a mode that fits, or
+            names are reserved for one that is not among them.
     """
     # By breadth, with the way to each: the sentence shows the shortest cycle.
     ways: list[tuple[RepositoryName, ...]] = [
@@ -46,6 +47,8 @@ async def check_upstreams(repositories: RepositoryTable, record: RepositoryRecor
             )
         ways.extend((*way, upstream) for upstream in upstreams_of(found.config))
     await _check_reach(repositories, record)
+    if isinstance(record.config, VirtualConfig):
+        record.config.check_reservations()
 
 
 @dataclass(frozen=True, slots=True)

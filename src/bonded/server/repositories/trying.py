@@ -10,8 +10,8 @@ PROBED = PackageName.parse("pip")
 """A package that every public index has, and of which somebody is going to ask anyway."""
 
 
-async def find_obstacle(repository: Repository) -> str:
-    """Return what keeps the repository from being used; empty if nothing does.
+async def try_out(repository: Repository) -> Unavailable | None:
+    """Return what keeps the repository from being used, if anything does.
 
     It is asked for a page and for the core metadata of a wheel, which are on different hosts
     often: each may be out of reach.
@@ -23,7 +23,7 @@ async def find_obstacle(repository: Repository) -> str:
             await repository.open_core_metadata(PROBED, wheels[-1])
     except NotFound:
         # An honest answer: an index that does not have it, or a wheel that has none.
-        return ""
+        return None
     except Unavailable as error:
-        return f"{error}"
-    return ""
+        return error
+    return None

@@ -52,6 +52,7 @@ class Clients:
             proxy=config.proxy,
             own=self._own(config),
             private_hosts=self._private_hosts,
+            is_preset=isinstance(config.source, PublicIndex),
         )
         url = self.index_url(config)
         return UpstreamClient(

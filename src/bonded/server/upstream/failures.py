@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
 
-from bonded.server.core.errors import UpstreamFailed, UpstreamTimedOut
+from bonded.server.core.errors import PrivateAddress, UpstreamFailed, UpstreamTimedOut
 from bonded.server.upstream.addresses import NOT_PUBLIC
 from bonded.server.upstream.rules import Origin, shown
 
@@ -17,19 +18,42 @@ _ALLOW_INDEX = (
     "artifacts repositories create` and `update` have the flag --remote-allow-private-addresses "
     "(in REST, remoteRepositoryConfig.bonded.allowPrivateAddresses)."
 )
+_ALLOW_PRESET = (
+    "If that is a mirror in the server's network, its operator starts it with "
+    "BONDED_PUBLIC_INDEX_URL={index} BONDED_UPSTREAM_PRIVATE_HOSTS={host}, in which hosts of its "
+    "files are listed too."
+)
+_ALLOWED_INDEX = (
+    "The repository allows private addresses; what is missing is the operator's half. If that is "
+    "where it is meant to be, the server's operator adds {host} or its network to the setting "
+    "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS)."
+)
 _ALLOW_PROXY = (
     "If it is meant to be there, the server's operator names it in the setting "
     "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS)."
 )
 _ALLOW_FILES = (
-    "If the index keeps its files there, the server's operator names the host in the setting "
+    "If the index keeps its files there, the server's operator adds {host} to the setting "
     "upstream_private_hosts (BONDED_UPSTREAM_PRIVATE_HOSTS)."
 )
 
 
+class Asked(enum.Enum):
+    """What a request is for, as far as the way out of a refusal depends on it."""
+
+    PRESET = _ALLOW_PRESET
+    """The index itself, which the preset PYPI means."""
+    INDEX = _ALLOW_INDEX
+    """The index itself, at a public address as far as the repository says."""
+    ALLOWED = _ALLOWED_INDEX
+    """The index itself, at a private address if the operator lets it."""
+    FILES = _ALLOW_FILES
+    """What the index names elsewhere."""
+
+
 @contextmanager
-def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterator[None]:
-    """Turn what a request for *url* raises into our errors; *is_own*: it is to the index itself.
+def told_as_ours(upstream: str, url: str, proxy: str, asked: Asked) -> Iterator[None]:
+    """Turn what a request for *url* raises into our errors.
 
     Raises:
         UpstreamFailed: the request failed.
@@ -56,7 +80,7 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
             is_outage=True,
         ) from error
     except aiohttp.ClientConnectorError as error:
-        raise _unconnected(error, upstream, url, is_own=is_own) from error
+        raise _unconnected(error, upstream, url, asked) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise UpstreamFailed(
             f"The upstream {upstream} broke off: {type(error).__name__} at {shown(url)}",
@@ -65,10 +89,10 @@ def told_as_ours(upstream: str, url: str, proxy: str, *, is_own: bool) -> Iterat
 
 
 def _unconnected(
-    error: aiohttp.ClientConnectorError, upstream: str, url: str, *, is_own: bool
+    error: aiohttp.ClientConnectorError, upstream: str, url: str, asked: Asked
 ) -> UpstreamFailed:
     if NOT_PUBLIC in (why := _why(error)):
-        return refused(upstream, url, why, is_own=is_own)
+        return refused(upstream, url, why, asked)
     return UpstreamFailed(
         f"The upstream {upstream} cannot be reached at {Origin.of(url)}: {why}", is_outage=True
     )
@@ -79,9 +103,12 @@ def _why(error: aiohttp.ClientConnectorError) -> str:
     return str(getattr(error, "os_error", error)) or str(error)
 
 
-def refused(upstream: str, url: str, why: str, *, is_own: bool) -> UpstreamFailed:
-    """Return what is told where a rule forbids to ask *url*; *is_own*: it is the index's own."""
-    return UpstreamFailed(
-        f"The upstream {upstream} leads to {Origin.of(url)}, which is not contacted: {why}",
-        hint=_ALLOW_INDEX if is_own else _ALLOW_FILES,
+def refused(upstream: str, url: str, why: str, asked: Asked) -> PrivateAddress:
+    """Return what is told where a rule forbids to ask *url*."""
+    origin = Origin.of(url)
+    return PrivateAddress(
+        f"The upstream {upstream} leads to {origin}, which is not contacted: {why}",
+        hint=asked.value.format(index=upstream, host=origin.host),
+        index_url=upstream,
+        host=origin.host,
     )

@@ -19,7 +19,7 @@ from bonded.server.core.upstreams import UpstreamCredentials
 from bonded.server.upstream.addresses import EVERYWHERE, NOWHERE, PrivateHosts, look_behind_proxy
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.breaker import Breaker
-from bonded.server.upstream.failures import refused, told_as_ours
+from bonded.server.upstream.failures import Asked, refused, told_as_ours
 from bonded.server.upstream.headers import header
 from bonded.server.upstream.rules import Origin, Reach, reach_of, shown
 from bonded.server.upstream.secrets import Secrets
@@ -54,6 +54,8 @@ class Route:
     """Where the index itself may be, besides public addresses."""
     private_hosts: PrivateHosts = NOWHERE
     """Where files and the proxy may be, besides public addresses; files by name only."""
+    is_preset: bool = False
+    """Whether it leads to the index that the preset PYPI means."""
 
 
 @dataclass(slots=True)
@@ -160,8 +162,14 @@ class Requests:
 
     def failures(self, url: str) -> AbstractContextManager[None]:
         """Turn what reading a response of *url* raises into our errors."""
-        is_own = Origin.of(url) == self._origin
-        return told_as_ours(self._index_url, url, self._route.proxy, is_own=is_own)
+        return told_as_ours(self._index_url, url, self._route.proxy, self._asked(url))
+
+    def _asked(self, url: str) -> Asked:
+        if Origin.of(url) != self._origin:
+            return Asked.FILES
+        if self._route.own is not NOWHERE:
+            return Asked.ALLOWED
+        return Asked.PRESET if self._route.is_preset else Asked.INDEX
 
     async def _try(self, asking: _Asking) -> aiohttp.ClientResponse:
         for tries in range(1, self._bounds.tries_max):
@@ -193,7 +201,7 @@ class Requests:
         if self._route.proxy and (
             why := await look_behind_proxy(origin.host, self._reaches[reach])
         ):
-            raise refused(self._index_url, url, why, is_own=origin == self._origin)
+            raise refused(self._index_url, url, why, self._asked(url))
         sent = dict(asking.headers)
         if origin == self._origin:
             sent |= await self._authorization()

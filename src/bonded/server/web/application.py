@@ -24,6 +24,7 @@ from bonded.server.web.access_log import AccessLog
 from bonded.server.web.audited import Audited
 from bonded.server.web.forms import Claims
 from bonded.server.web.messages import (
+    AN_INDEX,
     Answer,
     Call,
     ClientGone,
@@ -174,7 +175,9 @@ class Application:
                     is_package_in_body=match.endpoint.is_package_in_body,
                 )
         if call.repository is NO_REPOSITORY:
-            raise NotFound(f"There is no repository {match.params['repository'][:80]!r}")
+            # The REST names the location in its path; there, nobody looks for an index.
+            hint = "" if "location" in match.params else AN_INDEX
+            raise NotFound(_no_repository(match.params, self._default_location), hint=hint)
 
     def _location_of(self, host: bytes) -> str:
         location = self._locations.get(host)
@@ -196,8 +199,15 @@ class Application:
             return problems.method_reply(scope["path"], allowed)
         raise NotFound(
             "There is nothing at this address",
-            hint="An index is at /PROJECT/REPOSITORY/simple/.",
+            hint=AN_INDEX,
         )
+
+
+def _no_repository(params: Mapping[str, str], default_location: str) -> str:
+    """Say of what cannot be a repository's name the same as of one that could be, but is not."""
+    location = params.get("location", default_location)
+    parts = (params["project"][:80], location[:80], params["repository"][:80])
+    return "Repository projects/{}/locations/{}/repositories/{} does not exist".format(*parts)
 
 
 class _Incoming:

@@ -32,6 +32,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_SIZE_MAX_BYTES = 1024 * 1024
 """Of everything but uploads, which are parsed as a stream."""
+AN_INDEX = "An index is at /PROJECT/REPOSITORY/simple/."
+"""For whoever asks where there can be none."""
 PARAMETERS_MAX = 100
 """In the query of one request."""
 FORM_SIZE_MAX_BYTES = 64 * 1024

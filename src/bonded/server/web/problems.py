@@ -23,6 +23,7 @@ from bonded.server.core.errors import (
     Needed,
     NotFound,
     OutOfSpace,
+    PrivateAddress,
     Rejected,
     Reserved,
     SelfLockout,
@@ -58,6 +59,7 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
     UpstreamFailed: HTTPStatus.BAD_GATEWAY,
+    PrivateAddress: HTTPStatus.BAD_GATEWAY,
     UpstreamTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
@@ -96,6 +98,7 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     Unavailable: "UNAVAILABLE",
     OutOfSpace: "RESOURCE_EXHAUSTED",
     UpstreamFailed: "UNAVAILABLE",
+    PrivateAddress: "UNAVAILABLE",
     UpstreamTimedOut: "DEADLINE_EXCEEDED",
 }
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from bonded.server.core.errors import NotFound
 from bonded.server.core.names import PackageName
 from bonded.server.core.upstreams import Mode
 from bonded.server.pages.negotiation import Media, choose_coding, choose_media
 from bonded.server.pages.store import Pages
 from bonded.server.repositories.catalog import Catalog
-from bonded.server.web.messages import Answer, Call, Reply, moved, package_named, text_reply
+from bonded.server.web.messages import (
+    AN_INDEX,
+    Answer,
+    Call,
+    Reply,
+    moved,
+    package_named,
+    text_reply,
+)
 
 _FORMATS = {media.value: media for media in Media}
 
@@ -21,7 +30,11 @@ class SimpleApi:
 
     async def show_repository(self, call: Call) -> Answer:
         """Tell somebody who opened a repository's root where to point which tool."""
-        mode = (await self._catalog.find_record(call.target)).mode
+        try:
+            mode = (await self._catalog.find_record(call.target)).mode
+        except NotFound as error:
+            # Such as /simple/NAME/, from whoever left out where the index is.
+            raise NotFound(error.message, hint=AN_INDEX) from error
         upload = "upload to this address as it is."
         if mode is not Mode.STANDARD:
             upload = f"it is a {mode.noun} repository, which takes no uploads."
