@@ -195,7 +195,7 @@ async def _try_public_index(settings: Settings, registry: Registry) -> None:
 
 def out_of_reach(settings: Settings, obstacle: Unavailable) -> tuple[str, *tuple[str, ...]]:
     """Return what is logged of a public index that cannot be used: a text, and what it says."""
-    if not isinstance(obstacle, PrivateAddress):
+    if not isinstance(obstacle, PrivateAddress) or not obstacle.host:
         return OUT_OF_REACH, PUBLIC, str(obstacle).rstrip(".")
     hosts = dict.fromkeys(settings.upstream_private_hosts.replace(",", " ").split())
     hosts[obstacle.host] = None

@@ -148,7 +148,9 @@ class UpstreamFailed(Unavailable):
 class PrivateAddress(UpstreamFailed):
     """Another index, or a host of its files, is where only an operator may let the server go."""
 
-    def __init__(self, message: str, *, hint: str, index_url: str, host: str) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", index_url: str = "", host: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.index_url = index_url
         self.host = host
