@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -135,6 +136,47 @@ async def test_a_confirmation_never_turns_time_back_nor_undoes_a_refresh(
 
     async with store.read() as tx:
         assert await tx.caches.find_page(CACHE, DEMO) == replace(newer, is_expired=True)
+
+
+async def test_replicas_that_write_the_same_pages_and_files_down_never_wait_for_each_other(
+    store: SqlMetadataStore,
+) -> None:
+    names = [PackageName.parse(f"p{number}") for number in range(150)]
+    async with store.transaction() as tx:
+        for name in names:
+            await tx.caches.keep_page(CACHE, replace(PAGE, name=name), 0)
+            await tx.caches.keep_file(CACHE, name, cached("one.whl"), CORE, is_news=True)
+
+    async def write_down(number: int) -> None:
+        order = names[:: 1 if number % 2 else -1]
+        later = [replace(PAGE, name=name, checked_at=minute(number + 1)) for name in order]
+        async with store.transaction() as tx:
+            await tx.caches.confirm_pages(CACHE, later)
+        async with store.transaction() as tx:
+            # A dict keeps its order, as a set does for as long as it is one.
+            used = dict.fromkeys((name, "one.whl") for name in order)
+            await tx.caches.use_files(CACHE, used, minute(number + 1))
+
+    await asyncio.gather(*(write_down(number) for number in range(4)))
+
+    async with store.read() as tx:
+        page = await tx.caches.find_page(CACHE, names[0])
+    assert page is not None
+    assert page.checked_at == minute(4)
+
+
+async def test_where_files_came_from_is_told_of_many_at_once(store: SqlMetadataStore) -> None:
+    await keep(store, DEMO, cached("demo-1.whl"), cached("demo-2.whl"))
+    await keep(store, LIB, cached("lib-1.whl"))
+    wanted = [(DEMO, "demo-2.whl"), (LIB, "lib-1.whl"), (LIB, "none.whl")]
+    many = [(LIB, f"lib-{number}.whl") for number in range(2, 600)]
+
+    async with store.read() as tx:
+        assert await tx.caches.list_urls(CACHE, (*wanted, *many)) == {
+            (DEMO, "demo-2.whl"): "https://files.test/demo-2.whl",
+            (LIB, "lib-1.whl"): "https://files.test/lib-1.whl",
+        }
+        assert await tx.caches.list_urls(OTHER, wanted) == {}
 
 
 async def test_an_older_answer_never_takes_the_place_of_a_newer_one(

@@ -100,6 +100,14 @@ def test_the_public_url_has_no_slash_at_its_end() -> None:
         ({"token_life_s": "soon"}, "token_life_s must be a whole number above 0, not 'soon'."),
         ({"token_life_s": "0"}, "token_life_s must be a whole number above 0, not '0'."),
         ({"token_life_s": "-1"}, "token_life_s must be a whole number above 0, not '-1'."),
+        (
+            {"upstream_large_pages_max": "0"},
+            "upstream_large_pages_max must be a whole number above",
+        ),
+        (
+            {"upstream_connections_max": "0"},
+            "upstream_connections_max must be a whole number above",
+        ),
         ({"database_url": "mysql://x"}, "database_url must start with postgresql://."),
         ({"log_level": "loud"}, "log_level must be debug, info, warning or error."),
     ],

@@ -6,8 +6,8 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,13 +15,20 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bonded.server.core.errors import Aborted
+from bonded.server.core.errors import Aborted, Unavailable
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
-from bonded.server.metadata.store import RepositoryRecord, package_scope
+from bonded.server.core.upstreams import CustomIndex, RemoteConfig, UpstreamPolicy, VirtualConfig
+from bonded.server.metadata.store import (
+    MetadataStore,
+    RepositoryRecord,
+    Transaction,
+    package_scope,
+)
+from bonded.server.operations.browsing import Browsing
 from bonded.server.repositories.cached_pages import ANSWER_WAIT_S
 from bonded.server.repositories.trying import try_out
 from bonded.server.web.v1.repositories import _revise_checked
+from support.faults import Fuse, FusedMetadata
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
 from support.upstream import Index, Request, Response, hang, open_index, say
@@ -277,6 +284,169 @@ async def test_a_repository_that_is_deleted_leaves_nothing_in_memory_and_no_seri
         assert before != (0,)
         assert held() is None
         assert await site.registry.metadata.serials.read(scope) == (0,)
+
+
+async def test_virtual_repositories_that_are_deleted_hold_nothing_either(
+    tmp_path: Path, index: Index
+) -> None:
+    async with open_site(tmp_path / "data") as site, open_remote(site, index.url) as remote:
+        view = await _view_over(site, remote.name, name="team")
+        await Remote(site, view).page()
+        held = [weakref.ref(await site.registry.catalog.open(one)) for one in (view, remote.name)]
+
+        for one in (view, remote.name):
+            assert (await site.call("DELETE", f"/v1/{one}")).status_code == 200
+        await site.registry.remotes.tidy()
+        gc.collect()
+
+        assert [one() for one in held] == [None, None]
+
+
+async def _view_over(site: Site, *names: RepositoryName, name: str) -> RepositoryName:
+    view = replace(names[0], repository=name)
+    now = site.clock()
+    policies = [
+        UpstreamPolicy(f"u{rank}", one, len(names) - rank) for rank, one in enumerate(names)
+    ]
+    record = RepositoryRecord(view, "", {}, now, now, config=VirtualConfig.of(policies))
+    async with site.registry.metadata.transaction() as tx:
+        await tx.repositories.add(record)
+    return view
+
+
+async def _replace(remote: Remote, index_url: str) -> None:
+    """Delete a repository, and create another of its name."""
+    source = CustomIndex(index_url)
+    now = remote.clock() + timedelta(seconds=1)
+    config = RemoteConfig(source=source, is_private_address_allowed=True, freshness_s=86_400)
+    async with remote.site.registry.metadata.transaction() as tx:
+        await tx.repositories.remove(remote.name)
+    async with remote.site.registry.metadata.transaction() as tx:
+        await tx.repositories.add(RepositoryRecord(remote.name, "", {}, now, now, config=config))
+
+
+@pytest.mark.parametrize(
+    ("path", "held", "status"),
+    [
+        ("simple/demo/", "/simple/demo", 503),
+        (PATH, "/files/", 404),
+        (f"{PATH}.metadata", "/files/", 404),
+    ],
+)
+async def test_what_is_on_its_way_to_a_repository_never_arrives_in_another_of_its_name(
+    tmp_path: Path, index: Index, path: str, held: str, status: int
+) -> None:
+    waiting, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+        waiting.set()
+        await go.wait()
+        writer.write(bytes(index.answer(request)))
+        await writer.drain()
+
+    # A registry of its own: core metadata that another repository has had is not asked for.
+    async with (
+        open_site(tmp_path / "data") as site,
+        open_index() as new,
+        open_remote(site, index.url) as remote,
+        asyncio.timeout(20),
+    ):
+        new.publish(NEXT)
+        index.faults[held] = hold
+        asking = asyncio.create_task(remote.get(path))
+        await waiting.wait()
+        await _replace(remote, new.url)
+        site.clock.now += timedelta(seconds=1)
+        go.set()
+        answer = await asking
+
+        assert answer.status_code == status or answer.content == WHEEL.data
+        assert await remote.kept() == []
+        assert (await remote.page())["versions"] == ["2.0"]
+
+
+class _Interrupted:
+    """A metadata store; something happens just before a transaction begins."""
+
+    def __init__(self, metadata: MetadataStore, interrupt: Callable[[], Awaitable[object]]) -> None:
+        self.serials = metadata.serials
+        self.read = metadata.read
+        self.check = metadata.check
+        self._metadata = metadata
+        self._interrupt = interrupt
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        await self._interrupt()
+        async with self._metadata.transaction() as tx:
+            yield tx
+
+
+async def test_tidying_up_after_a_deleted_repository_spares_the_next_one_of_its_name(
+    shared: Site, index: Index
+) -> None:
+    async with open_remote(shared, index.url) as remote:
+        await remote.get(PATH)
+        before = await remote.repository()
+
+        async def make_anew() -> None:
+            await _replace(remote, index.url)
+            await remote.repository()
+
+        before._metadata = _Interrupted(before._metadata, make_anew)
+        before._used.add((PackageName.parse("demo"), WHEEL.filename))
+
+        await shared.registry.remotes.tidy()
+
+        after = await remote.repository()
+        assert after is not before
+        assert after in tuple(shared.registry.remotes)
+        assert (await remote.page())["files"]
+
+
+async def test_what_could_not_make_room_goes_the_next_time(shared: Site, index: Index) -> None:
+    async with open_remote(shared, index.url, cache_size_max_bytes=1) as remote:
+        await remote.get(PATH)
+        repository = await remote.repository()
+        metadata = repository._metadata
+        repository._metadata = FusedMetadata(metadata, Fuse(0))
+        with pytest.raises(Unavailable):
+            await repository.evict()
+        repository._metadata = metadata
+
+        assert await repository.evict() > 0
+        assert await remote.kept() == []
+
+
+async def test_a_view_tells_the_address_that_the_copy_it_shows_came_from_in_few_questions(
+    shared: Site, index: Index
+) -> None:
+    index.publish(*(make_wheel(f"p{number}") for number in range(4)))
+    async with AsyncExitStack() as stack:
+        remotes = []
+        for _ in range(3):
+            other = await stack.enter_async_context(open_index())
+            other.publish(WHEEL, *(make_wheel(f"p{number}") for number in range(4)))
+            remotes.append(await stack.enter_async_context(open_remote(shared, other.url)))
+            for name in ("demo", *(f"p{number}" for number in range(4))):
+                (file,) = (await remotes[-1].page(name))["files"]
+                await remotes[-1].get(f"{name}/{file['filename']}")
+        view = await _view_over(
+            shared, *(one.name for one in remotes), name=f"v{remotes[0].name.repository}"
+        )
+        fuse = Fuse(10_000)
+        browsing = Browsing(FusedMetadata(shared.registry.metadata, fuse))
+
+        found = await browsing.list_files(view, ("", ""), 100)
+        before = fuse.calls_left
+        listed = await browsing.with_urls(found)
+
+        owner = remotes[0].name
+        first = await shared.call("GET", f"/v1/{owner}/files")
+        urls = [one["annotations"]["upstreamUrl"] for one in first.json()["files"]]
+        assert [one.upstream_url for one in listed] == urls
+        # One snapshot and one question, each of two calls at most, however many files these are.
+        assert before - fuse.calls_left <= 3
 
 
 async def test_without_digests_a_file_of_another_address_is_another_file(

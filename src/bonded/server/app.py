@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -248,7 +248,7 @@ async def _assemble(
     core_metadata = ByteCache(settings.core_metadata_cache_bytes)
     remotes = _remotes(
         *(settings, metadata, blobs, core_metadata, clock),
-        forget=lambda name: catalog.forget(name),  # noqa: PLW0108 - it is made below
+        forget_removed=lambda: catalog.forget_removed(),  # noqa: PLW0108 - it is made below
     )
     administration = Administration(metadata, clock, owners, remotes.probe)
     publisher = Publisher(
@@ -380,7 +380,7 @@ def _remotes(
     core_metadata: ByteCache,
     clock: Clock,
     *,
-    forget: Callable[[RepositoryName], None],
+    forget_removed: Callable[[], Awaitable[None]],
 ) -> Remotes:
     kept_in = Path(settings.secrets_dir or settings.data_dir / SECRETS)
     bounds = Bounds(
@@ -402,7 +402,7 @@ def _remotes(
         *(metadata, blobs, core_metadata, clock, clients),
         file_size_max_bytes=settings.file_size_max_bytes,
         archive_limits=Limits(),
-        forget=forget,
+        forget_removed=forget_removed,
     )
 
 

@@ -91,6 +91,9 @@ class CacheTable(Protocol):
     async def list_files(
         self, repository: RepositoryName, name: PackageName
     ) -> tuple[CachedFile, ...]: ...
+    async def list_urls(
+        self, repository: RepositoryName, wanted: Collection[tuple[PackageName, str]]
+    ) -> Mapping[tuple[PackageName, str], str]: ...
     async def keep_file(
         self,
         repository: RepositoryName,

@@ -37,8 +37,25 @@ class ListedFile:
 
     package: PackageName
     file: File
+    holder: RepositoryName | None = None
+    """Which repository has it; None if nobody needs to know."""
     upstream_url: str = ""
     """Where a copy came from; of a file that was published here: empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """A package as a repository shows it, and which repository has which of its files."""
+
+    package: Package
+    holders: tuple[RepositoryName, ...]
+    indexes: Mapping[str, int]
+    """By filename, of its holder; the first has the others."""
+
+    def listed(self, file: File) -> ListedFile:
+        """Return one of its files as it is listed."""
+        holder = self.holders[self.indexes.get(file.filename, 0)]
+        return ListedFile(self.package.name, file, holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,7 @@ class _Shelf:
 
 
 _Stock = Mapping[RepositoryName, _Shelf]
+_Named = tuple[PackageName, tuple[RepositoryName, ...]]
 
 
 class Browsing:
@@ -109,8 +127,8 @@ class Browsing:
             names = await _list_names(tx, repository)
             page = names[bisect_right(names, after, key=lambda one: one[0].normalized) :][:limit]
             found: dict[PackageName, PackageSummary] = {}
-            for holder in {holder for _, holder in page}:
-                wanted = [name for name, one in page if one == holder]
+            for holder in {holders[0] for _, holders in page}:
+                wanted = [name for name, holders in page if holders[0] == holder]
                 summaries = await tx.listings.describe_packages(holder, wanted)
                 found |= {summary.name: summary for summary in summaries}
         return tuple(found[name] for name, _ in page if name in found)
@@ -132,7 +150,7 @@ class Browsing:
             NotFound: there is no such package.
         """
         async with self._metadata.read() as tx:
-            package = await _get_contents(tx, repository, name)
+            package = (await _get_contents(tx, repository, name)).package
         return await asyncio.to_thread(_summarize, name, package, after, limit)
 
     async def get_version(
@@ -140,7 +158,7 @@ class Browsing:
     ) -> VersionSummary:
         """Return one version. Raises NotFound."""
         async with self._metadata.read() as tx:
-            package = await _get_contents(tx, repository, name, version)
+            package = (await _get_contents(tx, repository, name, version)).package
         files = tuple(file for file in _stored(package) if file.version == version)
         if not files:
             raise NotFound(f"No version {version[:80]!r} of {name} in {repository}")
@@ -182,10 +200,10 @@ class Browsing:
             NotFound: there is no such package.
         """
         async with self._metadata.read() as tx:
-            package = await _get_contents(tx, repository, name, version)
-        files = await asyncio.to_thread(_sort_after, package, after, by_version=False)
+            found = await _get_contents(tx, repository, name, version)
+        files = await asyncio.to_thread(_sort_after, found.package, after, by_version=False)
         wanted = (file for file in files if version in ("", file.version))
-        return tuple(ListedFile(package.name, file) for file in islice(wanted, limit))
+        return tuple(found.listed(file) for file in islice(wanted, limit))
 
     async def _list_files(
         self, repository: RepositoryName, after: tuple[str, str], limit: int, *, by_version: bool
@@ -195,14 +213,18 @@ class Browsing:
         async with self._metadata.read() as tx:
             names = await _list_names(tx, repository)
             start = max(bisect_right(names, after[0], key=lambda one: one[0].normalized) - 1, 0)
-            for name, _ in names[start:]:
-                package = await _get_contents(tx, repository, name)
-                files = await asyncio.to_thread(_sort_after, package, after, by_version=by_version)
+            for name, holders in names[start:]:
+                one = await _read_contents(tx, holders, name)
+                if one is None:
+                    continue
+                files = await asyncio.to_thread(
+                    _sort_after, one.package, after, by_version=by_version
+                )
                 for file in files:
-                    groups.add(_place(package, file, by_version=by_version))
+                    groups.add(_place(one.package, file, by_version=by_version))
                     if len(groups) > limit:
                         return tuple(found)
-                    found.append(ListedFile(package.name, file))
+                    found.append(one.listed(file))
         return tuple(found)
 
     async def get_file(
@@ -211,34 +233,35 @@ class Browsing:
         """Return one file. Raises NotFound."""
         async with self._metadata.read() as tx:
             holders = await list_holders(tx, repository, name)
+            found = None
             if len(holders) == 1:
-                found, _ = await tx.files.find_file(holders[0], name, filename)
-            else:
-                files = _stored(await _get_contents(tx, repository, name))
-                found = next((file for file in files if file.filename == filename), None)
-        if found is not None:
-            (listed,) = await self.with_urls(repository, [ListedFile(name, found)])
-            return listed
-        raise NotFound(f"No file {filename} of {name} in {repository}")
+                file, _ = await tx.files.find_file(holders[0], name, filename)
+                found = None if file is None else ListedFile(name, file, holders[0])
+            elif (contents := await _read_contents(tx, holders, name)) is not None:
+                files = _stored(contents.package)
+                listed = (contents.listed(one) for one in files if one.filename == filename)
+                found = next(listed, None)
+        if found is None:
+            raise NotFound(f"No file {filename} of {name} in {repository}")
+        (found,) = await self.with_urls([found])
+        return found
 
-    async def with_urls(
-        self, repository: RepositoryName, files: Sequence[ListedFile]
-    ) -> tuple[ListedFile, ...]:
-        """Return *files*, copies among them with where they came from.
-
-        Raises:
-            NotFound: there is no such repository.
-        """
-        urls: dict[tuple[PackageName, File], str] = {}
+    async def with_urls(self, files: Sequence[ListedFile]) -> tuple[ListedFile, ...]:
+        """Return *files*, copies among them with where their holders had them from."""
+        wanted: dict[RepositoryName, set[tuple[PackageName, str]]] = {}
+        for one in files:
+            if one.holder is not None:
+                wanted.setdefault(one.holder, set()).add((one.package, one.file.filename))
+        urls: dict[tuple[RepositoryName | None, PackageName, str], str] = {}
         async with self._metadata.read() as tx:
-            for leaf in _leaves(await _grow(tx, await _get_record(tx, repository))):
-                if (await _get_record(tx, leaf)).config is None:
-                    continue
-                for name in {one.package for one in files}:
-                    for copy in await tx.caches.list_files(leaf, name):
-                        urls.setdefault((name, copy.file), copy.url)
-        found = ((one, urls.get((one.package, one.file), "")) for one in files)
-        return tuple(replace(one, upstream_url=url) for one, url in found)
+            for holder, places in wanted.items():
+                found = await tx.caches.list_urls(holder, places)
+                urls |= {(holder, *place): url for place, url in found.items()}
+        keys = ((one.holder, one.package, one.file.filename) for one in files)
+        return tuple(
+            replace(one, upstream_url=urls.get(key, ""))
+            for one, key in zip(files, keys, strict=True)
+        )
 
 
 # What goes over all files of a package runs in a thread: some have tens of thousands.
@@ -272,25 +295,38 @@ def _stored(package: Package) -> tuple[File, ...]:
 
 async def _get_contents(
     tx: Transaction, repository: RepositoryName, name: PackageName, version: str = ""
-) -> Package:
+) -> _Contents:
     """Return a package. Of one repository's, with the files of *version* alone, if it is given."""
     holders = await list_holders(tx, repository, name)
     # Among several, 1.0 of one hides 1.0.0 of the next: see `merge`.
-    wanted = version if len(holders) == 1 else ""
+    found = await _read_contents(tx, holders, name, version if len(holders) == 1 else "")
+    if found is None:
+        raise NotFound(f"No package {name} in {repository}")
+    return found
+
+
+async def _read_contents(
+    tx: Transaction, holders: Sequence[RepositoryName], name: PackageName, version: str = ""
+) -> _Contents | None:
     found = [
-        package
+        (holder, package)
         for holder in holders
-        if (package := await tx.files.find_package(holder, name, wanted)) is not None
+        if (package := await tx.files.find_package(holder, name, version)) is not None
     ]
     if not found:
-        raise NotFound(f"No package {name} in {repository}")
-    return found[0] if len(found) == 1 else (await asyncio.to_thread(merge, found))[0]
+        return None
+    holding = tuple(holder for holder, _ in found)
+    if len(found) == 1:
+        return _Contents(found[0][1], holding, {})
+    merged, indexes = await asyncio.to_thread(merge, [package for _, package in found])
+    return _Contents(merged, holding, indexes)
 
 
-async def _list_names(
-    tx: Transaction, repository: RepositoryName
-) -> list[tuple[PackageName, RepositoryName]]:
-    """Return every package in order, with the repository whose row describes it."""
+async def _list_names(tx: Transaction, repository: RepositoryName) -> list[_Named]:
+    """Return every package in order, with the repositories that have it.
+
+    It is spelled as in the first of them, whose row describes it.
+    """
     tree = await _grow(tx, await _get_record(tx, repository))
     stock = {}
     for leaf in _leaves(tree):
@@ -299,10 +335,10 @@ async def _list_names(
     return await asyncio.to_thread(_arrange, tree, stock)
 
 
-def _arrange(tree: _Tree, stock: _Stock) -> list[tuple[PackageName, RepositoryName]]:
+def _arrange(tree: _Tree, stock: _Stock) -> list[_Named]:
     every = sorted({name for shelf in stock.values() for name in shelf.packages})
     owned = ((name, _holders(tree, name, stock)[0]) for name in every)
-    return [(stock[holders[0]].packages[name], holders[0]) for name, holders in owned if holders]
+    return [(stock[holders[0]].packages[name], holders) for name, holders in owned if holders]
 
 
 async def list_holders(

@@ -14,7 +14,7 @@ from typing import TypeVar
 from bonded.server.core.caches import PackageCache
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import Sha256
-from bonded.server.core.errors import NotFound, Reserved, UpstreamFailed
+from bonded.server.core.errors import NotFound, Reserved, Unavailable, UpstreamFailed
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.caches import CachedPage
@@ -115,7 +115,7 @@ class CachedPages:
 
         Raises:
             UpstreamFailed: nothing is known of the package, and the upstream does not tell.
-            NotFound: the repository is gone.
+            Unavailable: the repository is gone.
         """
         serial = await self._serial(name)
         known = self._known.get(name.normalized)
@@ -132,7 +132,7 @@ class CachedPages:
 
         Raises:
             UpstreamFailed: the upstream has not answered for longer than pages may be stale.
-            NotFound: the repository is gone.
+            Unavailable: the repository is gone.
         """
         serial = await self._serial(name)
         known = self._known.get(name.normalized)
@@ -313,8 +313,12 @@ class CachedPages:
             return self._remember(serial, page, self._fresh_until(page))
         self._confirmed.pop(page.name.normalized, None)
         self.has_grown = True
-        async with self._metadata.transaction() as tx:
-            kept = await tx.caches.keep_page(self._repository, page, serial)
+        try:
+            async with self._metadata.transaction() as tx:
+                kept = await tx.caches.keep_page(self._repository, page, serial)
+        except NotFound as error:
+            # That a repository has gone is not that its upstream lacks the package.
+            raise Unavailable(error.message) from error
         # What is not current any more is good for those who wait, and for nobody after them.
         until = self._fresh_until(page) if kept.is_current else page.checked_at
         return self._remember(kept.serial, page, until)

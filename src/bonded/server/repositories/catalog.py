@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import assert_never
 
 from bonded.server.core.errors import NotFound
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.upstreams import (
     RemoteConfig,
-    RepositoryConfig,
     ServerRepository,
     UpstreamPolicy,
     VirtualConfig,
@@ -20,7 +21,8 @@ from bonded.server.repositories.protocol import Repository
 from bonded.server.repositories.virtual import VirtualRepository
 
 MakeStandard = Callable[[RepositoryName], Repository]
-MakeRemote = Callable[[RepositoryName, RemoteConfig], Repository]
+MakeRemote = Callable[[RepositoryName, RemoteConfig, datetime], Repository]
+"""Also takes when it was created: another repository may have had the name before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,20 @@ class Catalog:
             # Some other repository has changed; what this one remembers is good.
             repository = known.repository
         else:
-            repository = self._make(name, record.config)
+            repository = self._make(record)
         opened = self._opened[name] = _Opened(serial, record, repository)
         return opened
 
-    def forget(self, name: RepositoryName) -> None:
-        """Let go of a repository that was deleted, and which nobody may ever ask for again."""
-        self._opened.pop(name, None)
+    async def forget_removed(self) -> None:
+        """Let go of repositories that were deleted, for which nobody may ever ask again."""
+        serial = await self.version()
+        # One by one, for another task may open some meanwhile; all are there if nothing changed.
+        for name in [name for name, one in self._opened.items() if one.serial != serial]:
+            with suppress(NotFound):
+                await self._look_up(name)
 
-    def _make(self, name: RepositoryName, config: RepositoryConfig) -> Repository:
+    def _make(self, record: RepositoryRecord) -> Repository:
+        name, config = record.name, record.config
         match config:
             case None:
                 return self._make_standard(name)
@@ -91,7 +98,7 @@ class Catalog:
                 policy = UpstreamPolicy(upstream.repository, upstream, 0)
                 return VirtualRepository(name, VirtualConfig((policy,)), self)
             case RemoteConfig():
-                return self._make_remote(name, config)
+                return self._make_remote(name, config, record.created_at)
             case VirtualConfig():
                 return VirtualRepository(name, config, self)
             case _:

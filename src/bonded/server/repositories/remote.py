@@ -25,7 +25,7 @@ from bonded.server.core.digests import Sha256, sha256_of
 from bonded.server.core.errors import NotFound, OutOfSpace, Unavailable
 from bonded.server.core.files import File, InMemory, Package, Status, UpstreamFile
 from bonded.server.core.names import PackageName, RepositoryName
-from bonded.server.metadata.caches import CachedFile
+from bonded.server.metadata.caches import CachedFile, Evicted
 from bonded.server.metadata.store import MetadataStore, listing_scope
 from bonded.server.repositories.arrivals import Check, file_of, informed
 from bonded.server.repositories.cached_pages import CachedPages, Outage
@@ -340,15 +340,24 @@ class RemoteRepository:
             return 0
         self._has_grown = self._pages.has_grown = False
         count = 0
-        while True:
-            async with self._metadata.transaction() as tx:
-                evicted = await tx.caches.evict(self.name, size_max, EVICTED_AT_ONCE, self._clock())
-            count += len(evicted)
-            for one in evicted:
-                self._files.pop((one.name.normalized, one.filename), None)
+        try:
             # Once a package has no file here, its page may go too: so on to the end.
-            if not evicted:
-                return count
+            while evicted := await self._evict_some(size_max):
+                count += len(evicted)
+        except BaseException:
+            # What did not go must go the next time, though nothing has come until then.
+            self._has_grown = True
+            raise
+        return count
+
+    async def _evict_some(self, size_max_bytes: int) -> tuple[Evicted, ...]:
+        async with self._metadata.transaction() as tx:
+            evicted = await tx.caches.evict(
+                self.name, size_max_bytes, EVICTED_AT_ONCE, self._clock()
+            )
+        for one in evicted:
+            self._files.pop((one.name.normalized, one.filename), None)
+        return evicted
 
     async def drain(self) -> None:
         """Wait for what is on its way."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from functools import partial
 
 from bonded.server.archives import Limits
@@ -15,6 +16,7 @@ from bonded.server.core.errors import NotFound, Unavailable
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.upstreams import RemoteConfig
 from bonded.server.metadata.store import MetadataStore
+from bonded.server.repositories.own_rows import OwnRows
 from bonded.server.repositories.remote import RemoteLimits, RemoteRepository
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.clients import Clients
@@ -41,7 +43,7 @@ class Remotes:
         *,
         file_size_max_bytes: int,
         archive_limits: Limits,
-        forget: Callable[[RepositoryName], None],
+        forget_removed: Callable[[], Awaitable[None]],
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
@@ -50,17 +52,19 @@ class Remotes:
         self._clients = clients
         self._file_size_max_bytes = file_size_max_bytes
         self._archive_limits = archive_limits
-        self._forget = forget
+        self._forget_removed = forget_removed
         self._packages = PackageCache(PACKAGES_FILES_MAX)
         self._open: dict[RepositoryName, tuple[RemoteRepository, UpstreamClient]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
-    def make(self, name: RepositoryName, config: RemoteConfig) -> RemoteRepository:
+    def make(
+        self, name: RepositoryName, config: RemoteConfig, created_at: datetime
+    ) -> RemoteRepository:
         """Return the repository; one made before for *name* ends what it has begun, and goes."""
         client = self._clients.make(config)
         repository = RemoteRepository(
             name,
-            self._metadata,
+            OwnRows(self._metadata, name, created_at),
             self._blobs,
             core_metadata=self._core_metadata,
             packages=self._packages,
@@ -116,15 +120,21 @@ class Remotes:
                     )
                 await self._look_up(repository.name)
             except NotFound:
-                # Deleted; nobody asks for it again.
-                _, client = self._open.pop(repository.name)
-                self._forget(repository.name)
-                await _close(repository, client)
+                # Deleted; nobody asks for it again. Unless there is another of the name by now,
+                # for which this one has been retired.
+                current, client = self._open.get(repository.name, (None, None))
+                if current is repository and client is not None:
+                    del self._open[repository.name]
+                    await _close(repository, client)
             except Unavailable as error:
                 _log.warning("What was used is not written down: %s", error)
             except Exception:  # noqa: BLE001
                 # The boundary between repositories: one must not keep another from being tidied.
                 _log.exception("Tidying %s failed", repository.name)
+        try:
+            await self._forget_removed()
+        except Unavailable as error:
+            _log.warning("What was deleted is not let go of: %s", error)
 
     async def _look_up(self, name: RepositoryName) -> None:
         """Look whether the repository is still there. Raises NotFound."""

@@ -14,7 +14,7 @@ from bonded.server.metadata.caches import CachedPage, KeptPage
 from bonded.server.metadata.sql import schema
 from bonded.server.metadata.sql.connections import Connection
 from bonded.server.metadata.sql.prepared import Prepared
-from bonded.server.metadata.sql.projects import NAMED, parts_of
+from bonded.server.metadata.sql.projects import NAMED, hold_repository, parts_of
 from bonded.server.metadata.sql.serials import advance, advance_below, read
 from bonded.server.metadata.store import listing_scope, package_scope
 
@@ -118,7 +118,8 @@ class SqlCachedPages:
                 last_modified=bindparam("in_modified"),
             )
         )
-        for page in pages:
+        # In order, so that two replicas never wait for each other.
+        for page in sorted(pages, key=lambda one: one.name):
             confirmed = {
                 "in_repository": key,
                 "in_package": page.name.normalized,
@@ -139,12 +140,14 @@ class SqlCachedPages:
         Raises:
             NotFound: the repository does not exist.
         """
-        key = await self.hold_shared(repository)
         if name is None:
+            # Alone: it takes the pages in any order, and who confirms some takes them in theirs.
+            key = await hold_repository(self._connection, repository)
             changed = await self._expire(_pages.c.repository == key)
             # Every replica keeps in memory until when a page is fresh, by its serial.
             await advance_below(self._connection, listing_scope(repository))
             return changed
+        key = await self.hold_shared(repository)
         forgotten = await self._connection.execute(
             update(_pages)
             .where(

@@ -56,6 +56,17 @@ _LIST_FILES = (
     .where(*NAMED, _packages.c.normalized == bindparam("in_package"))
 )
 _FIND_FILE = Prepared(_LIST_FILES.where(_files.c.filename == bindparam("in_filename")))
+_LIST_URLS = (
+    select(_packages.c.normalized, _files.c.filename, _cached.c.url)
+    .select_from(
+        _repositories.join(_packages).join(_files).join(_cached, _cached.c.file == _files.c.key)
+    )
+    .where(
+        *NAMED,
+        _packages.c.normalized.in_(bindparam("in_packages", expanding=True)),
+        _files.c.filename.in_(bindparam("in_filenames", expanding=True)),
+    )
+)
 _FIND_PACKAGE = Prepared(
     select(_packages.c.key).where(
         _packages.c.repository == bindparam("in_key"),
@@ -125,6 +136,8 @@ _OLDEST_PAGES = (
     .order_by(_pages.c.checked_at)
     .limit(bindparam("at_once"))
 )
+NAMES_AT_ONCE_MAX = 500
+"""Of one statement; databases have limits of their own on its parameters."""
 _EACH_OLDEST = union_all(
     *(select(each.subquery()) for each in (_OLDEST_FILES, _OLDEST_CORE, _OLDEST_PAGES))
 ).subquery()
@@ -148,6 +161,25 @@ class SqlCaches(SqlCachedPages):
         """Return the files of a package that are here."""
         wanted = parts_of(repository) | {"in_package": name.normalized}
         return await self._connection.collect_lazily(_LIST_FILES, _cached_file, wanted)
+
+    async def list_urls(
+        self, repository: RepositoryName, wanted: Collection[tuple[PackageName, str]]
+    ) -> Mapping[tuple[PackageName, str], str]:
+        """Return where files that are here came from, by package and filename."""
+        found: dict[tuple[PackageName, str], str] = {}
+        in_order = sorted(wanted)
+        for start in range(0, len(in_order), NAMES_AT_ONCE_MAX):
+            part = in_order[start : start + NAMES_AT_ONCE_MAX]
+            which = {
+                "in_packages": sorted({name.normalized for name, _ in part}),
+                "in_filenames": [filename for _, filename in part],
+            }
+            found |= await self._connection.collect(
+                _LIST_URLS,
+                lambda row: ((PackageName(row.normalized, row.normalized), row.filename), row.url),
+                parts_of(repository) | which,
+            )
+        return found
 
     async def keep_file(
         self,
@@ -209,7 +241,8 @@ class SqlCaches(SqlCachedPages):
             .scalar_subquery()
         )
         statement = update(_cached).where(_cached.c.file == find).values(used_at=at)
-        for name, filename in used:
+        # In order, so that two replicas never wait for each other.
+        for name, filename in sorted(used):
             which = {
                 "in_repository": key,
                 "in_package": name.normalized,

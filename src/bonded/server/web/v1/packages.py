@@ -121,8 +121,7 @@ class PackagesApi:
             if _shows_deleted(call):
                 lost = await self._curating.list_deleted_files(call.target, place, limit + 1)
         shown = {
-            _key(one): file_view(call.target, one)
-            for one in await self._browsing.with_urls(call.target, found)
+            _key(one): file_view(call.target, one) for one in await self._browsing.with_urls(found)
         }
         left = (one for one in lost if (str(one.package), one.file.filename) > place)
         for one in nsmallest(limit + 1, left, key=lambda one: (one.package, one.file.filename)):
