@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -255,7 +256,7 @@ class Download:
     def _raise_error(self) -> None:
         if self._error is not None:
             # Of its own for each who waits: a traceback grows with every raise.
-            raise type(self._error)(self._error.message, hint=self._error.hint)
+            raise copy(self._error)
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield the bytes from *start* to before *stop* as they arrive."""
