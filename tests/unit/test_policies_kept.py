@@ -22,7 +22,7 @@ from bonded.server.core.iam import (
 )
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.roles import OWNER, Role
-from bonded.server.identity.policies import RESOURCES_MAX, PolicyBook
+from bonded.server.identity.policies import PolicyBook
 from bonded.server.metadata.sql.store import SqlMetadataStore, open_sqlite
 from bonded.server.metadata.store import ACCESS
 
@@ -33,6 +33,7 @@ PICKER = f"{ORGANIZATION}/roles/picker"
 DOWNLOAD = Permission.REPOSITORY_DOWNLOAD
 ADA = Principal("user:ada@example.com")
 MUCH = Binding(READER, tuple(f"user:u{number}@example.com" for number in range(MEMBERS_MAX - 1)))
+NAMES = 500
 UNKNOWN_MAX_BYTES = 2048
 """What one name may cost that was asked for: the name, and which policies govern it."""
 
@@ -67,7 +68,7 @@ async def test_names_that_do_not_exist_share_what_their_project_has_and_fill_not
     seen = set()
     tracemalloc.start()
 
-    for number in range(5000):
+    for number in range(NAMES):
         unknown = replace(HERE, repository=f"unknown-{number}")
         grants = await book.grants_on(unknown, serial)
         assert not grants.decide(ANONYMOUS, DOWNLOAD).is_allowed
@@ -77,7 +78,7 @@ async def test_names_that_do_not_exist_share_what_their_project_has_and_fill_not
     taken_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seen == {ORGANIZATION, PROJECT}
-    assert taken_bytes < RESOURCES_MAX * UNKNOWN_MAX_BYTES
+    assert taken_bytes < NAMES * UNKNOWN_MAX_BYTES
 
 
 async def test_only_what_has_changed_is_arranged_again(metadata: SqlMetadataStore) -> None:
