@@ -25,7 +25,7 @@ from servers import Bonded, Server
 SMALL_START_FILES = 200
 UPLOADS_EACH = {1: 400, 8: 1_200}  # by number of clients; the fastest target needs that many
 GROWTH_UPLOADS = 240
-GROWTH_ROUNDS = 7  # at least: a difference of a twentieth hides in the noise of three
+GROWTH_ROUNDS = 8  # at least: a difference of a twentieth hides in the noise of three
 
 Address = Callable[[Server], tuple[str, dict[str, str]]]
 Forms = Sequence[Sequence[bytes]]  # what to upload, by round
@@ -57,13 +57,14 @@ class Scenario:
 
 
 def _alternate(result: Result, rounds: int, cases: Iterable[Case]) -> Result:
-    """Measure every case once a round, A B A B, so that a slow minute hits all of them.
+    """Measure every case once a round, A B B A, so that a slow minute hits all of them.
 
+    Nor does one always come after the same other, whose writes the disk is still busy with.
     A case that fails is told and left out from then on.
     """
     waiting = list(cases)
     for number in range(rounds):
-        for case in tuple(waiting):
+        for case in waiting[:: -1 if number % 2 else 1]:
             label, measure = case
             try:
                 result.samples.setdefault(label, []).append(measure(number))
