@@ -440,3 +440,22 @@ def test_the_hash_is_taken_as_documented() -> None:
     said = hashlib.sha256(b'ab\n2\n{"\xc3\xa9":1}\n').hexdigest()
 
     assert hash_of(2, "ab", '{"é":1}') == said
+
+
+async def test_what_replicas_cut_in_turn_verifies_though_their_clocks_differ(
+    metadata: SqlMetadataStore,
+) -> None:
+    clock, behind = SetClock(), SetClock()
+    log, trail = await fill(metadata, clock)
+    clock.forward(days=3)
+    trail.record(act_of(7, clock()), Outcome())
+    await trail.flush()
+    clock.forward(days=6)
+    behind.now = clock() - timedelta(seconds=2)
+
+    first = await Retention(metadata, trail, timedelta(days=8)).cut()
+    second = await Retention(metadata, Trail(metadata, behind), KEEP).cut()
+    verified = await log.verify(BEGINNING)
+
+    assert (first, second) == (ENTRIES, 1)
+    assert (verified.checked, verified.problems) == (2, ())

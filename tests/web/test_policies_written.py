@@ -187,3 +187,22 @@ async def test_a_group_is_put_into_another_by_who_may_see_it(
     assert [one.status_code for one in answers.values()] == [403, 403, 200]
     hidden, absent = (message(answers[name]) for name in ("hidden", "absent"))
     assert hidden.replace("hidden", "absent") == absent
+
+
+async def test_nothing_is_kept_that_nobody_had_before(site: Site) -> None:
+    key = await site.make_account("linus-1")
+    member, token = f"serviceAccount:{key['client_email']}", await site.sign_in(key)
+    await site.call("POST", "/v1/groups", {"email": "own@example.com"})
+    remover = {"roleId": "remover", "role": {"includedPermissions": ["bonded.groups.delete"]}}
+    await site.call("POST", "/v1/organizations/bonded/roles", remover)
+    await site.grant("organizations/bonded/roles/remover", member, "/v1/organizations/bonded")
+    for name, held in (("old", ["artifactregistry.files.get"]), ("deleter", ["iam.roles.delete"])):
+        body = {"roleId": name, "role": {"includedPermissions": held}}
+        await site.call("POST", f"{PROJECT}/roles", body)
+    await site.grant("projects/my-project/roles/deleter", member, PROJECT)
+
+    # They may delete both, and could neither make the group again nor undelete the role before.
+    group = await site.call("DELETE", "/v1/groups/own@example.com?keepAccess=true", None, token)
+    role = await site.call("DELETE", f"{PROJECT}/roles/old?keepAccess=true", None, token)
+
+    assert (group.status_code, role.status_code) == (200, 200), group.text + role.text

@@ -236,7 +236,7 @@ async def _assemble(
     )
     audit_keep = timedelta(days=settings.audit_keep_days)
     standings = open_standings(settings, clock)
-    owners = Owners(standings.can_sign_in)
+    owners = Owners(standings.can_sign_in, clock)
     naming = open_naming(settings)
     accounts = Accounts(
         metadata,

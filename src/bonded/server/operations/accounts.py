@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -159,7 +160,7 @@ class Accounts:
             Lockout: it is the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._kept(tx, found, takes=is_disabled):
             await _change(tx, found.email, lambda one: replace(one, is_disabled=is_disabled))
 
     async def delete(self, project: str, account: str) -> None:
@@ -170,12 +171,19 @@ class Accounts:
             Lockout: it is the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._kept(tx, found):
             await tx.accounts.remove(found.email)
             # Or an account made later under the same address would inherit its grants,
             # and those who were let in to it.
             await tx.policies.remove(f"projects/{found.project}/serviceAccounts/{found.email}")
             await tx.policies.forget_members(f"serviceAccount:{found.email}".__eq__)
+
+    def _kept(
+        self, tx: Transaction, account: ServiceAccount, *, takes: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        if not takes:
+            return nullcontext()
+        return self._owners.kept(tx, f"serviceAccount:{account.email}")
 
     async def create_key(
         self,
@@ -249,7 +257,7 @@ class Accounts:
             Lockout: it is the last key of the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._kept(tx, found, takes=is_disabled):
             await tx.accounts.disable_key(found.email, key_id, is_disabled=is_disabled)
 
     async def delete_key(self, project: str, account: str, key_id: str) -> None:
@@ -260,7 +268,7 @@ class Accounts:
             Lockout: it is the last key of the server's last owner.
         """
         found = await self.get(project, account)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._kept(tx, found):
             await tx.accounts.remove_key(found.email, key_id)
 
 

@@ -140,8 +140,9 @@ class AuditLog:
             first = await tx.audit.read_chain(0, 1)
             rows = await tx.audit.read_chain(after.number, VERIFY_MAX)
             end = await tx.audit.end()
-            anchors = await tx.audit.list(Search({"method": indexed(CUT)}, is_newest_first=True), 1)
-        chain = _Chain(first[0].sealed.number if first else None, _anchor(anchors), self._keep)
+            # By number and not by time: replicas that cut in turn may have clocks that differ.
+            cut = await tx.audit.find_last(indexed(CUT))
+        chain = _Chain(first[0].sealed.number if first else None, _anchor(cut), self._keep)
         return await asyncio.to_thread(chain.verify, rows, after, end, expected)
 
 
@@ -226,11 +227,11 @@ class _Gathered:
                 return
 
 
-def _anchor(found: Sequence[Sealed]) -> ChainEnd | None:
-    for one in found:
+def _anchor(cut: Sealed | None) -> ChainEnd | None:
+    if cut is not None:
         # Of one that says nothing of the kind, the gap is told.
         with suppress(KeyError, TypeError, ValueError):
-            details = orjson.loads(one.text)["protoPayload"]["metadata"]
+            details = orjson.loads(cut.text)["protoPayload"]["metadata"]
             return ChainEnd(int(details["through"]), str(details["hash"]))
     return None
 

@@ -61,7 +61,7 @@ class Groups:
             NotFound: it does not exist.
             Lockout: the server's last owner is in it.
         """
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._owners.kept(tx, f"group:{address}"):
             # Or a group made later under this address would inherit the grants.
             await tx.policies.forget_members(lambda member: member == f"group:{address}")
             await tx.groups.remove(address)
@@ -115,7 +115,7 @@ class Groups:
             Lockout: they are the server's last owner, or have it among them.
         """
         note(member=member)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with self._metadata.transaction() as tx, self._owners.kept(tx, f"group:{address}"):
             await tx.groups.remove_member(address, parse_member(member))
             if guard is not None:
                 await guard(tx)

@@ -11,16 +11,17 @@ one takes none away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
+from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Lockout
 from bonded.server.core.iam import ORGANIZATION, Policy
 from bonded.server.core.roles import OWNER
 from bonded.server.metadata.store import Transaction
 
-LISTED_MAX = 1000
-"""Members of a group that are looked at in one query."""
+LISTED_MAX = 100
+"""Members of groups that are looked at in one query; nearly always the first can sign in."""
 
 CanSignIn = Callable[[Transaction, str], Awaitable[bool]]
 """Says whether a user or a service account can prove who they are."""
@@ -33,12 +34,16 @@ Guard = Callable[[Transaction], Awaitable[None]]
 class Owners:
     """Knows who owns the server, and keeps the last of them."""
 
-    def __init__(self, can_sign_in: CanSignIn) -> None:
+    def __init__(self, can_sign_in: CanSignIn, clock: Clock) -> None:
         self._can_sign_in = can_sign_in
+        self._clock = clock
 
     @asynccontextmanager
-    async def kept(self, tx: Transaction) -> AsyncIterator[None]:
+    async def kept(self, tx: Transaction, about: str = "") -> AsyncIterator[None]:
         """Let the block write, and refuse what it has written if that takes the last owner.
+
+        Where the block can take nothing but from one user, service account or group, *about*
+        says from whom: unless they own the server, no owners are looked for.
 
         A server that has none already, because a key has expired, can still be mended.
 
@@ -47,6 +52,9 @@ class Owners:
         """
         # Takes the lock on access: what is asked after it stays true until the commit.
         await tx.policies.hold()
+        if about and not await _is_among(tx, about, await _named(tx)):
+            yield
+            return
         had_one = await self._has_one(tx)
         yield
         if had_one and not await self._has_one(tx):
@@ -58,12 +66,37 @@ class Owners:
             )
 
     async def _has_one(self, tx: Transaction) -> bool:
-        policy = await tx.policies.find(ORGANIZATION)
-        named = () if policy is None else _owners(policy)
-        async for member in _everybody_in(tx, named):
-            if await self._can_sign_in(tx, member):
+        named = await _named(tx)
+        for member in named:
+            if not member.startswith("group:") and await self._can_sign_in(tx, member):
                 return True
+        groups = [member for member in named if member.startswith("group:")]
+        after = ""
+        while groups:
+            found = await tx.groups.list_provable(groups, self._clock(), after, LISTED_MAX)
+            for member in found:
+                # Whether a provider vouches for somebody is not the database's to know.
+                if await self._can_sign_in(tx, member):
+                    return True
+            if len(found) < LISTED_MAX:
+                break
+            after = found[-1]
         return False
+
+
+async def _named(tx: Transaction) -> tuple[str, ...]:
+    policy = await tx.policies.find(ORGANIZATION)
+    return () if policy is None else _owners(policy)
+
+
+async def _is_among(tx: Transaction, member: str, named: Collection[str]) -> bool:
+    """Say whether *member* is one of those *named*, or in one of the groups among them."""
+    if member in named:
+        return True
+    if not any(one.startswith("group:") for one in named):
+        return False
+    around, _ = await tx.groups.find_around([member])
+    return not around.keys().isdisjoint(named)
 
 
 def _owners(policy: Policy) -> tuple[str, ...]:
@@ -78,30 +111,3 @@ def _owners(policy: Policy) -> tuple[str, ...]:
         for member in binding.members
         if member.startswith(("user:", "serviceAccount:", "group:"))
     )
-
-
-async def _everybody_in(tx: Transaction, named: Iterable[str]) -> AsyncIterator[str]:
-    """Yield users and service accounts: those *named*, then those in groups, outermost first."""
-    groups = []
-    for member in named:
-        if member.startswith("group:"):
-            groups.append(member)
-        else:
-            yield member
-    # Grows as groups are found in groups; none is looked into twice.
-    for group in groups:
-        async for member in _members_of(tx, group.removeprefix("group:")):
-            if not member.startswith("group:"):
-                yield member
-            elif member not in groups:
-                groups.append(member)
-
-
-async def _members_of(tx: Transaction, address: str) -> AsyncIterator[str]:
-    after, is_more = "", True
-    while is_more:
-        found = await tx.groups.list_members(address, after, LISTED_MAX)
-        for one in found:
-            yield one.member
-            after = one.member
-        is_more = len(found) == LISTED_MAX

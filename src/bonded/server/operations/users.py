@@ -110,7 +110,10 @@ class Users:
             Lockout: it is the server's last owner.
         """
         user = await self.get(address)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with (
+            self._metadata.transaction() as tx,
+            self._owners.kept(tx, f"user:{user.address}"),
+        ):
             await tx.users.set_disabled(user.address, is_disabled=True)
             await tx.sessions.remove_all(user.address)
         return await self.get(address)
@@ -130,7 +133,10 @@ class Users:
             Lockout: it is the server's last owner.
         """
         user = await self.get(address)
-        async with self._metadata.transaction() as tx, self._owners.kept(tx):
+        async with (
+            self._metadata.transaction() as tx,
+            self._owners.kept(tx, f"user:{user.address}"),
+        ):
             await tx.users.remove(user.address)
             # Or somebody who gets the address later would inherit its grants.
             await tx.policies.forget_members(f"user:{user.address}".__eq__)

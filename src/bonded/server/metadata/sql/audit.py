@@ -115,6 +115,14 @@ class SqlAudit:
         ordered = [one.desc() for one in place] if search.is_newest_first else place
         return await self._connection.collect(query.order_by(*ordered).limit(limit), _sealed)
 
+    async def find_last(self, method: str) -> Sealed | None:
+        """Return the entry of *method* that has the greatest number, or None."""
+        # By a sum, which no index has: else a database may walk all of the chain by its
+        # numbers, where the index of methods leads to the few that are meant.
+        query = select(_log).where(_log.c.method == method).order_by((_log.c.number + 0).desc())
+        found = await self._connection.collect(query.limit(1), _sealed)
+        return found[0] if found else None
+
     async def read_chain(self, after: int, limit: int) -> tuple[LoggedEntry, ...]:
         """Return up to *limit* entries in order of number, from after *after*, as they are kept."""
         query = select(_log).where(_log.c.number > after).order_by(_log.c.number).limit(limit)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
+from datetime import datetime
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bonded.server.core.errors import Aborted, Conflict, NotFound
@@ -24,6 +25,9 @@ from bonded.server.metadata.store import ACCESS
 _groups = schema.groups
 _members = schema.group_members
 _roles = schema.roles
+_accounts = schema.accounts
+_keys = schema.keys
+_users = schema.users
 
 
 class SqlGroups:
@@ -104,6 +108,30 @@ class SqlGroups:
     async def list_owners(self, address: str) -> tuple[str, ...]:
         """Return the group's owners."""
         query = select(_members.c.member).where(_members.c.group == address, _members.c.is_owner)
+        return tuple(row.member for row in await self._connection.execute(query))
+
+    async def list_provable(
+        self, groups: Collection[str], now: datetime, after: str, limit: int
+    ) -> tuple[str, ...]:
+        """Return up to *limit* members of *groups*, however deep, who can prove who they are.
+
+        Accounts that are enabled and have a key that is good *now*; users who are enabled and
+        have a password, or whom some provider has named. In order, from after *after*.
+        """
+        found = frontier = {group.removeprefix("group:") for group in groups}
+        while frontier:
+            inner = select(_members.c.member).where(
+                _members.c.group.in_(frontier), _members.c.member.startswith("group:")
+            )
+            rows = await self._connection.execute(inner)
+            frontier = {row.member.removeprefix("group:") for row in rows} - found
+            found = found | frontier
+        query = select(_members.c.member).where(
+            _members.c.group.in_(found),
+            _members.c.member > after,
+            or_(_is_provable_account(now), _is_provable_user()),
+        )
+        query = query.distinct().order_by(_members.c.member).limit(limit)
         return tuple(row.member for row in await self._connection.execute(query))
 
     async def find_around(self, members: Collection[str]) -> tuple[dict[str, str], int]:
@@ -201,6 +229,45 @@ class SqlRoles:
             .values(revision=revision, **_columns_of(role))
         )
         return _stamped(role, revision)
+
+
+def _is_provable_account(now: datetime) -> ColumnElement[bool]:
+    return (
+        select(_keys.c.id)
+        .join(_accounts, _accounts.c.email == _keys.c.email)
+        .where(
+            _is_kind("serviceAccount:"),
+            _keys.c.email == _address_behind("serviceAccount:"),
+            ~_accounts.c.is_disabled,
+            ~_keys.c.is_disabled,
+            or_(_keys.c.expires_at.is_(None), _keys.c.expires_at > now),
+        )
+        .correlate(_members)
+        .exists()
+    )
+
+
+def _is_provable_user() -> ColumnElement[bool]:
+    return (
+        select(_users.c.address)
+        .where(
+            _is_kind("user:"),
+            _users.c.address == _address_behind("user:"),
+            ~_users.c.is_disabled,
+            or_(_users.c.password_hash != "", _users.c.subject != ""),
+        )
+        .correlate(_members)
+        .exists()
+    )
+
+
+def _is_kind(kind: str) -> ColumnElement[bool]:
+    return _members.c.member.startswith(kind)
+
+
+def _address_behind(kind: str) -> ColumnElement[str]:
+    # Cut from the member rather than put before the address, whose index finds it so.
+    return func.substr(_members.c.member, len(kind) + 1)
 
 
 def _group(row: Row[tuple[object, ...]]) -> Group:

@@ -47,7 +47,7 @@ class GroupsApi:
 
         With `keepAccess` in the query, not if whoever asks could not create one again.
         """
-        guard = guard_of(self._access, call, Permission.GROUP_CREATE)
+        guard = await guard_of(self._access, call, Permission.GROUP_CREATE)
         await self._groups.delete(_address(call), guard)
         return json_reply({})
 
@@ -80,7 +80,7 @@ class GroupsApi:
 
         With `keepAccess` in the query, not if whoever asks could not change the group again.
         """
-        guard = guard_of(self._access, call, Permission.GROUP_UPDATE)
+        guard = await guard_of(self._access, call, Permission.GROUP_UPDATE)
         await self._groups.remove_member(_address(call), call.params["member"], guard)
         return json_reply({})
 

@@ -14,12 +14,15 @@ from bonded.server.web.v1 import wire
 KEEP_ACCESS = "keepAccess"
 
 
-def guard_of(access: Access, call: Call, permission: Permission) -> Guard | None:
+async def guard_of(access: Access, call: Call, permission: Permission) -> Guard | None:
     """Return what refuses a change after which the caller has *permission* no more.
 
-    None unless the query says `keepAccess=true`, which is ours. Raises Rejected.
+    None unless the query says `keepAccess=true`, which is ours, or if they do not have it now:
+    nothing can be taken from them then. Raises Rejected.
     """
     said = wire.one_parameter(call, KEEP_ACCESS)
     if said not in ("", "true", "false"):
         raise Rejected(f"{KEEP_ACCESS} must be true or false")
-    return partial(access.require_kept, call, permission) if said == "true" else None
+    if said != "true" or not await access.find_held(call, (permission,)):
+        return None
+    return partial(access.require_kept, call, permission)

@@ -76,7 +76,7 @@ class RolesApi:
         changed = await self._roles.update(
             _name(call),
             lambda role: replace(_revised(role, body, named), etag=etag),
-            guard_of(self._access, call, Permission.ROLE_UPDATE),
+            await guard_of(self._access, call, Permission.ROLE_UPDATE),
         )
         return json_reply(_view(changed))
 
@@ -85,7 +85,7 @@ class RolesApi:
 
         With `keepAccess` in the query, not if whoever asks could not undelete it.
         """
-        guard = guard_of(self._access, call, Permission.ROLE_UNDELETE)
+        guard = await guard_of(self._access, call, Permission.ROLE_UNDELETE)
         deleted = await self._roles.set_deleted(_name(call), is_deleted=True, guard=guard)
         return json_reply(_view(deleted))
 
