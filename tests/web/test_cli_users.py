@@ -139,3 +139,24 @@ def test_deleting_asks_first(bonded: Bonded) -> None:
 
     assert said.status == 1
     assert bonded("users", "describe", "taken@example.com").status == 0
+
+
+@pytest.mark.parametrize("verb", ["disable", "delete"])
+def test_the_account_that_one_acts_as_is_not_shut_out_unasked(
+    server: Server, bonded: Bonded, verb: str
+) -> None:
+    own = json.loads((server.data_dir / "admin-key.json").read_text())["client_email"]
+    command = ("iam", "service-accounts", verb, own)
+
+    asked = bonded(*command, "--quiet")
+    answered = bonded(*command, typed="n\n")
+    forced = bonded(*command, "--force", "--quiet")
+
+    for said in (asked, answered):
+        assert said.status == 1
+        assert f"{own} is the account that you act as: you could not undo this" in said.err
+        assert "add --force" in said.err
+    # What --force says yes to is one's own lockout, never the loss of the last owner.
+    assert forced.status == 1
+    assert "owner" in forced.err
+    assert bonded("projects", "list").status == 0

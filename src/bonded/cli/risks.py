@@ -37,6 +37,20 @@ def keeping_access(
     return send({})
 
 
+def ask_about_oneself(session: Session, address: str, *, force: bool) -> None:
+    """Ask first when somebody is about to shut out the account that they act as.
+
+    Raises:
+        Misconfigured: *address* is their own, and they have not said yes.
+    """
+    own = session.find_account() or ""
+    if not force and own.casefold() == address.casefold():
+        session.confirm_risk(
+            f"{address} is the account that you act as: you could not undo this yourself.",
+            "--force",
+        )
+
+
 FORCE_TEXT = "Do it even if you lose the right to undo it."
 FORCE = click.option("--force", is_flag=True, help=FORCE_TEXT)
 """The flag that says yes beforehand."""

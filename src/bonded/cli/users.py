@@ -6,6 +6,7 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field, local_time
+from bonded.cli.risks import FORCE, ask_about_oneself
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 
@@ -65,9 +66,11 @@ def describe(session: Session, address: str) -> None:
 
 @users.command()
 @click.argument("address")
+@FORCE
 @pass_session
-def disable(session: Session, address: str) -> None:
+def disable(session: Session, address: str, *, force: bool) -> None:
     """Let nobody sign in as a user; their tokens stop at once."""
+    ask_about_oneself(session, address, force=force)
     session.api.post(f"{_path(address)}:disable", {})
     session.say(f"Disabled user [{address}].")
 
@@ -83,9 +86,11 @@ def enable(session: Session, address: str) -> None:
 
 @users.command()
 @click.argument("address")
+@FORCE
 @pass_session
-def delete(session: Session, address: str) -> None:
+def delete(session: Session, address: str, *, force: bool) -> None:
     """Delete a user with their sign-ins and grants."""
+    ask_about_oneself(session, address, force=force)
     session.confirm(f"You are about to delete user [{address}]")
     session.api.delete(_path(address))
     session.say(f"Deleted user [{address}].")

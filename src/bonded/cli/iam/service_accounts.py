@@ -7,6 +7,7 @@ import click
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
 from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
+from bonded.cli.risks import FORCE, ask_about_oneself
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 from bonded.client.errors import Misconfigured
@@ -66,9 +67,11 @@ def describe(session: Session, email: str) -> None:
 
 @service_accounts.command()
 @click.argument("email", metavar="SERVICE_ACCOUNT")
+@FORCE
 @pass_session
-def delete(session: Session, email: str) -> None:
+def delete(session: Session, email: str, *, force: bool) -> None:
     """Delete a service account and all its keys."""
+    ask_about_oneself(session, email, force=force)
     session.confirm(f"You are about to delete service account [{email}]")
     session.api.delete(account_path(session, email))
     session.say(f"deleted service account [{email}]")
@@ -76,9 +79,11 @@ def delete(session: Session, email: str) -> None:
 
 @service_accounts.command()
 @click.argument("email", metavar="SERVICE_ACCOUNT")
+@FORCE
 @pass_session
-def disable(session: Session, email: str) -> None:
+def disable(session: Session, email: str, *, force: bool) -> None:
     """Disable a service account: its keys and tokens stop at once."""
+    ask_about_oneself(session, email, force=force)
     session.api.post(f"{account_path(session, email)}:disable", {})
     session.say(f"Disabled service account [{email}].")
 
