@@ -206,3 +206,8 @@ async def test_nothing_is_kept_that_nobody_had_before(site: Site) -> None:
     role = await site.call("DELETE", f"{PROJECT}/roles/old?keepAccess=true", None, token)
 
     assert (group.status_code, role.status_code) == (200, 200), group.text + role.text
+
+    # The role by which they delete roles is another matter.
+    own = await site.call("DELETE", f"{PROJECT}/roles/deleter?keepAccess=true", None, token)
+
+    assert own.status_code == 412, own.text

@@ -37,8 +37,12 @@ GUESSED_LENGTH_MAX = 120
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint that asks whether the most similar of *known* was meant; "" if none is."""
-    found = get_close_matches(name[:GUESSED_LENGTH_MAX], sorted(known), n=1, cutoff=0.75)
-    return f"Did you mean {found[0]}?" if found else ""
+    # What all of them begin with makes none of them similar: `roles/nope` is not `roles/owner`.
+    start, slash, word = name[:GUESSED_LENGTH_MAX].rpartition("/")
+    start += slash
+    words = sorted(one.removeprefix(start) for one in known if one.startswith(start))
+    found = get_close_matches(word, words, n=1, cutoff=0.75)
+    return f"Did you mean {start}{found[0]}?" if found else ""
 
 
 class BondedError(Exception):

@@ -45,9 +45,9 @@ class GroupsApi:
     async def delete(self, call: Call) -> Answer:
         """Delete a group; what it granted ends at once.
 
-        With `keepAccess` in the query, not if whoever asks could not create one again.
+        With `keepAccess` in the query, not if whoever asks would lose by it the right to do so.
         """
-        guard = await guard_of(self._access, call, Permission.GROUP_CREATE)
+        guard = await guard_of(self._access, call, Permission.GROUP_DELETE)
         await self._groups.delete(_address(call), guard)
         return json_reply({})
 

@@ -83,9 +83,9 @@ class RolesApi:
     async def delete(self, call: Call) -> Answer:
         """Delete a role: its bindings grant nothing until it is undeleted.
 
-        With `keepAccess` in the query, not if whoever asks could not undelete it.
+        With `keepAccess` in the query, not if whoever asks would lose by it the right to do so.
         """
-        guard = await guard_of(self._access, call, Permission.ROLE_UNDELETE)
+        guard = await guard_of(self._access, call, Permission.ROLE_DELETE)
         deleted = await self._roles.set_deleted(_name(call), is_deleted=True, guard=guard)
         return json_reply(_view(deleted))
 
