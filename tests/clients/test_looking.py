@@ -137,7 +137,7 @@ name: projects/my-project/locations/local/repositories/SHELF/packages/acme-core/
 updateTime: 'TIME'
 """)
     assert bonded("versions", "describe", "3.0", "--package=acme-core").err == snapshot(
-        "ERROR: (bonded.artifacts.versions.describe) NOT_FOUND: No version 3.0 of acme-core in projects/my-project/locations/local/repositories/SHELF.\n"
+        "ERROR: (bonded.artifacts.versions.describe) NOT_FOUND: No version '3.0' of acme-core in projects/my-project/locations/local/repositories/SHELF.\n"
     )
     assert bonded("versions", "list").status == 2
 
