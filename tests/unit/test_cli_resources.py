@@ -548,8 +548,14 @@ deleted key [k1] for service account [ci-bot@my-project.iam.gserviceaccount.com]
 """,
         )
     )
+    # Since the activation above, this is the account that the person acts as.
     assert bonded(
-        "iam", "service-accounts", "delete", "ci-bot@my-project.iam.gserviceaccount.com", "-q"
+        "iam",
+        "service-accounts",
+        "delete",
+        "ci-bot@my-project.iam.gserviceaccount.com",
+        "-q",
+        "--force",
     ) == snapshot(
         Said(out="", err="deleted service account [ci-bot@my-project.iam.gserviceaccount.com]\n")
     )
