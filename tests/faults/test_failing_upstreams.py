@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bonded.server.core.errors import UpstreamFailed
+from bonded.server.upstream.client import LARGE_PAGE_MIN_BYTES
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
 from support.upstream import (
@@ -499,6 +500,51 @@ async def test_a_slow_host_of_files_does_not_close_the_way_to_the_index(
 
             assert {one.status_code for one in answers} == {504}
             assert (await remote.get("simple/other/")).status_code == 404
+
+
+async def test_large_pages_of_one_slow_upstream_hold_up_no_other_and_wait_so_long(
+    tmp_path: Path, index: Index
+) -> None:
+    names = ("demo", "one", "two", "three")
+    pages = {name: page_of(name) for name in names}
+
+    async def trickle(request: Request, writer: asyncio.StreamWriter) -> None:
+        body = pages[request.path.strip("/").rpartition("/")[2]]
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {len(body) + 9}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        await asyncio.sleep(9)
+
+    changes = {"upstream_page_timeout_s": 1, "upstream_large_pages_max": 2}
+    async with open_index() as healthy, open_site(tmp_path / "data", **changes) as site:
+        index.faults["/simple/"] = trickle
+        healthy.faults["/simple/"] = say(Response(200, pages["demo"], {"Content-Type": JSON}))
+        async with (
+            open_remote(site, index.url) as slow,
+            open_remote(site, index.url) as again,
+            open_remote(site, healthy.url) as other,
+        ):
+            asking = [
+                asyncio.ensure_future(remote.get(f"simple/{name}/"))
+                for remote, name in ((slow, "one"), (again, "two"), (again, "three"))
+            ]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(0.6):
+                page = await other.get(PAGE, accept=JSON)
+
+            answers = await asyncio.gather(*asking)
+
+    assert page.status_code == 200
+    assert {one.status_code for one in answers} == {504}
+    waited = [one.text for one in answers if "is large, and has waited 1 s" in one.text]
+    assert waited
+    assert all(index.url in one for one in waited)
+
+
+def page_of(name: str) -> bytes:
+    """Return a page so large that it takes a turn, and parsed in no time."""
+    page = {"meta": {"api-version": "1.1"}, "name": name, "files": []}
+    return json.dumps(page | {"_padding": "x" * (LARGE_PAGE_MIN_BYTES + 1)}).encode()
 
 
 async def test_an_honest_404_is_no_failure_in_a_row(remote: Remote, index: Index) -> None:

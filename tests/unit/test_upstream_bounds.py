@@ -6,6 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from bonded.server.core.caches import PackageCache
 from bonded.server.core.files import Package, TimeSource, UpstreamFile
 from bonded.server.core.names import PackageName
@@ -13,7 +15,7 @@ from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.requests import BREAKERS_MAX, Requests, Route
 from bonded.server.upstream.rules import Origin
 from bonded.server.upstream.secrets import Secrets
-from bonded.server.upstream.turns import Turns
+from bonded.server.upstream.turns import SharedTurns
 
 SEEN = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -71,12 +73,26 @@ def test_packages_are_kept_by_their_files_and_the_last_one_however_large() -> No
     assert [name for name in "abcd" if cache.find(name, 1) or cache.find(name, 2)] == ["a"]
 
 
-async def test_one_upstream_never_takes_every_turn() -> None:
-    shared = asyncio.Semaphore(3)
-    slow, other = Turns(3, shared), Turns(3, shared)
-    async with slow.take(), slow.take():
+async def test_one_upstream_never_takes_every_turn_whoever_asks_it() -> None:
+    shared = SharedTurns(3)
+    slow, again, other = shared.of("slow"), shared.of("slow"), shared.of("other")
+    async with slow.take(1), again.take(1):
         assert not slow.are_free
+        assert not again.are_free
         assert other.are_free
-        async with other.take():
+        async with other.take(1):
             assert not other.are_free
     assert slow.are_free
+
+
+async def test_a_turn_is_waited_for_so_long_and_lost_by_nobody_who_gave_up() -> None:
+    turns = SharedTurns(2).of("slow")
+    async with turns.take(1):
+        with pytest.raises(TimeoutError):
+            async with turns.take(0.01):
+                raise AssertionError("two had the one turn")
+
+    async with turns.take(0.01):
+        # A turn itself may last: what is done in it has its own bounds.
+        await asyncio.sleep(0.02)
+    assert turns.are_free

@@ -8,9 +8,9 @@ that costs a handshake or two, and no server has files over HTTP/2 alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from functools import partial
 import aiohttp
 
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.errors import UpstreamFailed, UpstreamTimedOut
 from bonded.server.core.files import Package
 from bonded.server.core.names import PackageName
 from bonded.server.upstream.bounds import MIB, Bounds
@@ -150,10 +150,23 @@ class UpstreamClient:
             if page is None:
                 # Asked again when there is a turn: until then, it would be the upstream that
                 # waits for us, and takes the blame.
-                await held.enter_async_context(self._turns.take())
+                await self._wait_for_turn(name, held)
                 page = await self._read_page(name, validators, None)
                 assert page is not None
             yield FetchedPage(await self._parse(name, page), page.validators)
+
+    async def _wait_for_turn(self, name: PackageName, held: AsyncExitStack) -> None:
+        limit_s = self._bounds.page_timeout_s
+        try:
+            await held.enter_async_context(self._turns.take(limit_s))
+        except TimeoutError as error:
+            # No outage: it is we who are busy, and the upstream is not left alone for it.
+            raise UpstreamTimedOut(
+                f"The page of {name} at the upstream {self.index_url} is large, and has waited "
+                f"{limit_s} s while others as large were read",
+                hint="Try again. If that happens often, upstreams are slow, or the server's "
+                "operator lets more be read at once (BONDED_UPSTREAM_LARGE_PAGES_MAX).",
+            ) from error
 
     async def _read_page(
         self, name: PackageName, validators: Validators | None, held: AsyncExitStack | None
@@ -167,13 +180,14 @@ class UpstreamClient:
                 return _Read(None, "", url, confirmed(validators, found, url))
             expect(response, 200)
             body = bytearray()
-            async for chunk in self._pieces(response, self._bounds.page_size_max_bytes):
-                body += chunk
-                if held is not None and len(body) > LARGE_PAGE_MIN_BYTES:
-                    if not self._turns.are_free:
-                        return None
-                    await held.enter_async_context(self._turns.take())
-                    held = None
+            async with aclosing(self._pieces(response, self._bounds.page_size_max_bytes)) as pieces:
+                async for chunk in pieces:
+                    body += chunk
+                    if held is not None and len(body) > LARGE_PAGE_MIN_BYTES:
+                        if not self._turns.are_free:
+                            return None
+                        await self._wait_for_turn(name, held)
+                        held = None
             return _Read(body, header(response, "Content-Type"), str(response.url), found)
 
     async def _parse(self, name: PackageName, page: _Read) -> Package | None:
@@ -265,7 +279,7 @@ class UpstreamClient:
 
     async def _pieces(
         self, response: aiohttp.ClientResponse, limit_bytes: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield a body. Raises UpstreamFailed if there is more of it than that."""
         url, size = str(response.url), 0
         with self._requests.failures(url):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from bonded.server.core.clock import Clock
@@ -17,8 +16,9 @@ from bonded.server.upstream.addresses import EVERYWHERE, NOWHERE, PrivateHosts
 from bonded.server.upstream.bounds import Bounds
 from bonded.server.upstream.client import UpstreamClient
 from bonded.server.upstream.requests import Route
+from bonded.server.upstream.rules import Origin
 from bonded.server.upstream.secrets import Secrets
-from bonded.server.upstream.turns import Turns
+from bonded.server.upstream.turns import SharedTurns
 
 PARSERS_MAX = 2
 """Threads for large pages: a hostile one takes seconds, and must hold up nothing but pages."""
@@ -40,7 +40,7 @@ class Clients:
         self._clock = clock
         self._bounds = bounds
         self._parsers = ThreadPoolExecutor(PARSERS_MAX, thread_name_prefix="parser")
-        self._large_pages = asyncio.Semaphore(bounds.large_pages_max)
+        self._large_pages = SharedTurns(bounds.large_pages_max)
         self._public_index_url = public_index_url
         self._private_hosts = private_hosts
 
@@ -60,7 +60,7 @@ class Clients:
             clock=self._clock,
             bounds=self._bounds,
             parsers=self._parsers,
-            turns=Turns(self._bounds.large_pages_max, self._large_pages),
+            turns=self._large_pages.of(Origin.of(url)),
         )
 
     def close(self) -> None:
