@@ -31,7 +31,15 @@ from bonded.server.web.v1.repositories import _revise_checked
 from support.faults import Fuse, FusedMetadata
 from support.remotes import Remote, open_remote
 from support.site import JSON, Site, open_site
-from support.upstream import Index, Request, Response, hang, open_index, say
+from support.upstream import (
+    Index,
+    Request,
+    Response,
+    core_metadata_of,
+    hang,
+    open_index,
+    say,
+)
 from support.wheels import make_wheel
 
 WHEEL = make_wheel("Demo", "1.0")
@@ -73,6 +81,53 @@ async def test_who_asks_for_files_alone_learns_that_one_was_replaced(
 
     assert (first.content, again.content, later.content) == (WHEEL.data, WHEEL.data, OTHER.data)
     assert len(index.paths("/simple/")) == pages + 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("gone", ["the package", "the file", "the package, and then the index"])
+async def test_what_is_served_of_a_file_that_is_withdrawn_is_served_with_its_metadata(
+    index: Index, gone: str, *, told: bool, shared: Site
+) -> None:
+    index.has_core_metadata = told
+    index.publish(NEXT)
+    async with open_remote(shared, index.url) as remote:
+        view = await _view_of(remote)
+        assert (await remote.get(PATH)).status_code == 200
+        if gone == "the file":
+            del index.published["demo"][WHEEL.filename]
+        else:
+            del index.published["demo"]
+        remote.clock.now += timedelta(seconds=61)
+        page = await remote.get("simple/demo/", accept=JSON)
+        if gone.endswith("the index"):
+            index.faults["/"] = DOWN
+            remote.clock.now += timedelta(seconds=61)
+        is_down = gone.endswith("the index")
+        # Whoever stands before others cannot tell whose the name is then, and says so.
+        expected = ((remote, 200), (Remote(shared, view), 502 if is_down else 200))
+        for repository, status in expected:
+            file, beside = await repository.get(PATH), await repository.get(f"{PATH}.metadata")
+            assert (file.status_code, beside.status_code) == (status, status)
+            if status == 200:
+                assert (file.content, beside.content) == (WHEEL.data, core_metadata_of(WHEEL))
+            # What is not here is not to be had, and neither half of it is.
+            never = f"demo/{NEXT.filename}"
+            answers = [await repository.get(path) for path in (never, f"{never}.metadata")]
+            assert len({one.status_code for one in answers}) == 1
+        assert WHEEL.filename not in page.text
+
+
+async def test_a_wheel_that_is_here_has_its_metadata_here_though_nobody_has_asked_for_it(
+    remote: Remote, index: Index
+) -> None:
+    await remote.get(PATH)
+    index.faults["/"] = DOWN
+    remote.clock.now += timedelta(seconds=61)
+    assert (await remote.entry(WHEEL.filename))["core-metadata"]["sha256"]
+
+    beside = await remote.get(f"{PATH}.metadata")
+
+    assert (beside.status_code, beside.content) == (200, core_metadata_of(WHEEL))
 
 
 async def test_who_asks_for_files_alone_learns_of_a_quarantine(
@@ -626,3 +681,13 @@ async def test_the_log_tells_of_a_failure_once(
     assert answer.status_code == 502
     (line,) = [one.message for one in caplog.records if "unavailable" in one.message]
     assert line.count("with status 500") == 1
+
+
+async def _view_of(remote: Remote) -> RepositoryName:
+    """Make a virtual repository that shows the remote one alone."""
+    name = replace(remote.name, repository=f"v-{remote.name.repository}")
+    now = remote.clock()
+    config = VirtualConfig((UpstreamPolicy("only", remote.name, 1),))
+    async with remote.site.registry.metadata.transaction() as tx:
+        await tx.repositories.add(RepositoryRecord(name, "", {}, now, now, config=config))
+    return name

@@ -27,7 +27,7 @@ class Standing(enum.StrEnum):
     """It has no such package."""
     RESERVING = "RESERVING"
     """It has no such package, and nobody behind it may answer either: by its own reservations, or
-    because it had the package until every file was deleted."""
+    because it had the package until every file was deleted, or its index withdrew it."""
     RESERVED = "RESERVED"
     """It is not asked: the name is another's."""
     UNAVAILABLE = "UNAVAILABLE"

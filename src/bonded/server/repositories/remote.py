@@ -22,14 +22,14 @@ from bonded.server.blobs.store import BlobStore
 from bonded.server.core.caches import ByteCache, PackageCache
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import Sha256, sha256_of
-from bonded.server.core.errors import NotFound, OutOfSpace, Unavailable
+from bonded.server.core.errors import NotFound, OutOfSpace, Unavailable, UpstreamFailed
 from bonded.server.core.files import File, InMemory, Package, Status, UpstreamFile
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.metadata.caches import CachedFile, Evicted
 from bonded.server.metadata.store import MetadataStore, listing_scope
 from bonded.server.repositories.arrivals import Check, file_of, informed
 from bonded.server.repositories.cached_pages import CachedPages, Outage
-from bonded.server.repositories.core_metadata import fetch_core_metadata
+from bonded.server.repositories.core_metadata import fetch_core_metadata, read_core_metadata_of
 from bonded.server.repositories.downloads import Arrived, Download, Downloads
 from bonded.server.repositories.protocol import StoredFile
 from bonded.server.upstream.client import UpstreamClient
@@ -197,10 +197,20 @@ class RemoteRepository:
     async def _open_core_metadata(
         self, name: PackageName, filename: str, serial: int
     ) -> StoredFile:
-        file = await self._get_listed(name, filename)
+        try:
+            file = await self._get_listed(name, filename)
+        except (NotFound, UpstreamFailed):
+            # Resolvers that ask for the file ask for this first.
+            cached = await self._find_cached(name, filename)
+            if cached is None:
+                raise
+            data = await self._core_metadata_of_copy(cached.file)
+            return StoredFile(InMemory(data), sha256_of(data))
         known = await self._find_core_metadata(name, file)
         if known is None:
-            data = await fetch_core_metadata(self._client, file, self._limits.archives)
+            data = await self._core_metadata_from_here(name, file)
+            if data is None:
+                data = await fetch_core_metadata(self._client, file, self._limits.archives)
             if data is None:
                 data = await self._core_metadata_of_whole(name, file)
             known = (await self._keep_core_metadata(name, file, data), data)
@@ -222,6 +232,22 @@ class RemoteRepository:
                 digest = (await tx.caches.list_core_metadata(self.name, name)).get(file.filename)
             data = None if digest is None else await tx.files.find_core_metadata(digest)
         return None if digest is None or data is None else (digest, data)
+
+    async def _core_metadata_from_here(self, name: PackageName, file: UpstreamFile) -> bytes | None:
+        """Return the core metadata in a wheel that is here, if it is what the upstream tells."""
+        cached = await self._find_cached(name, file.filename)
+        if cached is None:
+            return None
+        try:
+            data = await self._core_metadata_of_copy(cached.file)
+        except (NotFound, Unavailable) as error:
+            _log.info("%s is asked for its core metadata: %s", self._client, error)
+            return None
+        return data if file.core_metadata_sha256 in (None, sha256_of(data)) else None
+
+    async def _core_metadata_of_copy(self, file: File) -> bytes:
+        content = await self._blobs.open(file.sha256, file.size_bytes)
+        return await read_core_metadata_of(content, file.filename, self._limits.archives)
 
     async def _core_metadata_of_whole(self, name: PackageName, file: UpstreamFile) -> bytes:
         # The upstream has no ranges: the client would fetch the wheel next, so it comes now.
