@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from os import urandom
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from bonded.server.core.files import File
 from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import PublicIndex, RemoteConfig
 from bonded.server.metadata.caches import CachedFile, CachedPage, KeptPage
-from bonded.server.metadata.sql.store import SqlMetadataStore
+from bonded.server.metadata.sql.store import SqlMetadataStore, open_sqlite
 from bonded.server.metadata.store import (
     Project,
     RepositoryRecord,
@@ -58,11 +60,15 @@ def minute(number: int) -> datetime:
 async def _store(metadata: SqlMetadataStore) -> SqlMetadataStore:
     """A store with two remote repositories that have cached nothing."""
     async with metadata.transaction() as tx:
-        await tx.projects.add(Project("my-project", 123_456_789_012, "Mine", NOW))
-        for name in (CACHE, OTHER):
-            config = RemoteConfig(source=PublicIndex())
-            await tx.repositories.add(RepositoryRecord(name, "", {}, NOW, NOW, config=config))
+        await add_caches(tx)
     return metadata
+
+
+async def add_caches(tx: Transaction) -> None:
+    await tx.projects.add(Project("my-project", 123_456_789_012, "Mine", NOW))
+    for name in (CACHE, OTHER):
+        config = RemoteConfig(source=PublicIndex())
+        await tx.repositories.add(RepositoryRecord(name, "", {}, NOW, NOW, config=config))
 
 
 async def keep(store: SqlMetadataStore, name: PackageName, *files: CachedFile) -> None:
@@ -379,6 +385,33 @@ async def test_core_metadata_of_files_that_are_not_here_counts_and_goes_in_its_t
         for part in range(256):
             await tx.lifecycle.forget_core_metadata(f"{part:02x}", NOW)
         assert await tx.files.find_core_metadata(sha256_of(large[0])) is None
+
+
+async def test_to_find_the_oldest_page_no_page_is_read(tmp_path: Path) -> None:
+    # Of SQLite alone: PostgreSQL has what is large elsewhere than in the row.
+    writing = await open_sqlite(tmp_path / "bonded.sqlite3")
+    async with writing.transaction() as tx:
+        await add_caches(tx)
+        for number in range(200):
+            name = PackageName.parse(f"p{number}")
+            page = replace(PAGE, name=name, content=urandom(60_000), checked_at=minute(number))
+            await tx.caches.keep_page(CACHE, page, 0)
+    fresh = await open_sqlite(tmp_path / "bonded.sqlite3")
+
+    before = read_bytes()
+    async with fresh.transaction() as tx:
+        (gone,) = await tx.caches.evict(CACHE, 199 * 60_000, 200, minute(999))
+
+    assert gone.name == PackageName.parse("p0")
+    assert read_bytes() - before < 2_000_000
+    for store in (fresh, writing):
+        await store.close()
+
+
+def read_bytes() -> int:
+    """Return how much this process has read from files so far."""
+    told = Path("/proc/self/io").read_text()
+    return int(told.partition("rchar: ")[2].split()[0])
 
 
 async def test_pages_count_and_go_in_their_turn_but_not_before_the_files_of_their_package(

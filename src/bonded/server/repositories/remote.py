@@ -204,8 +204,8 @@ class RemoteRepository:
             cached = await self._find_cached(name, filename)
             if cached is None:
                 raise
-            data = await self._core_metadata_of_copy(cached.file)
-            return StoredFile(InMemory(data), sha256_of(data))
+            content = await self._core_metadata_of_copy(cached.file)
+            return StoredFile(InMemory(content), sha256_of(content))
         known = await self._find_core_metadata(name, file)
         if known is None:
             data = await self._core_metadata_from_here(name, file)

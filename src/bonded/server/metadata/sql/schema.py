@@ -177,8 +177,9 @@ cached_pages = Table(
     Column("last_modified", Text, nullable=False),
     Column("checked_at", Instant, nullable=False),
     Column("is_expired", Boolean, nullable=False, server_default=false()),
-    # Their sizes are added up, and those found that are absent, without reading any page.
-    Index(None, "repository", "is_absent", "size_bytes"),
+    # Their sizes are added up, and those found that are absent or the oldest, without reading any
+    # page: what stands behind `content` in a row is read with all of it.
+    Index(None, "repository", "is_absent", "checked_at", "size_bytes"),
 )
 
 # Beside its row in `files`, what a file of a remote repository has besides.
