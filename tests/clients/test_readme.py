@@ -27,12 +27,17 @@ def _blocks(port: int) -> list[list[str]]:
     return [block.splitlines() for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)]
 
 
-@pytest.fixture(name="checkout")
-def _checkout(tmp_path: Path) -> Path:
+@pytest.fixture(name="home", scope="module")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("newcomer")
+
+
+@pytest.fixture(name="checkout", scope="module")
+def _checkout(home: Path) -> Path:
     """What git would give to somebody who clones this tree as it is now."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
-    checkout = tmp_path / "bonded"
+    checkout = home / "bonded"
     for name in filter(None, names.decode().split("\0")):
         if (ROOT / name).is_file():
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +45,8 @@ def _checkout(tmp_path: Path) -> Path:
     return checkout
 
 
-@pytest.fixture(name="environment")
-def _environment(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(name="environment", scope="module")
+def _environment(home: Path) -> dict[str, str]:
     """A newcomer's: an empty home, nothing of this run's virtual environment."""
     kept = {
         name: value
@@ -49,12 +54,12 @@ def _environment(tmp_path: Path) -> dict[str, str]:
         if not name.startswith(("BONDED_", "PYTEST_", "VIRTUAL_ENV", "PYTHON", "UV_", "TWINE_"))
     }
     path = [part for part in kept["PATH"].split(os.pathsep) if ".venv" not in part]
-    return kept | {"HOME": str(tmp_path), "PATH": os.pathsep.join(path)}
+    return kept | {"HOME": str(home), "PATH": os.pathsep.join(path)}
 
 
-@pytest.fixture(name="port")
+@pytest.fixture(name="port", scope="module")
 def _port(checkout: Path, environment: dict[str, str]) -> Iterator[int]:
-    """Run the first block, `./serve`, on a port of its own."""
+    """Run the first block, `./serve`, on a port of its own; once, for it installs everything."""
     port = free_port()
     (command,) = _blocks(port)[0]
     serve = [*command.removeprefix("$ ").split(), "--listen", f"127.0.0.1:{port}"]
@@ -100,7 +105,9 @@ def test_what_the_server_prints_at_its_start_can_be_pasted(
     (checkout / "dist").mkdir()
     wheel.write_to(checkout / "dist")
     printed = (checkout / "serve.log").read_text()
-    commands = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+    indented = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+    # What it says of a public index out of reach is how to start another server.
+    commands = [line for line in indented if not line.endswith("./serve")]
     venv = tmp_path / "tools"
     tools = f"python3 -m venv {venv}; . {venv}/bin/activate; pip install -q uv twine"
 
