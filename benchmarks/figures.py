@@ -1,12 +1,11 @@
 """Figures, the ratios between them, and how they are printed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
 PEER_NAMES = ("pypiserver", "devpi", "peryx", "proxpi")
-Medians = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,14 @@ class Goal:
 
     Attributes:
         text: What the figure is, as a reader says it.
-        figure: How it follows from the medians; KeyError says that a part was not measured.
+        figure: How it follows from the samples; KeyError says that a part was not measured.
         limit: The least, or with *at_most* the greatest, good value; None for a figure that is
             only told.
         at_most: Whether less is better.
     """
 
     text: str
-    figure: Callable[[Medians], float]
+    figure: Callable[["Result"], float]
     limit: float | None
     at_most: bool = False
 
@@ -60,10 +59,11 @@ class Result:
 
     def medians(self) -> dict[str, float]:
         """Return the median of every label that has samples."""
-        return {
-            label: median(sample.value for sample in samples)
-            for label, samples in self.samples.items()
-        }
+        return {label: self.median(label) for label in self.samples}
+
+    def median(self, label: str) -> float:
+        """Return the median of a label; KeyError says that it has no samples."""
+        return median(sample.value for sample in self.samples[label])
 
     def cpu_us(self, label: str) -> float | None:
         """Return the median processor time of a request, where it was measured."""
@@ -77,35 +77,48 @@ class Result:
         return choose(medians, key=lambda name: medians[name], default=None)
 
 
-def of_nginx(medians: Medians) -> float:
+def of_nginx(result: Result) -> float:
     """Return Bonded's figure as a share of nginx's."""
-    return medians["bonded"] / medians["nginx"]
+    return result.median("bonded") / result.median("nginx")
 
 
-def of_granian(medians: Medians) -> float:
+def of_granian(result: Result) -> float:
     """Return Bonded's figure as a share of its web server's, which does nothing else."""
-    return medians["bonded"] / medians["granian"]
+    return result.median("bonded") / result.median("granian")
 
 
-def of_best_peer(medians: Medians) -> float:
+def of_best_peer(result: Result) -> float:
     """Return Bonded's rate as a multiple of the fastest other registry's."""
-    rates = [medians[name] for name in PEER_NAMES if name in medians]
+    rates = [result.median(name) for name in PEER_NAMES if name in result.samples]
     if not rates:
         raise KeyError("peers")
-    return medians["bonded"] / max(rates)
+    return result.median("bonded") / max(rates)
 
 
-def between(label: str, other: str) -> Callable[[Medians], float]:
+def between(label: str, other: str) -> Callable[[Result], float]:
     """Return the ratio of two labels, as a goal takes it."""
-    return lambda medians: medians[label] / medians[other]
+    return lambda result: result.median(label) / result.median(other)
+
+
+def round_by_round(label: str, other: str) -> Callable[[Result], float]:
+    """Return the median of the ratios of two labels in each round, as a goal takes it.
+
+    A minute in which the disk is busy hits both figures of a round, and only one of the medians.
+    """
+
+    def figure(result: Result) -> float:
+        rounds = zip(result.samples[label], result.samples[other], strict=True)
+        return median(one.value / two.value for one, two in rounds)
+
+    return figure
 
 
 def judge(result: Result, goals: Sequence[Goal]) -> list[tuple[Goal, float]]:
     """Return every goal whose parts were measured, with its figure."""
-    medians, judged = result.medians(), []
+    judged = []
     for goal in goals:
         try:
-            judged.append((goal, goal.figure(medians)))
+            judged.append((goal, goal.figure(result)))
         except KeyError:
             continue
     return judged
