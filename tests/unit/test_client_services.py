@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bonded.client.errors import Misconfigured
-from bonded.client.services import Names, Service, belongs, parse_hosts
+from bonded.client.services import Names, Service, belongs, parse_hosts, parse_origins
 
 SERVER = "https://packages.example.com"
 LOCAL = "http://127.0.0.1:8080"
@@ -169,3 +169,53 @@ def test_hosts_are_other_names_of_one_server() -> None:
 def test_a_pattern_cannot_be_everything(text: str) -> None:
     with pytest.raises(Misconfigured, match="is not a host"):
         parse_hosts(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [
+        ("packages.example.com", ["https://packages.example.com"]),
+        ("packages.example.com:8443", ["https://packages.example.com:8443"]),
+        ("https://packages.example.com:8443", ["https://packages.example.com:8443"]),
+        ("HTTPS://Packages.Example.Com:443", ["https://packages.example.com"]),
+        ("*.example.com:8443", ["https://packages.example.com:8443"]),
+        ("http://packages.example.com", ["http://packages.example.com"]),
+        (
+            "http://packages.example.com:8443",
+            ["http://packages.example.com:8443", "packages.example.com:8443"],
+        ),
+        (
+            "127.0.0.1:8080",
+            ["http://127.0.0.1:8080", "127.0.0.1:8080", "https://127.0.0.1:8080"],
+        ),
+        ("https://127.0.0.1:8080", ["https://127.0.0.1:8080"]),
+        ("[::1]:8080", ["http://[::1]:8080"]),
+        ("http://[::1]:8080", ["http://[::1]:8080"]),
+        ("http://[::1]", []),
+        ("10.0.0.7:8080", []),
+    ],
+)
+def test_an_identity_goes_in_clear_only_to_whom_its_owner_named_so(
+    pattern: str, shown: list[str]
+) -> None:
+    asked = [
+        *("https://packages.example.com", "http://packages.example.com"),
+        *("https://packages.example.com:8443", "http://packages.example.com:8443"),
+        *("packages.example.com:8443", "packages.example.com:443"),
+        *("http://127.0.0.1:8080", "127.0.0.1:8080", "https://127.0.0.1:8080"),
+        *("http://[::1]:8080", "http://10.0.0.7:8080", "10.0.0.7:8080"),
+    ]
+    (parsed,) = parse_origins(pattern)
+
+    services = {name: Service.parse(name) for name in asked}
+
+    matched = [name for name, each in services.items() if each and each.matches_origin(parsed)]
+    assert matched == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "http://", "ftp://x.example", "http://x.example/simple/", "a@b", "https://:1"]
+)
+def test_an_origin_is_a_host_with_or_without_a_scheme(text: str) -> None:
+    with pytest.raises(Misconfigured, match="is neither a host nor the origin of a server"):
+        parse_origins(text)

@@ -102,7 +102,7 @@ def metadata_server(
             )
         address = f"[{host}]" if ":" in host else host
         address = f"{address}:{server.server_address[1]}"
-        shown_to = _netloc(session.find_server() or credential.server)
+        shown_to = session.find_server() or credential.server
         session.say(
             f"This machine is [{identity.email}] to what finds these variables:\n\n"
             f"export GCE_METADATA_HOST={address} GCE_METADATA_IP={address} \\\n"
@@ -181,13 +181,6 @@ def _narrowed(
     tokens = NarrowedTokens(session.tokens, session.server, named, read_only=read_only)
     kept = CachedTokens(tokens, session.directory, session.server)
     return replace(identity, tokens=kept, get_identity_token=None)
-
-
-def _netloc(server: str) -> str:
-    """Return *server* as the property of hosts that are shown the identity spells it."""
-    url = urlsplit(server)
-    # Without a port, a host is one of https.
-    return f"{url.netloc}:80" if url.scheme == "http" and url.port is None else url.netloc
 
 
 def parse_listen(text: str) -> tuple[str, int]:

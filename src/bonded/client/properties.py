@@ -10,7 +10,7 @@ from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private, write_private
 from bonded.client.servers import parse_server
-from bonded.client.services import Names, parse_hosts
+from bonded.client.services import Names, parse_hosts, parse_origins
 
 SENTINEL = "config_sentinel"
 
@@ -47,7 +47,8 @@ ATTACHED_IDENTITY = Property(
     "auth",
     "attached_identity_hosts",
     ("BONDED_ATTACHED_IDENTITY_HOSTS",),
-    "hosts that may be shown the identity of this machine, between commas",
+    "hosts that may be shown the identity of this machine, between commas, over https; over http "
+    "where `http://` is written out",
 )
 IMPERSONATED = Property(
     "auth",
@@ -119,9 +120,15 @@ class Configuration:
         chosen = self.find(SERVER)
         return parse_server(chosen) if chosen else None
 
-    def hosts(self, wanted: Property) -> tuple[str, ...]:
-        """Return the hosts that a property lists."""
-        return parse_hosts(self.find(wanted) or "")
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The other hosts of the configured server."""
+        return parse_hosts(self.find(HOSTS) or "")
+
+    @property
+    def attached_identity_origins(self) -> tuple[str, ...]:
+        """Who may be shown the identity of this machine."""
+        return parse_origins(self.find(ATTACHED_IDENTITY) or "")
 
     @property
     def names(self) -> Names | None:
@@ -131,7 +138,7 @@ class Configuration:
         they might be another's.
         """
         server = self.server
-        return Names(server, self.hosts(HOSTS)) if server else None
+        return Names(server, self.hosts) if server else None
 
     def stored(self) -> Mapping[str, str]:
         """Return what the file says, by name.
@@ -170,8 +177,10 @@ class Configuration:
         value = value.strip()
         if changed is SERVER:
             value = parse_server(value)
-        elif changed in {HOSTS, ATTACHED_IDENTITY}:
+        elif changed is HOSTS:
             value = ",".join(parse_hosts(value))
+        elif changed is ATTACHED_IDENTITY:
+            value = ",".join(parse_origins(value))
         self._write({**self.stored(), changed.name: value})
 
     def unset(self, changed: Property) -> None:

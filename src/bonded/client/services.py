@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from bonded.client.errors import Misconfigured
 
@@ -25,6 +26,8 @@ _SERVICE = re.compile(
 )
 # A star stands for the first label or a part of it, and two whole labels must follow.
 _PATTERN = re.compile(r"(?:[a-z0-9-]*\*[a-z0-9-]*(?=\.[^.:]+\.))?[a-z0-9.-]*(?::[0-9]{1,5})?")
+# The same with or without a scheme; its host may also be an address of IPv6.
+_ORIGIN = re.compile(rf"(?:https?://)?(?:{_PATTERN.pattern}|\[[0-9a-f:.]+\](?::[0-9]{{1,5}})?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,25 @@ class Service:
         """Say whether the service is the *server*, an origin: the same scheme, host and port."""
         return self == Service.parse(server)
 
+    @property
+    def is_on_loopback(self) -> bool:
+        """Say whether what is sent to it stays on this machine."""
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def matches_origin(self, pattern: str) -> bool:
+        """Say whether the service is one that *pattern* names: `host:port`, `http://host`.
+
+        Without a scheme it is one of https, whatever its port, unless it is on this machine.
+        """
+        scheme, _, host = pattern.rpartition("://")
+        return self.matches(host, scheme or (self.scheme if self.is_on_loopback else "https"))
+
     def matches(self, pattern: str, scheme: str) -> bool:
         """Say whether the service is one that *pattern* names: `host`, `*.host`, `host:port`."""
-        host, _, port = pattern.partition(":")
+        host, port = re.split(r"(?::([0-9]+))?\Z", pattern, maxsplit=1)[:2]
         expression = re.escape(host).replace(r"\*", "[a-z0-9-]+")
         if not re.fullmatch(expression, self.host):
             return False
@@ -115,12 +134,35 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     Raises:
         Misconfigured: one of them is no host.
     """
-    hosts = tuple(host for part in text.lower().split(",") if (host := part.strip()))
-    for host in hosts:
-        if not _PATTERN.fullmatch(host) or host.startswith((".", ":")):
-            raise Misconfigured(
-                f"[{host}] is not a host.",
-                hint="Give hosts between commas, such as packages.example.com:8443 or "
-                "*-python.example.com; a star stands in the first of three labels or more.",
-            )
-    return hosts
+    return _parse_list(
+        text,
+        _PATTERN,
+        "is not a host.",
+        "Give hosts between commas, such as packages.example.com:8443 or *-python.example.com; a "
+        "star stands in the first of three labels or more.",
+    )
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Parse what `Service.matches_origin` reads, between commas: hosts, perhaps with a scheme.
+
+    Raises:
+        Misconfigured: one of them is neither.
+    """
+    return _parse_list(
+        text,
+        _ORIGIN,
+        "is neither a host nor the origin of a server.",
+        "Give them between commas, such as packages.example.com:8443, which is one of https, or "
+        "http://registry.internal:8080.",
+    )
+
+
+def _parse_list(text: str, form: re.Pattern[str], wrong: str, hint: str) -> tuple[str, ...]:
+    """Parse items of one *form* between commas."""
+    items = tuple(item for part in text.lower().split(",") if (item := part.strip()))
+    for item in items:
+        host = item.rpartition("://")[2]
+        if not form.fullmatch(item) or not host or host.startswith((".", ":")):
+            raise Misconfigured(f"[{item}] {wrong}", hint=hint)
+    return items

@@ -69,8 +69,7 @@ class Wallet:
                 sources.append((Account(default.account, default.server), default))
         except ClientError as error:
             failures.append(error)
-        patterns = self._configuration.hosts(properties.ATTACHED_IDENTITY)
-        if any(_is_shown_to(service, each) for each in patterns):
+        if any(map(service.matches_origin, self._configuration.attached_identity_origins)):
             attached = find_attached(self._environment)
             sources.append((Account(attached.account, "attached"), attached))
         accounts = [
@@ -88,8 +87,7 @@ class Wallet:
 
     def _is_nobodys(self, service: Service) -> bool:
         """Say whether *service* is listed as another host of a server that nothing names."""
-        patterns = self._configuration.hosts(properties.HOSTS)
-        return any(service.matches(each, service.scheme) for each in patterns)
+        return any(service.matches(each, service.scheme) for each in self._configuration.hosts)
 
     def _choose(self, service: Service, accounts: Sequence[Account]) -> Account | None:
         """Return the active one of *accounts*, else the only one.
@@ -129,11 +127,6 @@ class Wallet:
         except ClientError as error:
             self._failed[account] = (now, error)
             raise
-
-
-def _is_shown_to(service: Service, pattern: str) -> bool:
-    """Say whether *pattern* names *service*: over https, unless a port was written out."""
-    return service.matches(pattern, service.scheme if ":" in pattern else "https")
 
 
 def _of_no_server(service: Service) -> Misconfigured:
