@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,12 @@ from google.oauth2 import service_account
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from bonded.server.core.errors import NotFound
+from bonded.server.identity.keys import KeyPair, make_key_pair
+from bonded.server.identity.standing import Standings
+from bonded.server.metadata.store import ServiceAccount
+from bonded.server.operations.accounts import Accounts
+from bonded.server.operations.owning import Owners
 from support.site import URL, Site, open_site, sign_assertion
 
 ACCOUNTS = "/v1/projects/my-project/serviceAccounts"
@@ -393,6 +401,56 @@ async def test_an_account_made_again_lets_in_nobody_who_could_act_as_the_old_one
 
     assert (await act_as(site, robot, token)).status_code == 403
     assert "bindings" not in (await site.get(f"{path_of(robot)}:getIamPolicy")).json()
+
+
+@pytest.mark.parametrize("again", ["account", "project"])
+async def test_a_token_of_a_deleted_account_is_dead_for_good_whoever_gets_the_address(
+    site: Site, again: str
+) -> None:
+    await site.call("POST", "/v1/projects", {"projectId": "old-team"})
+    robot = await site.make_account("the-robot", "old-team")
+    acting = (await act_as(site, robot, site.admin, lifetime="43200s")).json()["accessToken"]
+    narrow = await site.call("POST", "/v1/tokens:limit", {"readOnly": True}, acting)
+    tokens = (acting, narrow.json()["accessToken"])
+
+    if again == "project":
+        await site.call("DELETE", "/v1/projects/old-team")
+        await site.call("POST", "/v1/projects", {"projectId": "old-team"})
+    else:
+        await site.call("DELETE", path_of(robot).replace("my-project", "old-team"))
+    remade = await site.make_account("the-robot", "old-team")
+    await site.grant("roles/artifactregistry.reader", f"serviceAccount:{robot['client_email']}")
+
+    fresh = (await act_as(site, remade, site.admin)).json()["accessToken"]
+    answers = [(await read(site, one)).status_code for one in (*tokens, fresh)]
+    assert remade["client_email"] == robot["client_email"]
+    assert answers == [401, 401, 200]
+
+
+async def test_a_key_made_while_another_account_gets_the_address_is_not_that_ones(
+    site: Site,
+) -> None:
+    robot = await site.make_account("the-robot")
+    is_made, is_replaced = threading.Event(), threading.Event()
+
+    def make_key(_account: ServiceAccount, _domain: str) -> tuple[KeyPair, str]:
+        pair = make_key_pair()
+        is_made.set()
+        assert is_replaced.wait(10)
+        return pair, ""
+
+    owners = Owners(Standings(site.clock, lambda _: False).can_sign_in, site.clock)
+    accounts = Accounts(site.registry.metadata, site.clock, owners, make_key)
+    making = asyncio.create_task(accounts.create_key("my-project", robot["client_email"]))
+    assert await asyncio.to_thread(is_made.wait, 10)
+    await site.call("DELETE", path_of(robot))
+    await site.call("POST", ACCOUNTS, {"accountId": "the-robot"})
+    is_replaced.set()
+
+    with pytest.raises(NotFound, match="does not exist any more"):
+        await making
+    keys = (await site.get(f"{path_of(robot)}/keys")).json()
+    assert keys.get("keys", []) == []
 
 
 ACTING: list[tuple[dict[str, Any], str]] = [

@@ -102,13 +102,18 @@ class AccountOrigins:
             raise Unauthenticated("The access token is not valid", hint=FETCH)
         return FOR_EVER if key.expires_at is None else key.expires_at.timestamp()
 
-    async def check_account(self, email: str, token: AccessToken) -> float:
-        """Check a token that was issued for an account without a key (`account:EMAIL`)."""
+    async def check_account(self, unique_id: str, token: AccessToken) -> float:
+        """Check a token that was issued for an account without a key (`account:UNIQUE_ID`).
+
+        By its number, which never changes hands: an account that is made later, in a project
+        that is made anew too, may have the address.
+        """
+        email = token.member.removeprefix("serviceAccount:")
         async with self._metadata.read() as tx:
             account = await tx.accounts.find(email)
-        if account is None or token.member != f"serviceAccount:{email}":
+        if account is None or account.unique_id != unique_id:
             raise Unauthenticated(
-                f"The service account {email} does not exist any more", hint=_SIGN_IN
+                f"The service account {email} of this token does not exist any more", hint=_SIGN_IN
             )
         if account.is_disabled:
             raise _disabled(email)

@@ -227,6 +227,10 @@ class Accounts:
         async with self._metadata.transaction() as tx:
             # Adding takes the lock, so that two keys added at once are both counted.
             await tx.accounts.add_key(key)
+            now = await tx.accounts.find(key.email)
+            # Making a key takes a while, in which another account may have got the address.
+            if now is None or now.unique_id != account.unique_id:
+                raise NotFound(f"Service account {key.email} does not exist any more")
             if len(await tx.accounts.list_keys(key.email)) > KEYS_MAX:
                 raise Rejected(
                     f"{key.email} has {KEYS_MAX} keys already", hint="Delete one of them first."

@@ -38,10 +38,11 @@ _ETAGS = Prepared(
     )
 )
 
-# Replicas write at their own times: the latest use stays.
+# Replicas write at their own times: the latest use stays. Nor is one of an account that had
+# the address before.
 _NOTE_ACCOUNT = (
     update(_accounts)
-    .where(_accounts.c.email == bindparam("named"))
+    .where(_accounts.c.email == bindparam("named"), _accounts.c.created_at <= bindparam("at"))
     .where((_accounts.c.used_at.is_(None)) | (_accounts.c.used_at < bindparam("at")))
     .values(used_at=bindparam("at"))
 )

@@ -47,7 +47,7 @@ class CredentialsApi:
         account = await self._live_account(call)
         token, life_s = self._tokens.issue(
             f"serviceAccount:{account.email}",
-            f"account:{account.email}",
+            f"account:{account.unique_id}",
             # Whoever came with a limited token does not get an unlimited one.
             limits=call.principal.limits,
             life=life,
