@@ -73,6 +73,14 @@ BAD_PASSWORDS = {
     "short": ("tooshort", "A password has 12 to 256 characters."),
     "enormous": ("x y z " * 50, "A password has 12 to 256 characters."),
     "their own address": ("ada@example.com1", "The password must not be made of the address."),
+    "a word that everybody tries": (
+        "Password1234!",
+        "The password is made of a word that everybody tries first.",
+    ),
+    "a row of the keyboard": (
+        "qwertyuiop123",
+        "The password is made of a word that everybody tries first.",
+    ),
     "one letter": ("aaaaaaaaaaaaaa", "The password repeats too few characters."),
 }
 

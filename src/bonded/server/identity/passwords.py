@@ -7,6 +7,7 @@ slow on purpose, so that a stolen hash costs a guesser as much as it costs us.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
@@ -24,6 +25,14 @@ WAITING_MAX = 64
 STRANGERS_MAX = 48
 """Of those: strangers leave room for devices that an account was used on before."""
 _BUSY_S = 5
+# What is put around a word that is too short, or too well known.
+_DECORATION = dict.fromkeys(map(ord, "0123456789!?.,@#$*-_ "))
+# Atomic, longer ones first: no password makes it try again (ReDoS).
+_TRIED_FIRST = re.compile(
+    r"(?>password|passwort|pass|word|pwd|qwerty|qwertz|azerty|uiop|asdf|ghjkl|yxcv|zxcv|bnm"
+    r"|abcdef|abcd|abc|letmein|welcome|changeme|secret|administrator|admin|root|user|test"
+    r"|login|iloveyou|monkey|dragon|default|bonded)++"
+)
 
 _T = TypeVar("_T")
 
@@ -89,12 +98,19 @@ def check_password(password: str, address: str) -> None:
     (NIST SP 800-63B §5.1.1.2).
 
     Raises:
-        Rejected: it is too short or too long, or nothing but the person's address.
+        Rejected: it is too short or too long, or nothing but the person's address or what
+            everybody tries first.
     """
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
         raise Rejected(f"A password has {LENGTH_MIN} to {LENGTH_MAX} characters")
     name = address.partition("@")[0]
-    if password.lower().replace(address, "").replace(name, "").strip("0123456789!?. ") == "":
+    guess = password.lower().translate(_DECORATION)
+    if (
+        guess.replace(address.translate(_DECORATION), "").replace(name.translate(_DECORATION), "")
+        == ""
+    ):
         raise Rejected("The password must not be made of the address")
+    if _TRIED_FIRST.fullmatch(guess):
+        raise Rejected("The password is made of a word that everybody tries first")
     if len(set(password)) < 4:
         raise Rejected("The password repeats too few characters")
