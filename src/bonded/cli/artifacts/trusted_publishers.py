@@ -99,6 +99,19 @@ def list_publishers(session: Session, repository: str | None, location: str | No
 @REPOSITORY
 @LOCATION
 @pass_session
+def describe(
+    session: Session, publisher: str, repository: str | None, location: str | None
+) -> None:
+    """Show a trusted publisher, and what it was held to at its first use."""
+    place = _place(session, repository, location)
+    session.show(session.api.get(f"{place.path}/trustedPublishers/{segment(publisher)}"))
+
+
+@trusted_publishers.command()
+@click.argument("publisher")
+@REPOSITORY
+@LOCATION
+@pass_session
 def delete(session: Session, publisher: str, repository: str | None, location: str | None) -> None:
     """Trust a publisher no more: tokens that it has stop at once."""
     session.confirm(f"You are about to delete trusted publisher [{publisher}]")
