@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flit_core.buildapi import build_wheel  # type: ignore[import-untyped]
 
 from clients.shelves import USER
 from support.person import browse
@@ -72,6 +73,37 @@ def test_the_page_on_bringing_a_team_on_board_holds_line_by_line(
         refused = _type(developer, f"{install[0]} --force-reinstall", fails=True)
 
     assert "401" in refused or "No matching distribution" in refused
+
+
+def test_the_client_is_fetched_from_the_registry_without_a_credential(
+    tmp_path: Path, plugin: str
+) -> None:
+    text = (ROOT / "docs" / "how-to" / "clients.md").read_text()
+    section = text.partition("## Where the client comes from")[2].partition("\n## ")[0]
+    with running_server(tmp_path / "data") as server:
+        place = section.replace("https://packages.example.com/P", f"{server.url}/my-project")
+        lines = re.findall(r"^    (\S.*)$", place.replace("\\\n       ", ""), re.MULTILINE)
+        wheel, create, open_to_all, upload, name, install = lines
+        assert "pip wheel" in wheel
+        owner = _desk(tmp_path / "owner", plugin)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            built = build_wheel(str(owner.home))
+        _type(
+            owner, f"bonded auth activate-service-account --key-file={tmp_path}/data/admin-key.json"
+        )
+        for line in (create, open_to_all):
+            _type(owner, line)
+        _type(owner, upload.replace("dist/bonded-*.whl", built))
+        variable, _, url = name.removeprefix("export ").partition("=")
+        stranger = Desk(tmp_path / "stranger")
+        stranger.home.mkdir()
+        _type(stranger, install.replace(f"${variable}", url) + " --no-deps")
+        environment = stranger.home / "environment"
+        (direct,) = environment.glob("lib/python*/site-packages/bonded-*.dist-info/direct_url.json")
+
+    assert json.loads(direct.read_text())["url"] == url
+    assert (environment / "bin" / "bonded").exists()
 
 
 def _desk(home: Path, plugin: str) -> Desk:

@@ -344,5 +344,5 @@ def test_serving_without_the_server_says_how_to_install_it(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == snapshot("""\
 ERROR: (bonded.serve) The server is not installed: there is no module [uvloop].
-Install it with `pip install "bonded[server]"`.
+Run ./serve in a checkout of Bonded, or install that with its extra: `pip install "/path/to/checkout[server]"`.
 """)

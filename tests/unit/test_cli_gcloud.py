@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
+from bonded.cli.components import upgrade_command
 from support.cli_registry import EMAIL, Registry, Said, Terminal
 
 
@@ -128,6 +131,39 @@ def test_an_update_is_left_to_what_installed_us(bonded: Terminal) -> None:
     assert "It does not update itself" in said.err
     assert said.out.startswith("  $ ")
     assert any(word in said.out for word in ("git -C", "upgrade"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "by", "command"),
+    [
+        ({"dir_info": {"editable": True}}, "", "git -C /src/bonded pull"),
+        (
+            {"dir_info": {}},
+            "",
+            "git -C /src/bonded pull && PYTHON -m pip install --upgrade '/src/bonded[EXTRAS]'",
+        ),
+        (
+            {"dir_info": {}},
+            "pipx_metadata.json",
+            "git -C /src/bonded pull && pipx install --force '/src/bonded[EXTRAS]'",
+        ),
+        ({"archive_info": {}}, "", "PYTHON -m pip install --upgrade 'SOURCE[EXTRAS]'"),
+        ({}, "uv-receipt.toml", "uv tool install --force 'SOURCE[EXTRAS]'"),
+        ({}, "", "PYTHON -m pip install --upgrade 'SOURCE[EXTRAS]'"),
+    ],
+)
+def test_an_upgrade_never_asks_an_index_for_a_name_that_may_be_anybodys(
+    origin: dict[str, object], by: str, command: str, tmp_path: Path
+) -> None:
+    if by:
+        (tmp_path / by).touch()
+    said = {"url": "file:///src/bonded", **origin} if origin else {}
+    (tmp_path / "direct_url.json").write_text(json.dumps(said))
+
+    upgrade = upgrade_command(PathDistribution(tmp_path), tmp_path)
+
+    extras = re.compile(r"\[[a-z,]+\]")
+    assert extras.sub("[EXTRAS]", upgrade.replace(sys.executable, "PYTHON")) == command
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

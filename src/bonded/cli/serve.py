@@ -30,7 +30,8 @@ def serve(
             raise
         raise Misconfigured(
             f"The server is not installed: there is no module [{error.name}].",
-            hint='Install it with `pip install "bonded[server]"`.',
+            hint="Run ./serve in a checkout of Bonded, or install that with its extra: "
+            '`pip install "/path/to/checkout[server]"`.',
         ) from error
     run(overrides, config, _OF_THE_COMMAND_LINE)
 
