@@ -312,18 +312,23 @@ GITHUB: dict[str, object] = {
     "sub": "repo:acme/web:ref:refs/heads/main",
     "repository": "acme/web",
     "job_workflow_ref": "acme/web/.github/workflows/publish.yml@refs/heads/main",
+    "repository_owner_id": "11",
+    "repository_id": "12",
 }
 GITLAB: dict[str, object] = {
     "sub": "project_path:acme/web:ref_type:branch:ref:main",
     "project_path": "acme/web",
+    "namespace_id": "11",
+    "project_id": "12",
 }
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
 def test_uv_publishes_from_ci_with_nothing_stored(works: Works, tmp_path: Path, ci: str) -> None:
     package = f"from-{ci}"
-    works.bonded(
+    publisher = works.bonded(
         *("artifacts", "trusted-publishers", "create", "--repository=python", f"--provider={ci}"),
+        "--format=value(name)",
         *("--source=acme/web", f"--packages={package}", f"--issuer-uri={works.issuer.url}"),
         f"--workflow={'publish.yml' if ci == 'github' else '.gitlab-ci.yml'}",
     )
@@ -357,6 +362,11 @@ def test_uv_publishes_from_ci_with_nothing_stored(works: Works, tmp_path: Path, 
     assert "was exchanged before" in other.flat
     listed = works.bonded("artifacts", "trusted-publishers", "list", "--repository=python")
     assert package in listed
+    described = works.bonded(
+        *("artifacts", "trusted-publishers", "describe", "--repository=python"),
+        publisher.strip().rpartition("/")[2],
+    )
+    assert "pinnedClaims:" in described
     works.issuer.raw = {}
 
 
