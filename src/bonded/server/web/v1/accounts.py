@@ -9,17 +9,17 @@ from bonded.server.identity.keys import count_bits, read_public_key
 from bonded.server.metadata.store import AccountKey, ServiceAccount
 from bonded.server.operations.accounts import UNIVERSE_DOMAIN, Accounts
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import masks, wire
 
 KEY_FILE = "TYPE_GOOGLE_CREDENTIALS_FILE"
 RAW_PUBLIC_KEY = "TYPE_RAW_PUBLIC_KEY"
 KEY_LENGTH_MAX = 16 * 1024
 """Of an uploaded key, in base64; a certificate chain of three takes about half."""
-_TEXTS = {
-    "displayName": "displayName",
-    "display_name": "displayName",
-    "description": "description",
-}
+_TEXTS = ("displayName", "description")
+_FIXED = (
+    *("name", "projectId", "uniqueId", "email", "etag", "oauth2ClientId", "disabled"),
+    "lastAuthenticatedTime",
+)
 _NEVER = "9999-12-31T23:59:59Z"
 
 
@@ -31,8 +31,8 @@ class AccountsApi:
 
     async def create(self, call: Call) -> Answer:
         """Create an account."""
-        body = await call.json()
-        described = wire.parse_object(body, "serviceAccount")
+        body = masks.camelled(await call.json())
+        described = masks.camelled(wire.parse_object(body, "serviceAccount"))
         account = await self._accounts.create(
             call.params["project"],
             wire.parse_text(body, "accountId"),
@@ -58,25 +58,15 @@ class AccountsApi:
 
     async def update(self, call: Call) -> Answer:
         """Change the texts that `updateMask` names; those that are there, if it names none."""
-        body = await call.json()
-        described = wire.parse_object(body, "serviceAccount")
+        body = masks.camelled(await call.json())
         # Google's clients send it in the body here, and elsewhere in the query.
-        mask = wire.parse_text(body, "updateMask") or wire.one_parameter(call, "updateMask")
-        named = [name.strip() for name in mask.split(",")] if mask else list(described)
-        # gcloud names fields as protobuf does.
-        fields = {_TEXTS.get(name, name) for name in named}
-        unknown = sorted(fields - set(_TEXTS.values()))
-        if unknown:
-            raise Rejected(
-                f"The field {unknown[0][:80]!r} cannot be changed",
-                hint=f"Change {' or '.join(dict.fromkeys(_TEXTS.values()))}.",
-            )
+        mask = wire.parse_text(body, "updateMask")
+        described = wire.parse_object(body, "serviceAccount")
+        said = masks.parse_changes(call, described, _TEXTS, fixed=_FIXED, mask=mask).values
         account = await self._accounts.update(
             *_account(call),
-            name=wire.parse_text(described, "displayName") if "displayName" in fields else None,
-            description=(
-                wire.parse_text(described, "description") if "description" in fields else None
-            ),
+            name=wire.parse_text(said, "displayName") if "displayName" in said else None,
+            description=wire.parse_text(said, "description") if "description" in said else None,
         )
         return json_reply(_view(account))
 

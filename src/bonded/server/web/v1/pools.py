@@ -6,16 +6,18 @@ and no `showDeleted`; providers are issuers of OpenID Connect, not AWS, SAML or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bonded.server.core.errors import Rejected
 from bonded.server.core.federation import Pool, PoolName, Provider, ProviderName
 from bonded.server.operations.federating import Federation
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import masks, wire
 
 _DESCRIBED = ("displayName", "description", "disabled")
-_MAPPED = (*_DESCRIBED, "attributeMapping", "attributeCondition", "oidc")
+_ISSUER = "oidc"
+_MAPPED = (*_DESCRIBED, "attributeMapping", "attributeCondition", _ISSUER)
 _OIDC = ("issuerUri", "allowedAudiences", "jwksJson")
 _FIXED = ("name", "state", "expireTime")
 _FOREIGN = ("aws", "saml", "x509")
@@ -30,7 +32,7 @@ class PoolsApi:
 
     async def create(self, call: Call) -> Answer:
         """Create a pool; answer with a finished operation."""
-        body = await call.json()
+        body = masks.camelled(await call.json())
         pool = await self._federation.create_pool(
             call.params["project"], wire.one_parameter(call, "workloadIdentityPoolId"), body
         )
@@ -50,10 +52,8 @@ class PoolsApi:
 
     async def update(self, call: Call) -> Answer:
         """Change name, description or state; answer with a finished operation."""
-        fields = wire.parse_mask(call, (*_DESCRIBED, *_FIXED), _DESCRIBED)
-        body = await call.json()
-        changes = {name: body.get(name) for name in fields}
-        pool = await self._federation.update_pool(_pool_name(call), changes)
+        changes = masks.parse_changes(call, await call.json(), _DESCRIBED, fixed=_FIXED)
+        pool = await self._federation.update_pool(_pool_name(call), changes.values)
         return _done(pool.name, _TYPE, _view(pool))
 
     async def delete(self, call: Call) -> Answer:
@@ -66,8 +66,9 @@ class PoolsApi:
         name = ProviderName(
             _pool_name(call), wire.one_parameter(call, "workloadIdentityPoolProviderId")
         )
-        body = await call.json()
-        provider = await self._federation.create_provider(name, _flattened(body, _MAPPED, _OIDC))
+        body = masks.camelled(await call.json())
+        said = {field: body[field] for field in _MAPPED if field in body}
+        provider = await self._federation.create_provider(name, _flattened(body, said))
         return _provider_done(provider)
 
     async def get_provider(self, call: Call) -> Answer:
@@ -86,15 +87,11 @@ class PoolsApi:
 
     async def update_provider(self, call: Call) -> Answer:
         """Change what the mask names; answer with a finished operation."""
-        fields = wire.parse_mask(call, (*_MAPPED, *_FIXED), _MAPPED, ("oidc",))
-        mask = wire.one_parameter(call, "updateMask").replace("allowed_audiences", _OIDC[1])
-        inner = tuple(name for name in _OIDC if f"oidc.{name}" in mask) or _OIDC
-        changes = _flattened(await call.json(), fields, inner)
-        if "oidc" in fields:
-            # What a mask names and the body has not is to be emptied.
-            changes = dict.fromkeys(inner) | changes
-        changes = {name: None for name in fields if name != "oidc"} | changes
-        return _provider_done(await self._federation.update_provider(_name(call), changes))
+        body = await call.json()
+        changes = masks.parse_changes(call, body, _MAPPED, fixed=_FIXED, parts={_ISSUER: _OIDC})
+        below = changes.below.get(_ISSUER)
+        settings = _flattened(masks.camelled(body), changes.values, below)
+        return _provider_done(await self._federation.update_provider(_name(call), settings))
 
     async def delete_provider(self, call: Call) -> Answer:
         """Delete a provider; answer with a finished operation."""
@@ -111,15 +108,26 @@ def _name(call: Call) -> ProviderName:
 
 
 def _flattened(
-    body: dict[str, Any], fields: tuple[str, ...], inner: tuple[str, ...]
+    body: Mapping[str, Any],
+    said: Mapping[str, Any],
+    below: tuple[masks.Path, ...] | None = None,
 ) -> dict[str, Any]:
-    """Return those fields of a provider that count, those of `oidc` beside the others."""
+    """Return what is *said* of a provider, the fields of `oidc` beside the others.
+
+    Of `oidc` those count that are named *below* it, or all; what is absent there is nothing.
+    """
     for kind in _FOREIGN:
         if kind in body:
             raise Rejected(f"A provider of kind {kind} is not available; use oidc")
-    said = {name: body[name] for name in fields if name in body and name != "oidc"}
-    oidc = wire.parse_object(body, "oidc") if "oidc" in fields else {}
-    return said | {name: oidc[name] for name in inner if name in oidc}
+    flat = {name: value for name, value in said.items() if name != _ISSUER}
+    if _ISSUER not in said:
+        return flat
+    oidc = masks.camelled(wire.parse_object(said, _ISSUER))
+    for path in below or ():
+        if len(path) > 1:
+            raise masks.indivisible(f"{_ISSUER}.{path[0]}")
+    inner = _OIDC if below is None else [path[0] for path in below]
+    return flat | {name: oidc.get(name) for name in inner if name in _OIDC}
 
 
 def _view(pool: Pool) -> dict[str, object]:

@@ -20,7 +20,7 @@ from bonded.server.metadata.store import RepositoryRecord
 from bonded.server.operations.administering import Administration, Revise
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import upstreams, wire
+from bonded.server.web.v1 import masks, upstreams, wire
 
 FORMATS = {
     "FORMAT_UNSPECIFIED": 0,
@@ -44,16 +44,14 @@ MODES = {
 }
 _METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
 _TYPE = "google.devtools.artifactregistry.v1.Repository"
-_CONFIGS = (upstreams.REMOTE, upstreams.VIRTUAL)
-_CHANGEABLE = ("description", "labels", *_CONFIGS)
+_CHANGEABLE = ("description", "labels", *upstreams.PARTS)
 # Who asks for one of these must not believe to have it. Other fields are ignored, as Google's are.
 _NOT_DONE = {
     "kmsKeyName": "Bonded encrypts nothing with keys of yours, but can keep files on what does",
     "cleanupPolicies": "Bonded deletes nothing by itself",
 }
 _READ_THROUGH = Permission.REPOSITORY_READ_VIA_VIRTUAL
-_FIELDS = (
-    *_CHANGEABLE,
+_FIXED = (
     *("name", "format", "mode", "createTime", "updateTime", "sizeBytes", "kmsKeyName"),
     *("cleanupPolicies", "cleanupPolicyDryRun", "satisfiesPzs", "satisfiesPzi", "registryUri"),
     *("vulnerabilityScanningConfig", "disallowUnspecifiedMode", "mavenConfig", "dockerConfig"),
@@ -97,7 +95,7 @@ class RepositoriesApi:
         wire.refuse_dry_run(call)
         repository = wire.one_parameter(call, "repositoryId")
         name = RepositoryName.parse(call.params["project"], call.params["location"], repository)
-        body = await call.json()
+        body = masks.camelled(await call.json())
         for field, why in _NOT_DONE.items():
             if body.get(field):
                 raise Rejected(f"{field} is not supported: {why}", hint=f"Leave {field} out.")
@@ -134,24 +132,21 @@ class RepositoriesApi:
         Clients send the whole resource and a mask: only what the mask names counts.
         """
         wire.refuse_dry_run(call)
-        fields = wire.parse_mask(call, _FIELDS, _CHANGEABLE, _CONFIGS)
-        body = await call.json()
-        changes = {name: body.get(name) for name in fields if name not in _CONFIGS}
-        # Without a mask, what is absent from the body is left as it is.
-        below = {
-            name: wire.parse_mask_below(call, name)
-            for name in _CONFIGS
-            if name in fields and (name in body or wire.is_masked(call))
+        changes = masks.parse_changes(
+            call, await call.json(), _CHANGEABLE, fixed=_FIXED, parts=upstreams.PARTS
+        )
+        described = {
+            name: value for name, value in changes.values.items() if name not in upstreams.PARTS
         }
         revise = None
-        if below:
-            revise = partial(upstreams.revise, {name: body.get(name) for name in below}, below)
+        if len(described) < len(changes.values):
+            revise = partial(upstreams.revise, changes)
             before = await self._administration.get_repository(call.target)
             added = frozenset(upstreams_of(revise(before))) - set(upstreams_of(before.config))
             await self._require_reading(call, added)
             # Looked at again when nobody else changes it.
             revise = partial(_revise_checked, revise, added)
-        record = await self._administration.update_repository(call.target, changes, revise)
+        record = await self._administration.update_repository(call.target, described, revise)
         return json_reply(self._view(record))
 
     async def _require_reading(self, call: Call, upstreams: Collection[RepositoryName]) -> None:

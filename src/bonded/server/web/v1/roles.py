@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.errors import NotFound
 from bonded.server.core.iam import ORGANIZATION, ROLES, Permission
 from bonded.server.core.roles import Role, role_name
 from bonded.server.operations.defining import Roles
 from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import masks, wire
 from bonded.server.web.v1.keeping import guard_of
 
 _FIELDS = ("title", "description", "stage", "includedPermissions")
-_KNOWN = (*_FIELDS, "name", "etag", "deleted")
+_FIXED = ("name", "etag", "deleted")
 _FULL = "FULL"
 
 
@@ -42,8 +42,9 @@ class RolesApi:
 
     async def create(self, call: Call) -> Answer:
         """Create a role on the server or on a project."""
-        body = await call.json()
-        role = _revised(Role(""), wire.parse_object(body, "role"), _FIELDS)
+        body = masks.camelled(await call.json())
+        said = masks.camelled(wire.parse_object(body, "role"))
+        role = _revised(Role(""), said, _FIELDS)
         made = await self._roles.create(_parent(call), wire.parse_text(body, "roleId"), role)
         return json_reply(_view(made))
 
@@ -70,12 +71,11 @@ class RolesApi:
         With `keepAccess` in the query, not if whoever asks could not change the role again.
         """
         body = await call.json()
-        fields = wire.parse_mask(call, _KNOWN, _FIELDS)
+        values = masks.parse_changes(call, body, _FIELDS, fixed=_FIXED).values
         etag = wire.parse_text(body, "etag")
-        named = fields if wire.is_masked(call) else tuple(one for one in fields if one in body)
         changed = await self._roles.update(
             _name(call),
-            lambda role: replace(_revised(role, body, named), etag=etag),
+            lambda role: replace(_revised(role, values, values), etag=etag),
             await guard_of(self._access, call, Permission.ROLE_UPDATE),
         )
         return json_reply(_view(changed))
@@ -103,7 +103,7 @@ def _name(call: Call) -> str:
     return role_name(_parent(call), call.params["role"])
 
 
-def _revised(role: Role, body: Mapping[str, Any], fields: tuple[str, ...]) -> Role:
+def _revised(role: Role, body: Mapping[str, Any], fields: Collection[str]) -> Role:
     if "title" in fields:
         role = replace(role, title=wire.parse_text(body, "title"))
     if "description" in fields:
@@ -111,9 +111,7 @@ def _revised(role: Role, body: Mapping[str, Any], fields: tuple[str, ...]) -> Ro
     if "stage" in fields:
         role = replace(role, stage=wire.parse_text(body, "stage").upper() or "GA")
     if "includedPermissions" in fields:
-        listed = body.get("includedPermissions", [])
-        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-            raise Rejected("includedPermissions must be a list of strings")
+        listed = wire.parse_strings(body, "includedPermissions")
         role = replace(role, permissions=tuple(sorted(set(listed))))
     return role
 

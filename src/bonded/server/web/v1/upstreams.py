@@ -8,7 +8,7 @@ is, or Google's own client would silently give up a reservation.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -35,7 +35,7 @@ from bonded.server.core.upstreams import (
     parse_uri,
 )
 from bonded.server.metadata.store import RepositoryRecord
-from bonded.server.web.v1 import wire
+from bonded.server.web.v1 import masks, wire
 
 REMOTE = "remoteRepositoryConfig"
 VIRTUAL = "virtualRepositoryConfig"
@@ -51,6 +51,9 @@ _REMOTE_FIELDS = (
 )
 # gcloud sends these for every format; nothing of them is asked when they are false or empty.
 _OF_GCLOUD = ("enableIngestionAttestation", "deleteNotFoundCacheFiles", "noCache")
+_VIRTUAL_FIELDS = ("upstreamPolicies", OWN)
+PARTS = {REMOTE: (*_REMOTE_FIELDS, *_OF_GCLOUD), VIRTUAL: _VIRTUAL_FIELDS}
+"""What the configurations consist of: an update may name each by itself."""
 _OWN_REMOTE = (
     *("caCertificates", "proxy", "allowPrivateAddresses", "pageFreshness", "staleLimit"),
     # Which index the preset means here; clients that send all of it back send this too.
@@ -81,42 +84,31 @@ def refuse_others(body: Mapping[str, Any], mode: Mode) -> None:
             raise Rejected(f"{field} is for mode {of}; the mode of this repository is {mode}")
 
 
-def revise(
-    body: Mapping[str, Any], below: Mapping[str, Sequence[str]], record: RepositoryRecord
-) -> RepositoryConfig:
-    """Return how *record* is set up when what an update sends is in force.
-
-    *below* holds for a configuration's field which of its parts the mask names; none: all.
+def revise(changes: masks.Changes, record: RepositoryRecord) -> RepositoryConfig:
+    """Return how *record* is set up when what an update *changes* is in force.
 
     Raises:
         Rejected: a field is unknown or malformed, or not one for the repository's mode.
     """
-    refuse_others(body, record.mode)
+    refuse_others(changes.values, record.mode)
     match record.config:
         case None:
             return None
         case RemoteConfig() as before:
-            return parse_remote(_overlaid(body, REMOTE, below, before), record.name, before)
+            return parse_remote(_overlaid(changes, REMOTE, before), record.name, before)
         case VirtualConfig() as before:
-            return parse_virtual(_overlaid(body, VIRTUAL, below, before), before)
+            return parse_virtual(_overlaid(changes, VIRTUAL, before), before)
         case _:
             assert_never(record.config)
 
 
-def _overlaid(
-    body: Mapping[str, Any],
-    field: str,
-    below: Mapping[str, Sequence[str]],
-    before: RepositoryConfig,
-) -> dict[str, Any]:
+def _overlaid(changes: masks.Changes, field: str, before: RepositoryConfig) -> dict[str, Any]:
     now = view(before)[field]
-    if field not in below:
+    if field not in changes.values:
         return dict(now)
-    sent, parts = wire.parse_object(body, field), below[field]
-    if not parts:
-        return sent
-    kept = {key: value for key, value in now.items() if key not in parts}
-    return kept | {key: value for key, value in sent.items() if wire.camel(key) in parts}
+    sent = wire.parse_object(changes.values, field)
+    paths = changes.below.get(field)
+    return sent if paths is None else masks.overlaid(now, sent, paths)
 
 
 def parse_remote(
@@ -162,7 +154,7 @@ def parse_virtual(body: Mapping[str, Any], before: VirtualConfig | None) -> Virt
         Rejected: a field is unknown or malformed; the sentence says which.
     """
     kept = before or VirtualConfig()
-    fields = _fields(body, VIRTUAL, ("upstreamPolicies", OWN))
+    fields = _fields(body, VIRTUAL, _VIRTUAL_FIELDS)
     own_fields = ("mergedPackages", "reservedPackages")
     own = _fields(wire.parse_object(fields, OWN), f"{VIRTUAL}.{OWN}", own_fields)
     merged, reservations = kept.merged, kept.reservations
@@ -339,14 +331,12 @@ def _text(value: object, what: str) -> str:
 
 
 def _flag(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    value = fields.get(name, default)
-    if not isinstance(value, bool):
-        raise Rejected(f"{name} must be true or false")
-    return value
+    # Null is how protobuf's JSON says what is not set.
+    return wire.parse_flag(fields, name) if name in fields else default
 
 
 def _certificates(own: Mapping[str, Any], default: str) -> str:
-    value = _text(own.get("caCertificates", default), "caCertificates")
+    value = _text(own.get("caCertificates", default) or "", "caCertificates")
     if value and (
         len(value) > CERTIFICATES_LENGTH_MAX
         or "-----BEGIN CERTIFICATE-----" not in value
@@ -360,7 +350,7 @@ def _certificates(own: Mapping[str, Any], default: str) -> str:
 
 
 def _proxy(own: Mapping[str, Any], default: str) -> str:
-    value = _text(own.get("proxy", default), "proxy")
+    value = _text(own.get("proxy", default) or "", "proxy")
     return parse_uri(value, "The proxy") if value else ""
 
 

@@ -1,4 +1,4 @@
-"""How Google's REST spells things: times, enums, masks, pages, operations.
+"""How Google's REST spells things: times, enums, pages, operations.
 
 gar.md §4.2, §4.3 and §6.6.
 """
@@ -117,55 +117,6 @@ def parse_object(body: Mapping[str, Any], field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Rejected(f"{field} must be an object")
     return value
-
-
-def parse_mask(
-    call: Call, known: Sequence[str], allowed: Sequence[str], parted: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Return the fields that a PATCH names, in camelCase; all of *allowed* if it names none.
-
-    *known* fields may be named but are output-only or fixed. Of those *parted*, a part may be
-    named too.
-
-    Raises:
-        Rejected: a field is unknown or cannot change.
-    """
-    fields = _mask(call)
-    if not fields:
-        return tuple(allowed)
-    for name in fields:
-        top, _, part = name.partition(".")
-        if top not in known:
-            raise Rejected(f"updateMask names the unknown field {top[:80]!r}")
-        if top not in allowed:
-            raise Rejected(f"The field {top} cannot be changed")
-        if part and top not in parted:
-            # Whoever names one key of a map would lose the others.
-            raise Rejected(
-                f"updateMask names a part of {top}, which only changes as a whole",
-                hint=f"Name {top}, and send all that it is to be.",
-            )
-    return tuple(dict.fromkeys(name.partition(".")[0] for name in fields))
-
-
-def is_masked(call: Call) -> bool:
-    """Say whether a PATCH names the fields that it changes."""
-    return bool(_mask(call))
-
-
-def parse_mask_below(call: Call, top: str) -> tuple[str, ...]:
-    """Return the fields of *top* that a PATCH names; () if it names all of it."""
-    below = tuple(path for path in _mask(call) if path == top or path.startswith(f"{top}."))
-    if top in below:
-        return ()
-    return tuple(dict.fromkeys(path.split(".")[1] for path in below))
-
-
-def _mask(call: Call) -> tuple[str, ...]:
-    text = one_parameter(call, "updateMask") or one_parameter(call, "update_mask")
-    if not text or text == "*":
-        return ()
-    return tuple(camel(part.strip()) for part in text.split(","))
 
 
 def one_parameter(call: Call, name: str) -> str:
