@@ -107,6 +107,9 @@ class Registry:
         if verb == "generateAccessToken":
             self.tokens.add("token-of-another")
             return {"accessToken": "token-of-another", "expireTime": "2999-01-01T00:00:00Z"}
+        if verb == "limit":
+            self.tokens.add("token-of-less")
+            return {"accessToken": "token-of-less", "expireTime": "2999-01-01T00:00:00Z"}
         if verb:
             return self._policy(method, name, verb, body)
         parent, _, last = name.rpartition("/")

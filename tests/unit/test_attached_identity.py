@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from bonded.client.accounts import AccountStore, ServiceAccountKey
 from support.cli_registry import EMAIL, Registry
 
@@ -73,16 +71,47 @@ def test_what_the_metadata_server_prints_shows_the_identity_to_its_registry(
     assert given == ["token-1", "None"]
 
 
-@pytest.mark.parametrize("port", ["", ":443", ":8443"])
 def test_the_identity_that_is_for_an_https_host_does_not_go_in_clear(
-    registry: Registry, tmp_path: Path, port: str
+    registry: Registry, tmp_path: Path
 ) -> None:
     """Pip and uv ask for the URL, then for the host, each time in a process of its own."""
-    netloc = f"packages.example.com{port}"
+    host = "packages.example.com"
+    safe = [f"https://{host}/simple/", f"https://{host}:8443/simple/"]
+    bare = [host, f"{host}:80", f"{host}:443", f"{host}:8443"]
+    clear = [f"http://{netloc}/simple/" for netloc in bare]
     with machine(tmp_path, registry) as variables:
-        variables |= {"BONDED_ATTACHED_IDENTITY_HOSTS": netloc}
-        asked = (f"http://{netloc}/simple/", netloc, f"https://{netloc}/simple/")
+        variables |= {"BONDED_ATTACHED_IDENTITY_HOSTS": f"{host},{host}:443,{host}:8443"}
+        given = look_up(tmp_path, variables, *bare, *clear, *safe)
 
-        given = look_up(tmp_path, variables, *asked)
+    assert given == ["None"] * 8 + ["token-1"] * 2
 
-    assert given == ["None", "None", "token-1"]
+
+def test_a_machine_that_is_somebody_else_or_less_does_not_give_the_token_of_before(
+    registry: Registry, tmp_path: Path
+) -> None:
+    port, given = 0, []
+    for flags, email in (((), EMAIL), ((), f"other-{EMAIL}"), (("--read-only",), EMAIL)):
+        with machine(tmp_path, registry, *flags, email=email, port=port) as variables:
+            given += look_up(tmp_path, variables, registry.url)
+        port = int(variables["GCE_METADATA_HOST"].rpartition(":")[2])
+
+    assert given == ["token-1", "token-2", "token-of-less"]
+
+
+def test_a_kept_token_of_the_machine_is_given_without_what_is_slow(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with machine(tmp_path, registry) as variables:
+        look_up(tmp_path, variables, registry.url)
+        (kept,) = (tmp_path / "job" / "tokens").rglob("*.json")
+        kept.write_text('{"access_token": "kept", "expires_at": 9e9}')
+
+        settings = BASE | {"BONDED_CONFIG": str(tmp_path / "job")} | variables
+        line = [sys.executable, "-X", "importtime", "-c", LOOK, registry.url]
+        done = subprocess.run(
+            line, env=settings, capture_output=True, text=True, check=True, timeout=60
+        )
+
+    modules = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}
+    assert done.stdout == "kept\n"
+    assert not {"requests", "urllib3", "google", "google.auth", "click", "filelock"} & modules

@@ -21,15 +21,13 @@ from bonded.client.accounts import (
     SignIn,
 )
 from bonded.client.errors import Unreachable
+from bonded.client.sources import KeyTokens, SignInTokens, tokens_of
 from bonded.client.tokens import (
     REMAINING_LIFE_MIN_S,
     AccessToken,
     CachedTokens,
-    KeyTokens,
-    SignInTokens,
     forget_tokens,
     keep_token,
-    tokens_of,
 )
 from support.cli_people import PERSON
 from support.cli_registry import EMAIL, Registry, running_registry
@@ -43,7 +41,11 @@ class CountedTokens:
     def __init__(self, life_s: float = 3600.0, account: str = EMAIL) -> None:
         self.account = account
         self.count = 0
+        self.mark: str | None = ""
         self._life_s = life_s
+
+    def find_mark(self) -> str | None:
+        return self.mark
 
     def get_token(self) -> AccessToken:
         self.count += 1
@@ -82,6 +84,53 @@ def test_every_account_and_server_has_its_own_token(tmp_path: Path) -> None:
     CachedTokens(source, tmp_path, SERVER).get_token()
     CachedTokens(other, tmp_path, SERVER).get_token()
     assert (source.count, other.count) == (3, 1)
+
+
+def test_one_account_has_a_token_for_every_mark_and_those_that_expired_go(tmp_path: Path) -> None:
+    source = CountedTokens(life_s=REMAINING_LIFE_MIN_S - 1)
+    tokens = CachedTokens(source, tmp_path, SERVER)
+    keep_token(tmp_path, Account(EMAIL, SERVER), AccessToken("of-no-mark", time.time() + 3600))
+    keep_token(tmp_path, Account(EMAIL, SERVER), AccessToken("dead", time.time() - 1), "dead")
+    keep_token(tmp_path, Account(EMAIL, SERVER), AccessToken("kept", time.time() + 3600), "a")
+    for source.mark in ("b", "c"):
+        tokens.get_token()
+
+    kept = {path.stem.partition("+")[2] for path in tmp_path.rglob("*.json")}
+    source.mark = "a"
+
+    assert kept == {"", "a", "b", "c"}
+    assert tokens.get_token().secret == "kept"
+    assert source.count == 2
+    forget_tokens(tmp_path, Account(EMAIL, SERVER))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_token_of_who_knows_whom_serves_one_process_and_is_not_on_disk(tmp_path: Path) -> None:
+    source = CountedTokens()
+    source.mark = None
+    tokens = CachedTokens(source, tmp_path, SERVER)
+
+    assert [tokens.get_token().secret for _ in range(3)] == ["token-1"] * 3
+    assert CachedTokens(source, tmp_path, SERVER).get_token().secret == "token-2"
+    assert list(tmp_path.rglob("*")) == []
+    source.mark = "known"
+    assert tokens.get_token().secret == "token-3"
+    source.mark = "another"
+    assert tokens.get_token().secret == "token-4"
+
+
+def test_a_proof_that_is_replaced_while_it_is_exchanged_leaves_no_token(tmp_path: Path) -> None:
+    class Replaced(CountedTokens):
+        def get_token(self) -> AccessToken:
+            self.mark = "b"
+            return super().get_token()
+
+    source = Replaced()
+    source.mark = "a"
+
+    CachedTokens(source, tmp_path, SERVER).get_token()
+
+    assert list(tmp_path.rglob("*.json")) == []
 
 
 def test_a_forgotten_token_is_not_handed_out_again(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class Tokens:
     def __init__(self) -> None:
         self.error: ClientError | None = None
 
+    def find_mark(self) -> str:
+        return ""
+
     def get_token(self) -> AccessToken:
         if self.error:
             raise self.error

@@ -18,7 +18,8 @@ from bonded.client.accounts import (
     read_key_file,
 )
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
-from bonded.client.tokens import complete, forget_tokens
+from bonded.client.sources import complete
+from bonded.client.tokens import forget_tokens
 
 PLACES = {
     "application-default": "bonded.cli.application_default:application_default",

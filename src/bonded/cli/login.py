@@ -22,8 +22,9 @@ from bonded.client.accounts import (
 from bonded.client.errors import Misconfigured, NotSignedIn
 from bonded.client.private_files import read_private
 from bonded.client.signing_in import Grant, find_subject
+from bonded.client.sources import tokens_of
 from bonded.client.system_keyring import keep_secret
-from bonded.client.tokens import forget_tokens, keep_token, tokens_of
+from bonded.client.tokens import fetch_marked, forget_tokens, keep_token
 
 
 @click.command(cls=Command)
@@ -132,11 +133,12 @@ def _sign_in_by_file(session: Session, path: Path, email: str | None, *, activat
 
 def _prove(session: Session, workload: Workload) -> Workload:
     """Return *workload* under the name that the server has for it, with its first token kept."""
-    token = tokens_of(workload).get_token()
+    token, mark = fetch_marked(tokens_of(workload))
     # A file that was stored here before, or that names a service account, says who it is.
     workload = workload.named(workload.email or find_subject(workload.server, token))
     forget_tokens(session.directory, workload.account)
-    keep_token(session.directory, workload.account, token)
+    if mark is not None:
+        keep_token(session.directory, workload.account, token, mark)
     return workload
 
 

@@ -180,7 +180,7 @@ def _narrowed(
     named = [place.path.removeprefix("/v1/") for place in places]
     tokens = NarrowedTokens(session.tokens, session.server, named, read_only=read_only)
     kept = CachedTokens(tokens, session.directory, session.server)
-    return replace(identity, tokens=kept, get_identity_token=None)
+    return replace(identity, tokens=kept, get_identity_token=None, limits=tokens.limits)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -20,7 +20,8 @@ from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Refuse
 from bonded.client.properties import Configuration
 from bonded.client.servers import parse_server
 from bonded.client.services import Service, belongs
-from bonded.client.tokens import CachedTokens, tokens_of
+from bonded.client.sources import tokens_of
+from bonded.client.tokens import CachedTokens
 
 if TYPE_CHECKING:
     # requests and the formats cost 100 ms, which a cached token does not need.

@@ -17,7 +17,7 @@ from bonded.client.signing_in import (
     sign_in_by_browser,
     sign_in_by_device,
 )
-from bonded.client.tokens import complete
+from bonded.client.sources import complete
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from bonded.client.credential_files import endpoint_of
+from bonded.client.credential_files import digest, endpoint_of, find_mark
 from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private
@@ -20,6 +20,10 @@ from bonded.client.tokens import AccessToken, fetch_by_file, fetch_token
 
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _FILENAME = "application_default_credentials.json"
+# As patient as google-auth is with one request. It is answered by this machine.
+METADATA_TIMEOUT_S = 3.0
+METADATA_SIZE_BYTES_MAX = 1 << 16
+_WHO_PATH = "/computeMetadata/v1/instance/service-accounts/default/?recursive=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,10 @@ class DefaultCredential:
         """The server that issues the tokens, and that they belong to."""
         return origin_of(self.endpoint)
 
+    def find_mark(self) -> str | None:
+        """Return what tells who proves themselves by the file now (`credential_files`)."""
+        return find_mark(json.loads(self.text))
+
     def get_token(self) -> AccessToken:
         """Fetch a new token.
 
@@ -89,6 +97,26 @@ class AttachedIdentity:
     def account(self) -> str:
         """A name for the tokens of this metadata server."""
         return f"attached-{self.host}"
+
+    def find_mark(self) -> str | None:
+        """Return what tells whose identity it is, and what is left of it: the server may change.
+
+        None if it does not say, or nobody answers: then the fetch tells what is wrong.
+        """
+        from http import HTTPStatus  # noqa: PLC0415 - seldom needed
+        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415
+
+        connection = HTTPConnection(self.host, timeout=METADATA_TIMEOUT_S)
+        try:
+            connection.request("GET", _WHO_PATH, headers={"Metadata-Flavor": "Google"})
+            answer = connection.getresponse()
+            said = answer.read(METADATA_SIZE_BYTES_MAX)
+            is_told = answer.status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return None
+        finally:
+            connection.close()
+        return digest(said.decode(errors="replace")) if is_told else None
 
     def get_token(self) -> AccessToken:
         """Fetch a token from the metadata server.

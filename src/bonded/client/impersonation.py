@@ -26,6 +26,10 @@ class ImpersonatedTokens:
         """Who acts as whom: another caller's tokens end for other reasons."""
         return f"{self._email} by {self._tokens.account}"
 
+    def find_mark(self) -> str | None:
+        """Return what tells who acts: another may be allowed less."""
+        return self._tokens.find_mark()
+
     def get_token(self) -> AccessToken:
         """Ask the server for a token.
 
@@ -69,8 +73,17 @@ class NarrowedTokens:
     @property
     def account(self) -> str:
         """Whose tokens, and what is left of them: others of the same account are kept apart."""
+        return f"{self._tokens.account} {self.limits}"
+
+    @property
+    def limits(self) -> str:
+        """What the tokens open, as a phrase."""
         verb = "reading" if self._read_only else "using"
-        return f"{self._tokens.account} {verb} {' '.join(self._repositories) or 'anything'}"
+        return f"{verb} {' '.join(self._repositories) or 'anything'}"
+
+    def find_mark(self) -> str | None:
+        """Return what tells whose tokens are narrowed."""
+        return self._tokens.find_mark()
 
     def get_token(self) -> AccessToken:
         """Ask the server for a token.

@@ -45,10 +45,19 @@ class Identity:
     """Returns a token that says to an audience who this machine is, if that can be had."""
     project_number: str = ""
     """By whether this is known gcloud tells whether it is on a machine of Google's."""
+    limits: str = ""
+    """What the tokens open, if that is not all that the account may do."""
 
     def tree(self) -> Mapping[str, Node]:
         """Return what can be asked, apart from tokens."""
-        account: Node = {"aliases": ("default",), "email": self.email, "scopes": (SCOPE,)}
+        # Ours: who keeps tokens must not take those that do less for those that did more.
+        limits = {"bonded-limits": self.limits} if self.limits else {}
+        account: Node = {
+            "aliases": ("default",),
+            "email": self.email,
+            "scopes": (SCOPE,),
+            **limits,
+        }
         number = {"numeric-project-id": self.project_number} if self.project_number else {}
         return {
             "instance": {"service-accounts": {"default": account, self.email: account}},

@@ -5,19 +5,12 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
-from bonded.client.accounts import (
-    Account,
-    Credential,
-    ServiceAccountKey,
-    SignIn,
-    Workload,
-    quoted,
-)
+from bonded.client.accounts import Account, quoted
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
 from bonded.client.private_files import (
     make_private,
@@ -52,152 +45,18 @@ class TokenSource(Protocol):
     def account(self) -> str:
         """The account that the tokens speak for."""
 
+    def find_mark(self) -> str | None:
+        """Return what tells who that is now, where the account's name does not say it all.
+
+        Tokens are kept under both. It is None if no more than the next token itself tells, so that
+        nothing can be kept for another process.
+        """
+
     def get_token(self) -> AccessToken:
         """Return a token with life left in it."""
 
     def forget(self) -> None:
         """Hand out no token again that was handed out before."""
-
-
-class KeyTokens:
-    """Tokens for a service-account key, by the JWT-bearer grant (RFC 7523) of google-auth."""
-
-    def __init__(self, key: ServiceAccountKey) -> None:
-        self._key = key
-
-    @property
-    def account(self) -> str:
-        """The service account's address."""
-        return self._key.email
-
-    def get_token(self) -> AccessToken:
-        """Fetch a new token from the key's `token_uri`.
-
-        Raises:
-            Misconfigured: the key file holds no usable private key.
-            NotSignedIn: the server refuses the key.
-            Unreachable: nobody answers at the `token_uri`.
-        """
-        # google-auth costs some 200 ms to import, so only a real fetch pays for it.
-        from google.oauth2.service_account import Credentials  # noqa: PLC0415
-
-        try:
-            credentials = Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                self._key.info, scopes=[SCOPE]
-            )
-        except ValueError as error:
-            raise Misconfigured(
-                f"The key of [{self.account}] holds no usable private key: {error}",
-                hint="Create another with `bonded iam service-accounts keys create`.",
-            ) from error
-        return fetch_token(
-            credentials,
-            subject=f"the key of [{self.account}]",
-            endpoint=self._key.token_uri,
-            hint="A key that is gone is replaced with `bonded iam service-accounts keys create`, "
-            "and then `bonded auth activate-service-account --key-file=FILE`.",
-        )
-
-    def forget(self) -> None:
-        """Do nothing: nothing is kept."""
-
-
-class SignInTokens:
-    """Tokens for a person's sign-in, by its refresh token (RFC 6749 §6).
-
-    The server does not replace a refresh token when it is used, so any number of processes may.
-    """
-
-    def __init__(self, sign_in: SignIn) -> None:
-        self._sign_in = sign_in
-
-    @property
-    def account(self) -> str:
-        """The person's address."""
-        return self._sign_in.email
-
-    def get_token(self) -> AccessToken:
-        """Fetch a new token from the server that the person signed in to.
-
-        Raises:
-            NotSignedIn: the sign-in has ended, or its refresh token cannot be had.
-            Unreachable: nobody answers.
-        """
-        from google.auth.external_account_authorized_user import Credentials  # noqa: PLC0415
-
-        sign_in = complete(self._sign_in)
-        return fetch_token(
-            Credentials.from_info(sign_in.info),  # type: ignore[no-untyped-call]
-            subject=f"the sign-in of [{self.account}]",
-            endpoint=sign_in.info["token_url"],
-            hint=f"Sign in again with `bonded auth login {self.account}`.",
-        )
-
-    def forget(self) -> None:
-        """Do nothing: nothing is kept."""
-
-
-class WorkloadTokens:
-    """Tokens for an outside identity, which google-auth exchanges for ours (RFC 8693)."""
-
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
-
-    @property
-    def account(self) -> str:
-        """The name of the identity here."""
-        return self._workload.email
-
-    def get_token(self) -> AccessToken:
-        """Exchange the proof that the file names for a new token.
-
-        Raises:
-            ClientError: there is no proof, the server refuses it, or nobody answers.
-        """
-        # Until somebody has signed in with it, the server's name for it is not known.
-        known = f" of [{self.account}]" if self.account else ""
-        return fetch_by_file(
-            self._workload.text,
-            source=f"The configuration{known}",
-            subject=f"the outside identity{known}",
-            endpoint=self._workload.endpoint,
-            hint="Look whether its proof is where the file said, then sign in again with "
-            "`bonded auth login --cred-file=FILE`.",
-        )
-
-    def forget(self) -> None:
-        """Do nothing: nothing is kept."""
-
-
-def complete(sign_in: SignIn) -> SignIn:
-    """Return *sign_in* with its refresh token, from the system's keyring if it is there.
-
-    Raises:
-        NotSignedIn: the keyring does not give it.
-    """
-    if sign_in.refresh_token:
-        return sign_in
-    from bonded.client.system_keyring import find_secret  # noqa: PLC0415 - seldom needed
-
-    secret = find_secret(sign_in.account)
-    if secret is None:
-        raise NotSignedIn(
-            f"The sign-in of [{sign_in.email}] is in the system's keyring, which does not give it.",
-            hint="Unlock the keyring, or sign in again from here with "
-            f"`bonded auth login {sign_in.email} --force`.",
-        )
-    return replace(sign_in, refresh_token=secret)
-
-
-def tokens_of(credential: Credential) -> TokenSource:
-    """Return what fetches tokens for *credential*."""
-    match credential:
-        case ServiceAccountKey():
-            return KeyTokens(credential)
-        case SignIn():
-            return SignInTokens(credential)
-        case Workload():
-            return WorkloadTokens(credential)
 
 
 def fetch_by_file(text: str, *, source: str, subject: str, endpoint: str, hint: str) -> AccessToken:
@@ -294,23 +153,40 @@ def _refusal(arguments: tuple[Any, ...], subject: str, endpoint: str, hint: str)
     return NotSignedIn(f"The server refuses {subject}: {reason}", hint=hint)
 
 
+def fetch_marked(source: TokenSource) -> tuple[AccessToken, str | None]:
+    """Return a new token of *source*, and the mark to keep it under; None: not to be kept.
+
+    Raises:
+        ClientError: no token can be had; the source says why.
+    """
+    mark = source.find_mark()
+    token = source.get_token()
+    # A proof that was replaced meanwhile may be the one that was exchanged, or may not.
+    return token, mark if source.find_mark() == mark else None
+
+
 class CachedTokens:
-    """Another source's tokens, kept in a private file for each account and server.
+    """Another source's tokens, kept in a private file for each account, server and mark.
 
     However many processes find the token stale, one of them fetches: the others wait for its lock
     and then read what it wrote. Where nothing can be written, as in a container with a read-only
-    home, a token serves one process.
+    home, and where nothing tells beforehand whose a token would be, it serves one process.
     """
 
     def __init__(self, source: TokenSource, directory: Path, server: str) -> None:
         self._source = source
-        self._path = _token_path(directory, Account(source.account, server))
-        self._held: AccessToken | None = None
+        self._directory = directory
+        self._account = Account(source.account, server)
+        self._held: tuple[str | None, AccessToken] | None = None
 
     @property
     def account(self) -> str:
         """The account that the tokens speak for."""
         return self._source.account
+
+    def find_mark(self) -> str | None:
+        """Return what tells who the tokens speak for now."""
+        return self._source.find_mark()
 
     def get_token(self) -> AccessToken:
         """Return the token at hand while it is fresh, else fetch another.
@@ -318,14 +194,19 @@ class CachedTokens:
         Raises:
             ClientError: no token can be had; the source says why.
         """
-        if token := self._find_fresh():
+        mark = self.find_mark()
+        if token := self._find_fresh(mark):
             return token
+        if mark is None:
+            self._held = (None, self._source.get_token())
+            return self._held[1]
+        path = self._path(mark)
         # Not on the path of a cached token: filelock costs some 40 ms to import.
         from filelock import FileLock, Timeout  # noqa: PLC0415
 
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
+        lock = FileLock(path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
         try:
-            make_private(self._path.parent)
+            make_private(path.parent)
             lock.acquire()
         except Timeout as error:
             raise ClientError(
@@ -335,53 +216,79 @@ class CachedTokens:
         except OSError:
             return self._fetch()
         try:
-            return self._find_fresh() or self._fetch()
+            return self._find_fresh(mark) or self._fetch()
         finally:
             lock.release()
 
     def forget(self) -> None:
         """Remove the token, because the server refused it."""
         self._held = None
-        remove_private(self._path)
+        mark = self.find_mark()
+        if mark is not None:
+            remove_private(self._path(mark))
         self._source.forget()
 
     def _fetch(self) -> AccessToken:
         """Fetch a token and keep it, on disk if that can be."""
-        token = self._source.get_token()
-        kept = {"access_token": token.secret, "expires_at": token.expires_at}
-        try:
-            write_private(self._path, json.dumps(kept))
-        except Misconfigured:
-            self._held = token
+        token, mark = fetch_marked(self._source)
+        if mark is not None:
+            try:
+                _write(self._path(mark), token)
+            except Misconfigured:
+                self._held = (mark, token)
         return token
 
-    def _find_fresh(self) -> AccessToken | None:
+    def _find_fresh(self, mark: str | None) -> AccessToken | None:
         """Return the token at hand; an unreadable one counts as none, since it can be had again."""
+        held_mark, held = self._held or (None, None)
+        kept = None if mark is None else _read(self._path(mark))
         now = time.time()
-        for token in (self._held, self._read()):
+        for token in (held if held_mark == mark else None, kept):
             if token and token.is_fresh(now):
                 return token
         return None
 
-    def _read(self) -> AccessToken | None:
-        """Return the token on disk."""
-        try:
-            kept = json.loads(read_private(self._path) or "")
-            return AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
-        except (ValueError, TypeError, KeyError, Misconfigured):
-            return None
+    def _path(self, mark: str) -> Path:
+        return _token_path(self._directory, self._account, mark)
 
 
-def keep_token(directory: Path, account: Account, token: AccessToken) -> None:
+def keep_token(directory: Path, account: Account, token: AccessToken, mark: str = "") -> None:
     """Keep a token that was had by the way, so that nobody needs to fetch it."""
-    kept = {"access_token": token.secret, "expires_at": token.expires_at}
     with suppress(Misconfigured):
-        write_private(_token_path(directory, account), json.dumps(kept))
+        _write(_token_path(directory, account, mark), token)
 
 
 def forget_tokens(directory: Path, account: Account) -> None:
-    """Remove the token of *account*, and its lock unless somebody holds it."""
+    """Remove the tokens of *account* under every mark, and locks that nobody holds."""
     path = _token_path(directory, account)
+    for each in (path, *_marked(path)):
+        _remove(each)
+
+
+def _write(path: Path, token: AccessToken) -> None:
+    """Keep *token* at *path*, and no longer what else is there of the account and has expired.
+
+    Every job has a proof of its own, so what is kept for them would grow without end.
+    """
+    write_private(path, json.dumps({"access_token": token.secret, "expires_at": token.expires_at}))
+    now = time.time()
+    for each in _marked(path):
+        kept = _read(each)
+        if kept is None or kept.expires_at <= now:
+            _remove(each)
+
+
+def _read(path: Path) -> AccessToken | None:
+    """Return the token at *path*, if there is one."""
+    try:
+        kept = json.loads(read_private(path) or "")
+        return AccessToken(str(kept["access_token"]), float(kept["expires_at"]))
+    except (ValueError, TypeError, KeyError, Misconfigured):
+        return None
+
+
+def _remove(path: Path) -> None:
+    """Remove the token at *path*, and its lock unless somebody holds it."""
     remove_private(path)
     lock = path.with_suffix(".lock")
     if lock.exists():
@@ -391,6 +298,14 @@ def forget_tokens(directory: Path, account: Account) -> None:
             remove_private(lock)
 
 
-def _token_path(directory: Path, account: Account) -> Path:
-    """Return where the token of *account* is kept."""
-    return directory / "tokens" / quoted(account.server) / f"{quoted(account.email)}.json"
+def _token_path(directory: Path, account: Account, mark: str = "") -> Path:
+    """Return where the token of *account* is kept that has a *mark*."""
+    # Nothing that is quoted holds a plus.
+    name = quoted(account.email) + (f"+{mark}" if mark else "")
+    return directory / "tokens" / quoted(account.server) / f"{name}.json"
+
+
+def _marked(path: Path) -> tuple[Path, ...]:
+    """Return where tokens with a mark are kept, of the account whose token is kept at *path*."""
+    name = path.stem.partition("+")[0]
+    return tuple(path.parent.glob(f"{name}+*.json"))

@@ -12,7 +12,8 @@ from bonded.client.default_credentials import find_attached, find_default
 from bonded.client.environment import Environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.services import Service, belongs
-from bonded.client.tokens import AccessToken, CachedTokens, TokenSource, tokens_of
+from bonded.client.sources import tokens_of
+from bonded.client.tokens import AccessToken, CachedTokens, TokenSource
 
 # pip asks twice for each index. A server that is down need not be waited for twice.
 FAILURE_LIFE_S = 60.0
