@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from support.command_line import command_line
 from support.loopback import Loopback, wait_until
 from support.server import Server, running_server
 from support.site import JSON
-from support.upstream import Index, Request, running_index
+from support.upstream import Index, Request, Response, running_index, say
 from support.wheels import make_wheel
 
 PAGES = 6
@@ -123,3 +124,79 @@ def test_a_first_start_says_at_once_what_of_the_public_index_is_out_of_reach(
     assert (finding["finding"], finding["resource"].rpartition("/")[2]) == ("UPSTREAM", "pypi")
     assert "which is not contacted" in finding["what"]
     assert (ill.status, spared.status, spared.out) == (1, 0, "")
+
+
+REFUSALS = {
+    "refused": (401, "The upstream refuses the credentials that refused names: the secret"),
+    "forbidden": (403, "The upstream refuses the credentials that forbidden names: the secret"),
+    "throttled": (429, "The upstream of throttled says that it is asked too often."),
+    "unknown": (401, "The upstream wants credentials, and unknown names none:"),
+}
+
+
+def test_the_doctor_says_whose_credentials_an_upstream_refuses_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = {"BONDED_UPSTREAM_PRIVATE_HOSTS": "127.0.0.1", "BONDED_SECRET_MY_PROJECT_KEY": "s3"}
+    with running_index() as index, server_behind(index, tmp_path / "data", **changed) as server:
+        index.publish(PIP)
+        bonded = command_line(server, tmp_path / "config", monkeypatch, capsys)
+        for name in ("well", *REFUSALS):
+            index.faults[f"/{name}/"] = say(Response(REFUSALS.get(name, (404, ""))[0]))
+            url = index.url if name == "well" else index.url.replace("/simple/", f"/{name}/simple/")
+            secret = () if name == "unknown" else ("--remote-password-secret-version=env:KEY",)
+            made = bonded(
+                *("artifacts", "repositories", "create", name, "--repository-format=python"),
+                *("--mode=remote-repository", f"--remote-python-repo={url}", "--quiet"),
+                *("--remote-allow-private-addresses", "--disable-remote-validation", *secret),
+            )
+            assert made.status == 0, made.err
+        index.asked.clear()
+
+        found = json.loads(bonded("doctor", "--format=json").out)
+        again = json.loads(bonded("doctor", "--format=json").out)
+
+    ill = {one["resource"].rpartition("/")[2]: one for one in found}
+    assert set(ill) == set(REFUSALS)
+    assert [one["resource"] for one in again] == [one["resource"] for one in found]
+    for name, (status, advice) in REFUSALS.items():
+        assert f"with status {status}" in ill[name]["what"]
+        assert ill[name]["advice"].startswith(advice)
+    assert "env:KEY" in ill["refused"]["advice"]
+    assert "repositories update refused --remote-password" in ill["refused"]["advice"]
+    # The public index is asked for pip; what is behind credentials is not, and keeps nothing.
+    assert index.paths("/simple/pip/") == ["/simple/pip/"]
+    with closing(sqlite3.connect(tmp_path / "data" / "bonded.sqlite3")) as database:
+        kept = database.execute(
+            "SELECT repositories.repository, normalized FROM cached_pages JOIN repositories "
+            "ON repositories.key = cached_pages.repository"
+        ).fetchall()
+    assert kept == [("pypi", "pip")]
+
+
+def test_the_doctor_skips_what_its_caller_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_index() as index, server_behind(index, tmp_path / "data") as server:
+        bonded = command_line(server, tmp_path / "config", monkeypatch, capsys)
+        role = "--permissions=resourcemanager.projects.list,artifactregistry.repositories.list"
+        key = tmp_path / "auditor.json"
+        email = "auditor@my-project.iam.gserviceaccount.com"
+        grant = (f"--member=serviceAccount:{email}", "--role=organizations/bonded/roles/lister")
+        for line in (
+            ("iam", "service-accounts", "create", "auditor"),
+            ("iam", "service-accounts", "keys", "create", str(key), f"--iam-account={email}"),
+            ("iam", "roles", "create", "lister", "--organization=bonded", role),
+            ("organizations", "add-iam-policy-binding", "bonded", *grant),
+            ("auth", "activate-service-account", f"--key-file={key}"),
+        ):
+            done = bonded(*line, "--quiet")
+            assert done.status == 0, done.err
+        index.asked.clear()
+
+        said = bonded("doctor", f"--account={email}")
+
+    pypi = "projects/my-project/locations/local/repositories/pypi"
+    assert f"Skipped {pypi}: the account may not see it." in said.err
+    assert "UPSTREAM" not in said.out
+    assert index.asked == []

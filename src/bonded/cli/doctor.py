@@ -21,7 +21,7 @@ from bonded.cli.output import Column
 from bonded.cli.output import field as column
 from bonded.cli.policies import PolicyResource
 from bonded.cli.session import Session, pass_session
-from bonded.cli.upstream_check import find_obstacle
+from bonded.cli.upstream_check import advise, find_obstacle
 from bonded.client.api import CONNECT_TIMEOUT_S, Message, segment
 from bonded.client.errors import Refused, Unreachable
 from bonded.client.index import Index
@@ -31,14 +31,6 @@ HEALTHY, FOUND, UNSEEN = 0, 1, 2
 """The exit status: all is well; something was found; nothing was, but not all could be seen."""
 _FULL = {"view": "FULL"}
 _REMOTE = "REMOTE_REPOSITORY"
-_REACH = (
-    "If this network has a mirror: set BONDED_PUBLIC_INDEX_URL for the server, or make a remote "
-    "repository of the mirror; name private hosts of files in BONDED_UPSTREAM_PRIVATE_HOSTS."
-)
-_ASK_ITSELF = (
-    "Look whether the upstream that {} names is up, and can be reached from the server's machine; "
-    "what is cached is served meanwhile."
-)
 
 COLUMNS = (
     Column("FINDING", column("finding")),
@@ -66,9 +58,10 @@ COLUMNS = (
 def doctor(session: Session, max_key_age: int, *, skip_upstreams: bool) -> int:
     """Look for what endangers the registry: old keys, public grants, a broken audit log.
 
-    Remote repositories are asked for a page and a small file, so that what is out of their reach
-    is found. Exits with 1 if it finds something, and with 2 if it finds nothing but the account
-    may not see everything: what it skips, it says.
+    Remote repositories are asked for what no index has and, unless they have credentials, for a
+    page and a small file, so that what is out of their reach is found. Exits with 1 if it finds
+    something, and with 2 if it finds nothing but the account may not see everything: what it
+    skips, it says.
     """
     examination = Examination(
         session, timedelta(days=max_key_age), asks_upstreams=not skip_upstreams
@@ -118,12 +111,14 @@ class Examination:
         try:
             return ask()
         except Refused as refusal:
-            if refusal.code != requests.codes.forbidden:
-                raise
-            place = path.partition("/v1/")[2] or path
-            if place not in self.skipped:
-                self.skipped.append(place)
+            self._skip(refusal, path.partition("/v1/")[2] or path)
             return None
+
+    def _skip(self, refusal: Refused, place: str) -> None:
+        if refusal.code != requests.codes.forbidden:
+            raise refusal
+        if place not in self.skipped:
+            self.skipped.append(place)
 
     def _projects(self) -> list[str]:
         found = self._seen(
@@ -237,10 +232,13 @@ class Examination:
         project, name = resource.split("/")[1], resource.rpartition("/")[2]
         url = f"{self.session.server}/{segment(project)}/{segment(name)}"
         index = Index(self.session.server, url, self.session.tokens)
-        if why := find_obstacle(index):
-            python = repository.get("remoteRepositoryConfig", {}).get("pythonRepository", {})
-            advice = _REACH if "publicRepository" in python else _ASK_ITSELF.format(name)
-            yield Finding("UPSTREAM", resource, why, advice)
+        try:
+            why = find_obstacle(index, repository)
+        except Refused as refusal:
+            self._skip(refusal, resource)
+        else:
+            if why:
+                yield Finding("UPSTREAM", resource, why, advise(repository, why))
 
     def _log(self) -> Iterator[Finding]:
         try:

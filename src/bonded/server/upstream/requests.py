@@ -29,6 +29,10 @@ _ABSENT = (404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 """Worth another try, and counted as an outage."""
 
+_TOO_MANY = 429
+_WHY_REFUSED = "Check the repository's upstream credentials: `bonded doctor` says which."
+_WHY_UNKNOWN = "It may want credentials; the repository has no upstream credentials."
+
 BREAKERS_MAX = 256
 """Origins of one upstream of which it is remembered how they fail."""
 
@@ -232,7 +236,9 @@ class Requests:
         if status in (401, 403, 407) and Origin.of(url) == self._origin:
             if self._route.credentials is not None:
                 self._secrets.forget(self._route.credentials.secret)
-            hint = "Check the repository's upstream credentials."
+            hint = _WHY_REFUSED if self._route.credentials is not None else _WHY_UNKNOWN
+        if status == _TOO_MANY:
+            hint = "It is asked too often, and left alone for a while."
         raise UpstreamFailed(
             f"The upstream {self._index_url} answers {shown(url)} with status {status}",
             hint=hint,
