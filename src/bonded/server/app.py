@@ -314,7 +314,7 @@ async def _assemble(
         repositories=repositories,
         packages=PackagesApi(Browsing(metadata), curating, catalog, repositories.host_of, access),
         curation=CurationApi(curating),
-        caches=CachesApi(Caching(metadata)),
+        caches=CachesApi(Caching(metadata), catalog),
         policies=PoliciesApi(
             Granting(metadata, check_conditions, owners, naming),
             access,

@@ -54,6 +54,7 @@ LOCATION = click.option("--location", metavar="LOCATION", help="The repository's
 
 
 PLACES = {
+    "map": "bonded.cli.artifacts.mapping:map_urls",
     "prefetch": "bonded.cli.artifacts.caches:prefetch",
     "refresh": "bonded.cli.artifacts.caches:refresh",
 }

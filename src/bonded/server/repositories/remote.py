@@ -103,6 +103,11 @@ class RemoteRepository:
         # At first too: the limit may have been lowered while this process did not run.
         self._has_grown = True
 
+    @property
+    def index_url(self) -> str:
+        """Where the index is that this is a cache of."""
+        return self._client.index_url
+
     async def version(self, name: PackageName | None) -> int:
         """Return the serial of the package, or of the list; ask the upstream if it is time."""
         if name is None:

@@ -224,6 +224,15 @@ class VirtualRepository:
         """Open the core metadata of one file of the owner's package."""
         return await (await self._holder(name, filename)).open_core_metadata(name, filename)
 
+    async def find_owner(self, name: PackageName) -> Upstream:
+        """Return the first upstream that has a package.
+
+        Raises:
+            NotFound: nobody has it.
+            Unavailable: somebody cannot tell.
+        """
+        return self._owner(await self._decide(name), name)
+
     async def open_upstream(self, policy: UpstreamPolicy) -> Upstream:
         """Open an upstream. Raises Unavailable if it is not there."""
         return await self._open(policy, await self._opener.version())

@@ -220,6 +220,7 @@ def route_table(
             Endpoint("GET", f"{REPOSITORY}/packages", packages.list_packages, P.PACKAGE_LIST, K.READ, f"{AR}.ListPackages"),
             Endpoint("GET", PACKAGE, packages.get_package, P.PACKAGE_GET, K.READ, f"{AR}.GetPackage"),
             Endpoint("GET", f"{PACKAGE}:explain", packages.explain_package, P.PACKAGE_GET, K.READ, "Bonded.ExplainPackage"),
+            Endpoint("GET", f"{PACKAGE}:listUpstreamFiles", caches.list_upstream_files, P.FILE_LIST, K.READ, "Bonded.ListUpstreamFiles"),
             Endpoint("GET", f"{PACKAGE}/versions", packages.list_versions, P.VERSION_LIST, K.READ, f"{AR}.ListVersions"),
             Endpoint("GET", f"{PACKAGE}/versions/{{version}}", packages.get_version, P.VERSION_GET, K.READ, f"{AR}.GetVersion"),
             Endpoint("GET", f"{REPOSITORY}/files", packages.list_files, P.FILE_LIST, K.READ, f"{AR}.ListFiles", is_package_in_body=True),
