@@ -68,7 +68,7 @@ def test_a_remote_repository_takes_all_its_settings(
         "--remote-proxy=http://proxy.test:3128",
         "--remote-allow-private-addresses",
         "--remote-page-freshness=5s",
-        "--remote-stale-limit=60s",
+        "--remote-stale-limit=1d12h",
         "--remote-cache-size=1000000",
     )
 
@@ -87,7 +87,7 @@ def test_a_remote_repository_takes_all_its_settings(
             "proxy": "http://proxy.test:3128",
             "allowPrivateAddresses": True,
             "pageFreshness": "5s",
-            "staleLimit": "60s",
+            "staleLimit": "129600s",
             "cacheSizeLimitBytes": "1000000",
         },
     }

@@ -134,3 +134,22 @@ async def test_an_index_at_a_private_address_is_refused_with_the_way_to_allow_it
         "remoteRepositoryConfig.bonded.allowPrivateAddresses)."
     )
     assert index.asked == []
+
+
+async def test_in_an_outage_how_long_is_changed_and_how_it_is_asked_is_not(
+    site: Site, index: Index
+) -> None:
+    usual: dict[str, object] = {"allowPrivateAddresses": True}
+    config: dict[str, object] = {"commonRepository": {"uri": index.url}, "bonded": usual}
+    body = {"format": "PYTHON", "mode": "REMOTE_REPOSITORY", "remoteRepositoryConfig": config}
+    assert (await site.call("POST", f"{PARENT}?repositoryId=ill", body)).status_code == 200
+    index.faults["/"] = say(Response(500))
+
+    async def change(**own: object) -> int:
+        changed = config | {"bonded": usual | own}
+        path = f"{PARENT}/ill?updateMask=remoteRepositoryConfig.bonded"
+        return (await site.call("PATCH", path, {"remoteRepositoryConfig": changed})).status_code
+
+    assert await change(staleLimit="86400s", pageFreshness="5s", cacheSizeLimitBytes="9") == 200
+    assert await change(proxy="http://127.0.0.1:9") == 502
+    await site.call("DELETE", f"{PARENT}/ill")

@@ -10,6 +10,7 @@ import click
 
 from bonded.cli.artifacts.locating import RepositoryPlace
 from bonded.cli.documents import read_document
+from bonded.cli.durations import parse_duration
 from bonded.client.api import Message
 from bonded.client.errors import Misconfigured
 
@@ -62,9 +63,15 @@ _SETTINGS = (
         default=None,
         help="Whether it may be where the server's operator lets upstreams be in private networks.",
     ),
-    click.option("--remote-page-freshness", metavar="60s", help="How long pages are not renewed."),
     click.option(
-        "--remote-stale-limit", metavar="86400s", help="How long they serve in an outage."
+        "--remote-page-freshness",
+        metavar="DURATION",
+        help="How long pages are not renewed: 60s, 1h.",
+    ),
+    click.option(
+        "--remote-stale-limit",
+        metavar="DURATION",
+        help="How long they serve after that in an outage: 12h, 30d.",
     ),
     click.option("--remote-cache-size", metavar="BYTES", help="Size limit of the cache."),
     click.option(
@@ -169,8 +176,8 @@ def _remote(now: Message, given: Given) -> Message:
         "caCertificates": _certificates(given["remote_ca_file"]),
         "proxy": given["remote_proxy"],
         "allowPrivateAddresses": given["remote_allow_private_addresses"],
-        "pageFreshness": given["remote_page_freshness"],
-        "staleLimit": given["remote_stale_limit"],
+        "pageFreshness": _duration(given["remote_page_freshness"]),
+        "staleLimit": _duration(given["remote_stale_limit"]),
         "cacheSizeLimitBytes": given["remote_cache_size"],
     }
     return changes | _own(own)
@@ -195,6 +202,10 @@ def _own(fields: Mapping[str, Any]) -> Message:
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _duration(text: str | None) -> str | None:
+    return None if text is None else f"{parse_duration(text)}s"
 
 
 def _reservation(text: str) -> Message:

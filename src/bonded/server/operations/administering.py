@@ -165,7 +165,9 @@ class Administration:
         if revise is not None:
             # Outside of the transaction, which must not wait for another server.
             before = await self.get_repository(name)
-            await self._ask_upstream(replace(before, config=revise(before)))
+            config = revise(before)
+            if not _is_asked_alike(before.config, config):
+                await self._ask_upstream(replace(before, config=config))
         async with self._metadata.transaction() as tx:
             if revise is not None:
                 await tx.repositories.hold_all()
@@ -201,6 +203,23 @@ class Administration:
                 await self._probe(record.name, config)
             case _:
                 pass
+
+
+def _is_asked_alike(before: RepositoryConfig, after: RepositoryConfig) -> bool:
+    """Say whether an upstream is asked as it was, however long and how much of it is kept.
+
+    Then there is nothing to find out; and in an outage one may want it to be kept for longer.
+    """
+    if not isinstance(before, RemoteConfig) or not isinstance(after, RemoteConfig):
+        return before == after
+    kept = replace(
+        after,
+        description=before.description,
+        freshness_s=before.freshness_s,
+        stale_max_s=before.stale_max_s,
+        cache_size_max_bytes=before.cache_size_max_bytes,
+    )
+    return kept == before
 
 
 def parse_description(value: object) -> str:
