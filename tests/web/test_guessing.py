@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from dirty_equals import IsStr
 
 from bonded.server.app_people import FAILED_TOKENS, STARTED_DEVICES, UNKNOWN_DEVICES
-from bonded.server.identity.throttle import DELAY_MAX_S, FREE_GUESSES, NETWORK_GUESSES
+from bonded.server.core.errors import TooMany
+from bonded.server.identity.passwords import AT_ONCE_MAX, STRANGERS_MAX
+from bonded.server.identity.throttle import (
+    DELAY_MAX_S,
+    FREE_GUESSES,
+    NETWORK_GUESSES,
+    SITE_GUESSES_OF_ACCOUNT,
+)
+from bonded.server.identity.turns import Turns
 from support.browsing import (
     CLIENT,
     PASSWORD,
@@ -169,6 +180,77 @@ async def test_a_network_that_guesses_for_many_accounts_is_slowed_down_as_a_whol
         assert again_in(pages[-1]) == 6
         for visitor in (known, elsewhere):
             assert f"user:{ADA}" in (await visitor.sign_in(ADA)).text
+
+
+async def test_a_site_with_many_networks_does_not_guess_for_long_either(site: Site) -> None:
+    await join(site, ADA)
+    pages = []
+    for number in range(SITE_GUESSES_OF_ACCOUNT // FREE_GUESSES + 1):
+        async with open_visitor(site, f"2001:db8:1:{number:x}::1") as attacker:
+            form = (await attacker.open("/sign-in")).form("/sign-in")
+            pages += [
+                await attacker.send(form, address=ADA, password="wrong")
+                for _ in range(FREE_GUESSES)
+            ]
+
+    judged = [403] * SITE_GUESSES_OF_ACCOUNT
+    assert [page.status for page in pages] == judged + [429] * FREE_GUESSES
+    assert again_in(pages[-1]) == 60
+    async with open_visitor(site) as elsewhere:
+        assert f"user:{ADA}" in (await elsewhere.sign_in(ADA)).text
+
+
+def turns_of(site: Site) -> Turns:
+    """Return the turns that judging passwords takes."""
+    (row,) = (
+        row
+        for row in site.registry.routes.endpoints
+        if (row.method, row.path) == ("POST", "/sign-in")
+    )
+    sign_in: Any = row.handler
+    turns = sign_in.__self__._directory._passwords._turns
+    assert isinstance(turns, Turns)
+    return turns
+
+
+async def test_a_crowd_keeps_nobody_from_a_new_device_and_nobody_pays_for_it_after(
+    site: Site,
+) -> None:
+    await join(site, ADA)
+    turns = turns_of(site)
+
+    async def wait_in_the_crowd() -> None:
+        with suppress(TooMany):
+            async with turns.taken("2001:db8:1::/48"):
+                pass
+
+    async with AsyncExitStack() as stack:
+        elsewhere = await stack.enter_async_context(open_visitor(site))
+        beside = await stack.enter_async_context(open_visitor(site, "2001:db8:1:77::1"))
+        form = (await beside.open("/sign-in")).form("/sign-in")
+        async with AsyncExitStack() as busy:
+            for _ in range(AT_ONCE_MAX):
+                await busy.enter_async_context(turns.taken())
+            crowd = [asyncio.create_task(wait_in_the_crowd()) for _ in range(STRANGERS_MAX)]
+            await asyncio.sleep(0)
+            refused = [
+                await beside.send(form, address=ADA, password=PASSWORD)
+                for _ in range(FREE_GUESSES + 3)
+            ]
+            signing_in = asyncio.create_task(elsewhere.sign_in(ADA))
+            await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
+            has_place = not signing_in.done()
+        signed_in = await signing_in
+        await asyncio.gather(*crowd)
+        after = await beside.sign_in(ADA)
+
+    assert {page.status for page in refused} == {429}
+    assert all("Too many people sign in at the moment" in page.text for page in refused)
+    # One of the crowd has made room for her, who waits until it is her turn.
+    assert has_place
+    assert f"user:{ADA}" in signed_in.text
+    # What found no place is no wrong attempt, not even beside the crowd.
+    assert f"user:{ADA}" in after.text
 
 
 async def test_a_second_factor_is_not_guessed_from_ever_new_addresses_and_its_owner_gets_in(

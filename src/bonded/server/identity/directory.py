@@ -58,10 +58,12 @@ class Directory:
         self._clock = clock
         self._host = host
 
-    async def check(self, address: str, password: str, *, is_known: bool) -> Checked | None:
+    async def check(
+        self, address: str, password: str, *, is_known: bool, site: str = "unknown"
+    ) -> Checked | None:
         """Return who proves themselves by *password*, or None. Takes as long for nobody.
 
-        *is_known* says that it comes from where the account was used before.
+        *is_known* says that it comes from where the account was used before, *site* where it is.
 
         Raises:
             TooMany: too many prove themselves at this moment.
@@ -69,7 +71,9 @@ class Directory:
         async with self._metadata.read() as tx:
             user = await tx.users.find(address)
             proof = await tx.users.find_proof(address) or Proof()
-        is_right = await self._passwords.verify(proof.password_hash, password, is_known=is_known)
+        is_right = await self._passwords.verify(
+            proof.password_hash, password, is_known=is_known, site=site
+        )
         if not is_right or user is None:
             return None
         if self._passwords.is_outdated(proof.password_hash):

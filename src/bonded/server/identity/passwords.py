@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from functools import cached_property
-from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from bonded.server.core.errors import Rejected, TooMany
+from bonded.server.core.errors import Rejected
+from bonded.server.identity.turns import Turns
 
 LENGTH_MIN = 12
 LENGTH_MAX = 256
@@ -24,7 +23,6 @@ AT_ONCE_MAX = 2
 WAITING_MAX = 64
 STRANGERS_MAX = 48
 """Of those: strangers leave room for devices that an account was used on before."""
-_BUSY_S = 5
 # What is put around a word that is too short, or too well known.
 _DECORATION = dict.fromkeys(map(ord, "0123456789!?.,@#$*-_ "))
 # Atomic, longer ones first: no password makes it try again (ReDoS).
@@ -34,8 +32,6 @@ _TRIED_FIRST = re.compile(
     r"|login|iloveyou|monkey|dragon|default|bonded)++"
 )
 
-_T = TypeVar("_T")
-
 
 class Passwords:
     """Hashes and verifies passwords."""
@@ -43,8 +39,7 @@ class Passwords:
     def __init__(self, memory_kib: int) -> None:
         # Less than 8 KiB for each lane is not allowed.
         self._hasher = PasswordHasher(time_cost=3, memory_cost=max(memory_kib, 32), parallelism=4)
-        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting = 0
+        self._turns = Turns(AT_ONCE_MAX, WAITING_MAX, STRANGERS_MAX)
 
     async def hash(self, password: str) -> str:
         """Return argon2's text for *password*.
@@ -52,18 +47,22 @@ class Passwords:
         Raises:
             TooMany: too many wait for their turn.
         """
-        return await self._run(lambda: self._hasher.hash(password), WAITING_MAX)
+        async with self._turns.taken():
+            return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def verify(self, password_hash: str, password: str, *, is_known: bool) -> bool:
+    async def verify(
+        self, password_hash: str, password: str, *, is_known: bool, site: str = "unknown"
+    ) -> bool:
         """Say whether *password* is the one; for no hash ("") take as long, and say no.
 
-        *is_known* says that it comes from where the account was used before.
+        *is_known* says that it comes from where the account was used before, *site* where that
+        is: the strangers of one site share their places.
 
         Raises:
             TooMany: too many wait for their turn.
         """
-        waiting_max = WAITING_MAX if is_known else STRANGERS_MAX
-        return await self._run(lambda: self._verify(password_hash, password), waiting_max)
+        async with self._turns.taken("" if is_known else site):
+            return await asyncio.to_thread(self._verify, password_hash, password)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Say whether a hash was made with other costs than today's."""
@@ -79,16 +78,6 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
         return bool(password_hash)
-
-    async def _run(self, work: Callable[[], _T], waiting_max: int) -> _T:
-        if self._waiting >= waiting_max:
-            raise TooMany("Too many people sign in at the moment", retry_after_s=_BUSY_S)
-        self._waiting += 1
-        try:
-            async with self._turns:
-                return await asyncio.to_thread(work)
-        finally:
-            self._waiting -= 1
 
 
 def check_password(password: str, address: str) -> None:

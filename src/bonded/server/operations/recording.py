@@ -138,7 +138,11 @@ class Trail:
         strangers, self._dropped_strangers = self._dropped_strangers, 0
         if dropped:
             self._told_at = now
-            _log.error("%d audit entries were dropped: too many came at once", dropped)
+            _log.error(
+                "%d audit entries were dropped, %d of them of people who had proved nothing: "
+                "too many came at once",
+                *(dropped, strangers),
+            )
             act = Act(self.clock(), Kind.ACT, DROPPED, ORGANIZATION, SYSTEM)
             act.details.update(count=dropped, ofStrangers=strangers)
             self._queue.append((act, Outcome(8, "Too many entries came at once")))

@@ -84,10 +84,10 @@ class Devices:
         if session is None:
             return go_to(sign_in_for(PATH))
         place = self.browser.place_of(call, "")
-        self._guesses.begin(session.address, place)
         try:
-            grant = await self._grants.find(user_code)
-            self._guesses.succeeded(session.address, place)
+            with self._guesses.guess(session.address, place) as guess:
+                grant = await self._grants.find(user_code)
+                guess.is_right = True
             if "answer" not in form:
                 return self.browser.page(
                     *(call, "device_confirm.html"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import segno
 
 from bonded.server.core.errors import BondedError, Conflict, NotFound, Rejected
 from bonded.server.identity.directory import Directory, check_new_password
-from bonded.server.identity.throttle import Place, Throttle
+from bonded.server.identity.throttle import Guess, Throttle, place_of
 from bonded.server.metadata.people import Session
 from bonded.server.operations.users import Users
 from bonded.server.web.messages import Answer, Call, Reply
@@ -48,12 +49,13 @@ class Account:
         try:
             # First: to choose badly is no guess of the current one.
             check_new_password(form.get("current", ""), new, session.address)
-            await self._guarded(session).change_password(
-                session.address, form.get("current", ""), new, session.id
-            )
+            with self._guess(session) as guess:
+                await self._directory.change_password(
+                    session.address, form.get("current", ""), new, session.id
+                )
+                guess.is_right = True
         except Rejected as error:
             return await self._page(call, session, str(error))
-        self._throttle.succeeded(session.address, _place(session))
         return await self._page(
             call, session, notice="The password is changed, and every other sign-in has ended."
         )
@@ -86,13 +88,14 @@ class Account:
         await self._require_password_of(session)
         sealed = form.get("sealed", "")
         try:
-            codes = await self._guarded(session).confirm(
-                *(session.address, session.id, sealed),
-                *(form.get("code", ""), form.get("password", "")),
-            )
+            with self._guess(session) as guess:
+                codes = await self._directory.confirm(
+                    *(session.address, session.id, sealed),
+                    *(form.get("code", ""), form.get("password", "")),
+                )
+                guess.is_right = True
         except Rejected as error:
             return self._enrolment(call, session, sealed, str(error))
-        self._throttle.succeeded(session.address, _place(session))
         return self.browser.page(call, "recovery.html", codes=codes)
 
     @as_page
@@ -100,16 +103,16 @@ class Account:
         """Take the second factor out of force."""
         session, form = await self._form(call)
         try:
-            await self._guarded(session).remove_factor(session.address, form.get("password", ""))
+            with self._guess(session) as guess:
+                await self._directory.remove_factor(session.address, form.get("password", ""))
+                guess.is_right = True
         except Rejected as error:
             return await self._page(call, session, str(error))
-        self._throttle.succeeded(session.address, _place(session))
         return await self._page(call, session, notice="The second factor is removed.")
 
-    def _guarded(self, session: Session) -> Directory:
+    def _guess(self, session: Session) -> AbstractContextManager[Guess]:
         # Whoever finds a browser signed in must not guess there without end.
-        self._throttle.begin(session.address, _place(session))
-        return self._directory
+        return self._throttle.guess(session.address, place_of("", session.id))
 
     async def _form(self, call: Call) -> tuple[Session, Mapping[str, str]]:
         form = await self.browser.form(call)
@@ -162,7 +165,3 @@ class Account:
             problem=problem,
             notice=notice,
         )
-
-
-def _place(session: Session) -> Place:
-    return Place("", session.id)

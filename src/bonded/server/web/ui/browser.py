@@ -23,7 +23,7 @@ from bonded.server.core.errors import BondedError, Forbidden, TooMany, Unauthent
 from bonded.server.core.iam import Principal
 from bonded.server.identity.seals import Seals
 from bonded.server.identity.sessions import BROWSER_LIFE_S, Sessions
-from bonded.server.identity.throttle import Place
+from bonded.server.identity.throttle import Place, place_of
 from bonded.server.metadata.people import Session
 from bonded.server.web.messages import Answer, Call, Headers, Reply
 from bonded.server.web.networks import Networks
@@ -109,7 +109,7 @@ class Browser:
         """Return where an attempt on *account* comes from, for the throttle."""
         known = self._seals.open(DEVICE, self.cookie_of(call, DEVICE)) or {}
         device = str(known["device"]) if known.get("account") == account else ""
-        return Place(self._networks.network_of(call), device)
+        return place_of(self._networks.address_of(call), device)
 
     async def form(self, call: Call) -> Mapping[str, str]:
         """Return a form that one of our own pages has sent.

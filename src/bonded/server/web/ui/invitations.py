@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.directory import Directory
-from bonded.server.identity.throttle import Throttle
+from bonded.server.identity.throttle import Guess, Throttle
+from bonded.server.metadata.people import User
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.ui.browser import Browser, as_page
 
@@ -34,13 +35,11 @@ class Invitations:
             return await self._form(call, secret, "The two passwords are not the same.")
         # Hashing a password costs as much as judging one.
         place = self.browser.place_of(call, "")
-        self._throttle.begin("invitation", place)
         try:
-            user = await self._directory.accept(secret, password)
+            with self._throttle.guess("invitation", place) as guess:
+                user = await self._accepted(secret, password, guess)
         except Rejected as error:
-            self._throttle.succeeded("invitation", place)
             return await self._form(call, secret, f"{error.message}.")
-        self._throttle.succeeded("invitation", place)
         return self.browser.page(
             *(call, "message.html"),
             title="Your password is set.",
@@ -48,6 +47,16 @@ class Invitations:
             link="/sign-in",
             link_text="Sign in",
         )
+
+    async def _accepted(self, secret: str, password: str, guess: Guess) -> User:
+        try:
+            user = await self._directory.accept(secret, password)
+        except Rejected:
+            # The password is none; the invitation is one.
+            guess.is_right = True
+            raise
+        guess.is_right = True
+        return user
 
     async def _form(self, call: Call, secret: str, problem: str = "") -> Reply:
         invitation = await self._directory.open_invitation(secret)

@@ -76,12 +76,14 @@ class SignIn:
             return self._form(call, after, typed, f"{error.message}.")
         note(f"users/{address}")
         place = self.browser.place_of(call, address)
-        self._passwords.begin(address, place)
         password = form.get("password", "")
-        checked = await self._directory.check(address, password, is_known=bool(place.device))
+        with self._passwords.guess(address, place) as guess:
+            checked = await self._directory.check(
+                address, password, is_known=bool(place.device), site=place.site
+            )
+            guess.is_right = checked is not None
         if checked is None:
             return self._form(call, after, address, "The address or the password is wrong.")
-        self._passwords.succeeded(address, place)
         if checked.user.is_disabled:
             raise Forbidden(f"{address} is disabled", hint="Ask an administrator.")
         if not checked.has_factor:
@@ -107,10 +109,12 @@ class SignIn:
         address = str(pending["address"])
         note(f"users/{address}")
         place = self.browser.place_of(call, address)
-        self._codes.begin(address, place)
-        if not await self._directory.check_factor(address, form.get("code", ""), pending["proof"]):
+        with self._codes.guess(address, place) as guess:
+            guess.is_right = await self._directory.check_factor(
+                address, form.get("code", ""), pending["proof"]
+            )
+        if not guess.is_right:
             return self._factor_form(call, form["pending"], "The code is wrong, or was used.")
-        self._codes.succeeded(address, place)
         user = await self._directory.get(address)
         return await self._finish(call, user, safe_next(str(pending["next"])))
 
