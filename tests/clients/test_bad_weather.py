@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from bonded.client.accounts import AccountStore, SignIn
+from bonded.client.tokens import AccessToken, keep_token
 from clients.shelves import USER, Shelf
 from support.server import Server, running_server
 from support.tools import ROOT, Desk, tool
@@ -111,6 +114,25 @@ def garbage(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @contextmanager
+def nothing_but_a_name(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
+    """As in CI after a step that wrote no file: nothing else says which server there is."""
+    missing = desk.home / "missing.json"
+    yield shelf.server.url, {"GOOGLE_APPLICATION_CREDENTIALS": str(missing)}
+
+
+@contextmanager
+def somebody_else(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
+    """A credential file that is none, with a token at hand of somebody who is signed in."""
+    account = SignIn("ada@example.com", shelf.server.url, "refresh-token")
+    AccountStore(desk.home / "bonded").add(account)
+    token = AccessToken("the token of somebody else", time.time() + 3600)
+    keep_token(desk.home / "bonded", account.account, token)
+    (desk.home / "key.json").write_text("{}")
+    variables = {"GOOGLE_APPLICATION_CREDENTIALS": str(desk.home / "key.json")}
+    yield shelf.server.url, variables
+
+
+@contextmanager
 def half_a_key(shelf: Shelf, desk: Desk) -> Iterator[tuple[str, dict[str, str]]]:
     """A key file that was cut off in the middle of its key."""
     key = shelf.server.admin_key["private_key"]
@@ -143,7 +165,9 @@ Weather = Callable[[Shelf, Desk], AbstractContextManager[tuple[str, dict[str, st
         (no_network, "Nobody answers at {origin}/token", "check the network and the address"),
         (silence, "Nobody answers at {origin}/token", "check the network and the address"),
         (garbage, "key.json is not a text file", "replace it, or remove it"),
-        (half_a_key, "no usable", "Replace"),
+        (nothing_but_a_name, "There is no file", "unset GOOGLE_APPLICATION_CREDENTIALS"),
+        (somebody_else, "is no credential file", "unset GOOGLE_APPLICATION_CREDENTIALS"),
+        (half_a_key, "no usable", "keys create` in place of"),
         (unreadable_settings, "Cannot read", "Make it a file that you may read, or remove it"),
         (garbled_settings, "is not a configuration file", "run `bonded config set` again"),
     ],
@@ -166,6 +190,8 @@ def test_the_keyring_says_in_one_line_what_to_do_and_pip_goes_on(
     assert asked.count("\n") == 1
     assert says.format(origin=origin) in asked
     assert advises in asked
+    # Nobody who does not answer asks pip for a password.
+    assert (asked.strip() in by_pip) == (origin == shelf.server.url)
     assert "Traceback" not in by_pip
     assert "No matching distribution found for demo" in by_pip
 

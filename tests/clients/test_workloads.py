@@ -198,6 +198,56 @@ def test_our_keyring_backend_signs_in_with_the_file_and_needs_no_sign_in_to_writ
     assert "<!DOCTYPE html>" in page
 
 
+@pytest.mark.parametrize(
+    ("claims", "says", "advises"),
+    [
+        ({"aud": "somebody"}, "is for the audience 'somebody'", "Ask the issuer for one for"),
+        ({"team": "sales"}, "refused by the attribute condition", "Sign in from where"),
+        ({"exp": 1}, "The identity token has expired", "have a new one issued"),
+        ({"nbf": 4_000_000_000}, "is from the future", "Check the clocks"),
+        (None, "was not found", "Look whether the job's token is where"),
+    ],
+    ids=["audience", "condition", "expired", "clock", "missing"],
+)
+def test_a_bad_token_of_a_job_is_not_blamed_on_the_file_that_says_where_it_is(
+    works: Works,
+    provider: str,
+    tmp_path: Path,
+    *,
+    claims: dict[str, object] | None,
+    says: str,
+    advises: str,
+) -> None:
+    config, usual = tmp_path / "credentials.json", works.issuer.claims
+    job = replace(
+        works.desk,
+        settings={
+            **works.desk.settings,
+            "BONDED_CONFIG": str(tmp_path / "bonded"),
+            "GOOGLE_APPLICATION_CREDENTIALS": str(config),
+            "PYTHON_KEYRING_BACKEND": "bonded.client.keyring_backend.BondedKeyring",
+        },
+    )
+    works.issuer.claims = usual | (claims or {})
+    source = source_of(works, "file", tmp_path)
+    works.issuer.claims = usual
+    if claims is None:
+        (tmp_path / "token").unlink()
+    job.run(
+        *(*BONDED, "iam", "workload-identity-pools", "create-cred-config", provider),
+        *(f"--server=https://{works.host}", f"--output-file={config}", *source),
+    )
+    index = f"https://{works.host}/my-project/python/simple/"
+
+    said = job.run(*(sys.executable, "-m", "keyring", "get", index, "x"), fails=True).output
+
+    assert said.count("\n") == 1
+    assert says in said
+    assert advises in said
+    assert "Replace" not in said
+    assert "unset" not in said
+
+
 @pytest.mark.parametrize("acts_as", ["itself", "account"])
 def test_a_workload_signs_the_command_line_in_and_out(
     works: Works, provider: str, tmp_path: Path, acts_as: str

@@ -109,7 +109,7 @@ def test_a_workload_whose_proof_is_gone_says_where_to_look(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "is not JSON, so not a key file."),
+        ("{", "is not JSON, so no credential file."),
         ('{"type": "authorized_user"}', "is not a service-account key."),
         ('{"type": "external_account"}', "lacks the field [token_url]."),
     ],

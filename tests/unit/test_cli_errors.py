@@ -9,7 +9,7 @@ from pathlib import Path
 
 from inline_snapshot import snapshot
 
-from support.cli_registry import Registry, Said, Terminal
+from support.cli_registry import EMAIL, Registry, Said, Terminal
 
 
 def test_a_server_that_is_not_there(registry: Registry, bonded: Terminal) -> None:
@@ -127,7 +127,7 @@ def test_a_key_that_the_server_refuses(registry: Registry, bonded: Terminal) -> 
             out="",
             err="""\
 ERROR: (bonded.auth.activate-service-account) The server refuses the key of [admin@my-project.iam.gserviceaccount.com]: Invalid JWT Signature.
-A key that is gone is replaced with `bonded iam service-accounts keys create`, and then `bonded auth activate-service-account --key-file=FILE`.
+Create another with `bonded iam service-accounts keys create`, and sign in with it: `bonded auth activate-service-account --key-file=FILE`.
 """,
             status=1,
         )
@@ -311,11 +311,23 @@ def test_a_broken_key_store_is_named(registry: Registry, bonded: Terminal) -> No
         Said(
             out="",
             err="""\
-ERROR: (bonded.projects.list) DIR/config/accounts/http%3A%2F%2F127.0.0.1%3APORT/admin@my-project.iam.gserviceaccount.com.json is not JSON, so not a key file.
-Create a key with `bonded iam service-accounts keys create FILE --iam-account=EMAIL`.
+ERROR: (bonded.projects.list) What is stored of [admin@my-project.iam.gserviceaccount.com] cannot be used: DIR/config/accounts/http%3A%2F%2F127.0.0.1%3APORT/admin@my-project.iam.gserviceaccount.com.json is not JSON, so no credential file.
+Sign in again with `bonded auth activate-service-account --key-file=FILE`.
 """,
             status=1,
         )
+    )
+
+
+def test_an_end_that_is_none_is_told_in_all_its_forms(registry: Registry, bonded: Terminal) -> None:
+    line = ("iam", "service-accounts", "keys", "create", "key.json", f"--iam-account={EMAIL}")
+
+    said = bonded(*line, "--expires=3months")
+
+    assert said.status == 1
+    assert said.err.endswith(
+        "[3months] is not a duration.\n"
+        "Write it as 90s, 5m, 1h30m or 90d, or a moment as 2030-01-31T00:00:00Z.\n"
     )
 
 

@@ -290,7 +290,7 @@ def test_a_sign_in_that_has_ended_says_how_to_sign_in_again(
         Said(
             out="",
             err="""\
-ERROR: (bonded.auth.print-access-token) The server refuses the sign-in of [ada@example.com]: The sign-in has ended. Sign in again.
+ERROR: (bonded.auth.print-access-token) The server refuses the sign-in of [ada@example.com]: The sign-in has ended.
 Sign in again with `bonded auth login ada@example.com`.
 """,
             status=1,
@@ -384,3 +384,19 @@ def test_somebody_elses_redirection_is_not_the_browser_coming_back(
 
     assert bonded("auth", "login").status == 0
     assert visited == [404, 404, 404, 404]
+
+
+def test_a_damaged_sign_in_is_replaced_as_its_owner_is_told(
+    registry: Registry, bonded: Terminal
+) -> None:
+    bonded("auth", "login", "--no-browser")
+    path = next((bonded.config / "accounts").rglob("ada@example.com.json"))
+    for damaged in ("garbage", "[]", '{"type": "external_account_authorized_user"}', "\0\udcff"):
+        path.write_bytes(damaged.encode(errors="surrogateescape"))
+        said = bonded("projects", "list").err
+        again = f"bonded auth login ada@example.com --server={registry.url}"
+
+        assert "What is stored of [ada@example.com] cannot be used: " in said, damaged
+        assert f"Sign in again with `{again}`.".replace(bonded.port, "PORT") in said
+        assert bonded(*again.split()[1:], "--no-browser").status == 0
+        assert bonded("projects", "list").status == 0

@@ -340,9 +340,90 @@ def test_a_broken_default_is_told_only_where_it_matters(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert reason in said
+    # Somebody is signed in there, but somebody else is named.
     sign_in(config, registry)
+    assert ask(registry.url) is None
+    assert reason in capsys.readouterr().err
+    assert registry.requests == []
+    # The file that is only usual is nobody's word.
+    monkeypatch.delenv(VARIABLE)
+    usual = config.parent / ".config" / "gcloud" / "application_default_credentials.json"
+    usual.parent.mkdir(parents=True)
+    usual.write_text(text or "")
     assert ask(registry.url) == "token-1"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "is_said"),
+    [
+        ("https://packages.example.com/my-project/python/simple/", True),
+        ("https://packages.example.com/my-project/python/simple", True),
+        ("http://oauth2accesstoken@127.0.0.1:8080/my-project/python/simple/demo/?a=b", True),
+        ("https://packages.example.com/my-project/python/", True),
+        ("https://us-python.pkg.dev/my-project/python/simple/", True),
+        ("https://index.example/simple/", False),
+        ("https://index.example/simple/demo/", False),
+        ("https://index.example/pypi/demo/json", False),
+        ("https://index.example/legacy/", False),
+        ("https://files.example/packages/ab/cd/demo-1.0.tar.gz", False),
+        ("https://packages.example.com", False),
+        ("packages.example.com:443", False),
+        ("some application", False),
+    ],
+)
+def test_where_nothing_else_is_configured_a_broken_default_is_told_about_a_repository_of_ours(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    *,
+    is_said: bool,
+) -> None:
+    """As in CI, where nothing but the file says which server there is; and pip asks for others."""
+    monkeypatch.setenv(VARIABLE, str(config.parent / "missing.json"))
+
+    assert ask(name) is None
+
+    said = capsys.readouterr().err
+    assert said.count("\n") == is_said
+    assert ("There is no file" in said) == is_said
+
+
+def test_a_server_that_is_configured_is_the_only_one_that_a_broken_default_is_told_about(
+    registry: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(config.parent / "missing.json"))
+    write(config, server=registry.url)
+
+    assert ask("https://elsewhere.example/team/mirror/simple/") is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_default_that_is_refused_is_not_replaced_by_who_is_signed_in(
+    registry: Registry,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    key = config.parent / "ci.json"
+    key.write_text(registry.key_file("ci@example.com"))
+    monkeypatch.setenv(VARIABLE, str(key))
+    sign_in(config, registry)
+    sentence = "The key has expired. Create another with `bonded iam service-accounts keys create`."
+    error = {"error": "invalid_grant", "error_description": sentence}
+    registry.raw_token = (400, json.dumps(error).encode(), {})
+
+    assert ask(registry.url) is None
+
+    assert registry.requests == ["POST /token"]
+    assert capsys.readouterr().err == (
+        f"bonded: The server refuses the credential in {key}: The key has expired. Create another "
+        f"with `bonded iam service-accounts keys create` in place of {key}.\n"
+    )
 
 
 def test_a_server_that_is_down_is_asked_once_and_named(
@@ -392,7 +473,7 @@ def _end_session(registry: Registry, _config: Path) -> None:
 
 
 def _disable(registry: Registry, _config: Path) -> None:
-    registry.people.fault = fault("invalid_grant", "The user is disabled.")
+    registry.people.fault = fault("invalid_grant", "The user is disabled. Ask an administrator.")
 
 
 def _stop_for_maintenance(registry: Registry, _config: Path) -> None:
@@ -423,13 +504,14 @@ def _lose_secret(_registry: Registry, config: Path) -> None:
 @pytest.mark.parametrize(
     ("happens", "says"),
     [
-        (_end_session, "has ended. Sign in again. Sign in again with `bonded auth login ada"),
-        (_disable, "The user is disabled. Sign in again with `bonded auth login ada@example.com`."),
+        (_end_session, "]: The sign-in has ended. Sign in again with `bonded auth login ada"),
+        (_disable, "]: The user is disabled. Ask an administrator.\n"),
         (_stop_for_maintenance, "cannot answer now: The database is away. Try again later."),
         (_put_something_else_there, "Sign in again with `bonded auth login"),
         (_damage_configuration, "is not a text file. It is damaged, or another file by mistake"),
         (_block_configuration, "Make it a file that you may read, or remove it."),
-        (_damage_account, "is not JSON, so not a key file. Create a key with `bonded iam"),
+        (_damage_account, "cannot be used: "),
+        (_damage_account, "Sign in again with `bonded auth login ada@example.com --server="),
         (_lose_secret, "Unlock the keyring, or sign in again from here with `bonded auth login"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",

@@ -15,13 +15,15 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def parse_duration(text: str) -> int:
-    """Return gcloud's way to write a time, `1h30m`, in seconds.
+def parse_duration(text: str, *, or_else: str = "") -> int:
+    """Return gcloud's way to write a time, `1h30m`, in seconds; *or_else* is what else will do.
 
     Raises:
         Misconfigured: it is none.
     """
     if not re.fullmatch(r"(?:\d{1,9}[smhd]?)+", text):
-        raise Misconfigured(f"[{text}] is not a duration.", hint="Write it as 90s, 5m or 1h30m.")
+        raise Misconfigured(
+            f"[{text}] is not a duration.", hint=f"Write it as 90s, 5m, 1h30m or 90d{or_else}."
+        )
     parts = re.findall(r"(\d+)([smhd]?)", text)
     return sum(int(number) * _UNITS_S[unit] for number, unit in parts)

@@ -14,6 +14,7 @@ from bonded.cli.signing_in import end, find_server, obtain, ways_to_sign_in
 from bonded.client import properties
 from bonded.client.accounts import (
     Account,
+    Credential,
     ServiceAccountKey,
     SignIn,
     Workload,
@@ -67,7 +68,7 @@ def login(
 
 def _is_signed_in(session: Session, account: Account) -> bool:
     """Say whether what is stored of *account* still opens the server: then it is only chosen."""
-    credential = session.accounts.find(account)
+    credential = _find_intact(session, account)
     if credential is None:
         return False
     forget_tokens(session.directory, account)
@@ -78,10 +79,18 @@ def _is_signed_in(session: Session, account: Account) -> bool:
     return True
 
 
+def _find_intact(session: Session, account: Account) -> Credential | None:
+    """Return what is stored of *account*; nothing if it is damaged, for it is about to be new."""
+    try:
+        return session.accounts.find(account)
+    except Misconfigured:
+        return None
+
+
 def _keep(session: Session, grant: Grant) -> Account:
     """Store a sign-in, its secret in the system's keyring if there is one."""
     sign_in, account = grant.sign_in, grant.sign_in.account
-    older = session.accounts.find(account)
+    older = _find_intact(session, account)
     if isinstance(older, SignIn):
         # What is replaced would live on at the server, known to nobody.
         end(session, older)

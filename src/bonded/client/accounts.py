@@ -208,8 +208,12 @@ def parse_credential(text: str, source: str) -> Credential:
     """
     try:
         fields = json.loads(text)
-    except ValueError:
-        fields = None
+    except ValueError as error:
+        raise Misconfigured(
+            f"{source} is not JSON, so no credential file.",
+            hint="Name a service account's key, or what `bonded iam workload-identity-pools "
+            "create-cred-config` wrote.",
+        ) from error
     kind = fields.get("type") if isinstance(fields, dict) else None
     if kind == SIGN_IN_TYPE:
         return SignIn.parse(text, source)
@@ -245,12 +249,21 @@ class AccountStore:
         self._directory = directory / "accounts"
 
     def find(self, account: Account) -> Credential | None:
-        """Return the credential stored for *account*."""
+        """Return the credential stored for *account*.
+
+        Raises:
+            Misconfigured: the file cannot be used; to sign in again replaces it.
+        """
         path = self._path(account)
-        text = read_private(path)
-        if text is None:
-            return None
-        return parse_credential(text, str(path))
+        try:
+            text = read_private(path)
+            return None if text is None else parse_credential(text, str(path))
+        except Misconfigured as error:
+            # Whoever reads this wrote no file, and knows the account by its name.
+            raise Misconfigured(
+                f"What is stored of [{account.email}] cannot be used: {error.message}",
+                hint=f"Sign in again with {_way_back(account)}.",
+            ) from error
 
     def list_accounts(self, email: str | None = None) -> tuple[Account, ...]:
         """Return all accounts, or those of the address *email*, sorted."""
@@ -282,6 +295,15 @@ def quoted(text: str) -> str:
     if len(name) <= _NAME_CHARACTERS_MAX:
         return name
     return f"{name[: _NAME_CHARACTERS_MAX // 2]}~{sha256(text.encode()).hexdigest()}"
+
+
+def _way_back(account: Account) -> str:
+    """Return how *account* signs in again, as far as its name tells what kind it is."""
+    if account.email.startswith(("principal:", "principalSet:")):
+        return "`bonded auth login --cred-file=FILE`"
+    if account.email.endswith(".gserviceaccount.com"):
+        return "`bonded auth activate-service-account --key-file=FILE`"
+    return f"`bonded auth login {account.email} --server={account.server}`"
 
 
 def _email_of(path: Path) -> str:

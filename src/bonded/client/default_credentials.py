@@ -20,6 +20,7 @@ from bonded.client.tokens import AccessToken, fetch_by_file, fetch_token
 
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _FILENAME = "application_default_credentials.json"
+_LOGIN = "`bonded auth application-default login`"
 # As patient as google-auth is with one request. It is answered by this machine.
 METADATA_TIMEOUT_S = 3.0
 METADATA_SIZE_BYTES_MAX = 1 << 16
@@ -31,6 +32,7 @@ class DefaultCredential:
     """A credential file of any type that google-auth knows."""
 
     path: Path
+    kind: str
     endpoint: str
     """Where the access tokens come from."""
     text: str = field(repr=False)
@@ -53,7 +55,7 @@ class DefaultCredential:
             raise Misconfigured(
                 f"{path} is no credential file that google-auth knows.", hint=_hint(path)
             )
-        return cls(path, endpoint, text)
+        return cls(path, fields["type"], endpoint, text)
 
     @property
     def account(self) -> str:
@@ -80,8 +82,30 @@ class DefaultCredential:
             source=str(self.path),
             subject=f"the credential in {self.path}",
             endpoint=self.endpoint,
-            hint=_hint(self.path),
+            hint=self._next_step,
         )
+
+    @property
+    def _next_step(self) -> str:
+        """What to do if no token is to be had for it; `refusals` says when that is shown."""
+        match self.kind:
+            case "external_account":
+                # The file itself is seldom the reason: it only says where the job's token is.
+                return (
+                    f"Look whether the job's token is where {self.path} says, and is one that the "
+                    "provider takes."
+                )
+            case "external_account_authorized_user":
+                is_usual = self.path.name == _FILENAME
+                then = "" if is_usual else f", and name the file that it writes in {VARIABLE}"
+                return f"Sign in again with {_LOGIN}{then}."
+            case "service_account":
+                return (
+                    "Create another with `bonded iam service-accounts keys create` in place of "
+                    f"{self.path}."
+                )
+            case _:
+                return _hint(self.path)
 
     def forget(self) -> None:
         """Do nothing: nothing is kept."""
@@ -154,6 +178,11 @@ def find_default(environment: Environment) -> DefaultCredential | None:
     return None
 
 
+def is_default_named(environment: Environment) -> bool:
+    """Say whether the environment names a credential file: then that one is meant, or none."""
+    return environment.find(VARIABLE) is not None
+
+
 def find_attached(environment: Environment) -> AttachedIdentity:
     """Return the identity of this machine; whether it has one, only a fetch tells."""
     return AttachedIdentity(environment.find("GCE_METADATA_HOST") or "metadata.google.internal")
@@ -162,7 +191,7 @@ def find_attached(environment: Environment) -> AttachedIdentity:
 def _hint(path: Path) -> str:
     """Return what to do about a file that is of no use."""
     if path.name == _FILENAME:
-        return "Write it again with `bonded auth application-default login`, or remove it."
+        return f"Write it again with {_LOGIN}, or remove it."
     return f"Replace {path}, or unset {VARIABLE} to use the account of `bonded auth list`."
 
 

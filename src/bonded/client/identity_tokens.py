@@ -31,5 +31,5 @@ def identity_token_of(key: ServiceAccountKey, audience: str) -> str:
         credentials,
         subject=f"the key of [{key.email}]",
         endpoint=key.token_uri,
-        hint="A key that is gone is replaced with `bonded iam service-accounts keys create`.",
+        hint="Create another with `bonded iam service-accounts keys create`.",
     ).secret

@@ -128,6 +128,18 @@ def is_google(origin: str) -> bool:
     return host != origin and (host == "accounts.google.com" or host.endswith(".googleapis.com"))
 
 
+def is_repository(name: str) -> bool:
+    """Say whether *name* is a URL as those of a repository here are: `…/P/R/simple/`, `…/P/R/`.
+
+    The public index has its pages under `/simple/` and takes uploads at an address of one segment,
+    so what clients ask about it, and about a bare host, is never taken for one.
+    """
+    path = re.split("[?#]", name)[0].partition("://")[2].partition("/")[2]
+    segments = [part for part in path.split("/") if part]
+    of_index = segments[2:3] == ["simple"]
+    return "simple" not in segments[:2] and (of_index or len(segments) == 2)
+
+
 def parse_hosts(text: str) -> tuple[str, ...]:
     """Parse hosts between commas, each perhaps with a star in its first label or with a port.
 

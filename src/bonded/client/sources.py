@@ -50,8 +50,8 @@ class KeyTokens:
             credentials,
             subject=f"the key of [{self.account}]",
             endpoint=self._key.token_uri,
-            hint="A key that is gone is replaced with `bonded iam service-accounts keys create`, "
-            "and then `bonded auth activate-service-account --key-file=FILE`.",
+            hint="Create another with `bonded iam service-accounts keys create`, and sign in with "
+            "it: `bonded auth activate-service-account --key-file=FILE`.",
         )
 
     def forget(self) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bonded.client.accounts import Account, quoted
-from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
+from bonded.client.errors import ClientError, Misconfigured, Unreachable
 from bonded.client.private_files import (
     make_private,
     read_private,
     remove_private,
     write_private,
 )
+from bonded.client.refusals import refusal_of
 
 # A token that is handed out must outlive the work it is handed out for: a build, an upload.
 REMAINING_LIFE_MIN_S = 5 * 60
@@ -104,7 +105,7 @@ def fetch_token(
 
     Raises:
         Misconfigured: the credential cannot be used here.
-        NotSignedIn: the server refuses it; *hint* says what to do then.
+        NotSignedIn: the server refuses it; *hint* says what to do if the server does not.
         Unreachable: nobody answers at the *endpoint*.
     """
     from functools import partial  # noqa: PLC0415 - see above
@@ -124,7 +125,7 @@ def fetch_token(
     except (RefreshError, OAuthError) as error:
         if asks_elsewhere and len(error.args) == 1:
             raise Misconfigured(f"Cannot use {subject}: {error}", hint=hint) from error
-        raise _refusal(error.args, subject, endpoint, hint) from error
+        raise refusal_of(error.args, subject=subject, endpoint=endpoint, hint=hint) from error
     except GoogleAuthError as error:
         raise Unreachable(
             f"Nobody answers at {endpoint}, where {subject} is to be exchanged for a token.",
@@ -133,24 +134,6 @@ def fetch_token(
     # google-auth's expiry is in UTC but does not say so.
     expires_at = credentials.expiry.replace(tzinfo=UTC).timestamp()
     return AccessToken(credentials.token, expires_at)
-
-
-def _refusal(arguments: tuple[Any, ...], subject: str, endpoint: str, hint: str) -> ClientError:
-    """Return our error for google-auth's: a text, and the body that the server sent."""
-    body = arguments[-1] if arguments else None
-    if isinstance(body, str):
-        with suppress(ValueError):
-            body = json.loads(body)
-    if not isinstance(body, dict) or not isinstance(body.get("error"), str):
-        return Unreachable(
-            f"{endpoint} does not answer as a Bonded server does.",
-            hint="It may be failing, or something else may be listening there.",
-        )
-    # RFC 6749 §5.2: a code, and perhaps a sentence.
-    reason = body.get("error_description") or body["error"]
-    if body["error"] in {"temporarily_unavailable", "server_error"}:
-        return Unreachable(f"{endpoint} cannot answer now: {reason}", hint="Try again later.")
-    return NotSignedIn(f"The server refuses {subject}: {reason}", hint=hint)
 
 
 def fetch_marked(source: TokenSource) -> tuple[AccessToken, str | None]:

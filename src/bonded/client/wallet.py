@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bonded.client import properties
 from bonded.client.accounts import Account, AccountStore
 from bonded.client.configurations import Configurations
-from bonded.client.default_credentials import find_attached, find_default
+from bonded.client.default_credentials import (
+    find_attached,
+    find_default,
+    is_default_named,
+)
 from bonded.client.environment import Environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
-from bonded.client.services import Service, belongs
+from bonded.client.services import Service, belongs, is_repository
 from bonded.client.sources import tokens_of
 from bonded.client.tokens import AccessToken, CachedTokens, TokenSource
 
 # pip asks twice for each index. A server that is down need not be waited for twice.
 FAILURE_LIFE_S = 60.0
 
+_Source = tuple[Account, TokenSource]
+
 
 class Wallet:
     """The credentials of this user, tried in the order that Google's own plugin documents.
 
     Application Default Credentials come first, then the identity of the machine if it was asked
-    for, then the accounts of the command line, the active one before the others.
+    for, then the accounts of the command line, the active one before the others. But a file that
+    GOOGLE_APPLICATION_CREDENTIALS names comes alone where it belongs, and where it is unusable.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -42,7 +49,7 @@ class Wallet:
         service = Service.parse(name)
         if service is None:
             return None
-        is_ours, sources, failures = self._survey(service)
+        is_ours, sources, failures = self._survey(service, name)
         for account, source in sources:
             try:
                 return self._get_token(account, source)
@@ -52,36 +59,58 @@ class Wallet:
             return None
         raise failures[0] if failures else _nothing_for(service)
 
-    def _survey(
-        self, service: Service
-    ) -> tuple[bool, list[tuple[Account, TokenSource]], list[ClientError]]:
-        """Say whether *service* is ours, what may be shown to it, and what is broken."""
+    def _survey(self, service: Service, name: str) -> tuple[bool, list[_Source], list[ClientError]]:
+        """Say whether *service* is ours, what may be shown to it, and what is broken.
+
+        A credential file that the environment names is meant: if it is of no use, no other token
+        is given in its place, as google-auth gives none. It cannot even say then whose it is, and
+        where nothing else says what is ours, the URL that was asked for may.
+        """
         self._configuration = Configurations(self._directory, self._environment).open()
-        sources: list[tuple[Account, TokenSource]] = []
-        failures: list[ClientError] = []
-        names = self._configuration.names
-        is_ours = service.is_pkg_dev or bool(names and names.cover(service))
-        if names is None and self._is_nobodys(service):
-            is_ours = True
-            failures.append(_of_no_server(service))
+        accounts = [
+            each for each in self._accounts.list_accounts() if self._belongs(each.server, service)
+        ]
+        is_ours, failures = self._recognize(service)
+        is_ours = is_ours or bool(accounts)
+        is_named = is_default_named(self._environment)
+        sources: list[_Source] = []
         try:
             default = find_default(self._environment)
             if default and self._belongs(default.server, service):
                 sources.append((Account(default.account, default.server), default))
         except ClientError as error:
             failures.append(error)
-        if any(map(service.matches_origin, self._configuration.attached_identity_origins)):
+            if is_named:
+                could_be = self._configuration.names is None and is_repository(name)
+                return is_ours or could_be, [], failures
+        if not (is_named and sources):
+            sources += self._list_others(service, accounts, failures)
+        return is_ours, sources, failures
+
+    def _recognize(self, service: Service) -> tuple[bool, list[ClientError]]:
+        """Say whether *service* is ours whoever is signed in, and what is wrong about that."""
+        names = self._configuration.names
+        if names is None and self._is_nobodys(service):
+            return True, [_of_no_server(service)]
+        is_ours = service.is_pkg_dev or bool(names and names.cover(service))
+        return is_ours or self._is_shown_the_machine(service), []
+
+    def _list_others(
+        self, service: Service, accounts: Sequence[Account], failures: list[ClientError]
+    ) -> Iterator[_Source]:
+        """Yield what may be shown to *service* after the default; note what is broken."""
+        if self._is_shown_the_machine(service):
             attached = find_attached(self._environment)
-            sources.append((Account(attached.account, "attached"), attached))
-        accounts = [
-            each for each in self._accounts.list_accounts() if self._belongs(each.server, service)
-        ]
+            yield Account(attached.account, "attached"), attached
         try:
             if account := self._choose(service, accounts):
-                sources.append((account, self._open(account)))
+                yield account, self._open(account)
         except ClientError as error:
             failures.append(error)
-        return is_ours or bool(accounts), sources, failures
+
+    def _is_shown_the_machine(self, service: Service) -> bool:
+        """Say whether *service* may be shown the identity of this machine."""
+        return any(map(service.matches_origin, self._configuration.attached_identity_origins))
 
     def _belongs(self, issuer: str, service: Service) -> bool:
         return belongs(issuer, service, self._configuration.names)

@@ -157,7 +157,8 @@ def _end(expires: str | None) -> Message:
         return {}
     if "T" in expires or "-" in expires:
         return {"validBeforeTime": expires}
-    return {"validBeforeTime": moment(time.time() + parse_duration(expires))}
+    life_s = parse_duration(expires, or_else=", or a moment as 2030-01-31T00:00:00Z")
+    return {"validBeforeTime": moment(time.time() + life_s)}
 
 
 def _say_end(session: Session, key: Message, expires: str | None) -> None:
