@@ -134,6 +134,7 @@ def forge(issuer: FakeIssuer) -> None:
     issuer.signer = RSAKey.generate_key(2048, {"kid": "first"})
 
 
+SAYS_ISSUER = {"authorization_response_iss_parameter_supported": True}
 REFUSED: dict[str, tuple[Callable[[FakeIssuer], object], str]] = {
     "another issuer": (say(iss="http://other.example"), "is not from"),
     "another audience": (say(aud="other"), "for somebody else"),
@@ -149,6 +150,20 @@ REFUSED: dict[str, tuple[Callable[[FakeIssuer], object], str]] = {
     "another person at its userinfo endpoint": (
         tell({"sub": "8", "email": ADA}, email=None),
         "speaks of somebody else",
+    ),
+    "a verified address at its userinfo endpoint that is another": (
+        tell(
+            {"sub": "7", "email": "boss@example.com", "email_verified": True}, email_verified=None
+        ),
+        "has not verified",
+    ),
+    "a verification of no address at its userinfo endpoint": (
+        tell({"sub": "7", "email_verified": True}, email_verified=None),
+        "has not verified",
+    ),
+    "an answer without a sender": (
+        lambda issuer: issuer.configuration.update(SAYS_ISSUER),
+        "does not say that it comes from Example ID",
     ),
     "no address anywhere": (tell({"sub": "7"}, email=None), "does not say your address"),
     "an address that its userinfo endpoint has not verified": (
@@ -188,6 +203,27 @@ async def test_an_answer_that_proves_nobody_is_refused_with_a_sentence(
             page = await come_back(visitor, issuer)
             assert (title, page.status >= 400, says in page.text) == (title, True, True), page.text
             assert "bonded-session" not in visitor.http.cookies
+
+
+async def test_the_signed_identity_token_counts_and_userinfo_says_only_what_it_does_not(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    issuer.configuration = dict(SAYS_ISSUER)
+    issuer.userinfo = {
+        "sub": "7",
+        "email": "boss@example.com",
+        "email_verified": True,
+        "name": "Boss",
+        "groups": ["team"],
+    }
+    async with open_visitor(site) as visitor:
+        page = await come_back(visitor, issuer, iss=issuer.url)
+
+    user = (await site.get(f"/v1/users/{ADA}")).json()
+    (session,) = (await site.get(f"/v1/users/{ADA}/sessions")).json()["sessions"]
+    assert f"user:{ADA}" in page.text
+    assert (user["displayName"], session["groups"]) == ("Ada", ["team@example.com"])
+    assert (await site.get("/v1/users/boss@example.com")).status_code == 404
 
 
 async def test_an_answer_belongs_to_the_browser_that_asked(site: Site, issuer: FakeIssuer) -> None:

@@ -126,9 +126,7 @@ class Provider:
         state = answer.get("state", "")
         if not hmac.compare_digest(state.encode(), flow.state.encode()):
             raise Unauthenticated("The answer belongs to another sign-in", hint="Start again.")
-        # RFC 9207: an answer that names its issuer must name the one that was asked.
-        if answer.get("iss", self._settings.issuer) != self._settings.issuer:
-            raise Unauthenticated("The answer comes from another provider", hint="Start again.")
+        await self._check_sender(answer)
         if "error" in answer:
             said = answer.get("error_description") or answer["error"]
             raise Forbidden(f"{self.name} refused: {said[:200]!r}", hint="Start again.")
@@ -141,6 +139,20 @@ class Provider:
         self._check_condition(claims)
         address = self._address_in(claims)
         return await self._admit(address, claims, self._groups_in(claims))
+
+    async def _check_sender(self, answer: Mapping[str, str]) -> None:
+        """Refuse an answer of another provider, or of nobody knows whom (RFC 9207 §2.4)."""
+        said = answer.get("iss")
+        if said is None:
+            published = await self._issuer.configuration()
+            if published.get("authorization_response_iss_parameter_supported") is not True:
+                return
+            raise Unauthenticated(
+                f"The answer does not say that it comes from {self.name}, as its answers do",
+                hint="Start again.",
+            )
+        if said != self._settings.issuer:
+            raise Unauthenticated("The answer comes from another provider", hint="Start again.")
 
     async def _redeem(self, code: str, verifier: str) -> dict[str, Any]:
         settings = self._settings
@@ -189,7 +201,7 @@ class Provider:
             raise Unauthenticated(
                 f"{self.name} speaks of somebody else at its userinfo endpoint", hint="Start again."
             )
-        return {**claims, **said}
+        return _joined(claims, said, wanted)
 
     def _check_condition(self, claims: Mapping[str, Any]) -> None:
         if self._settings.condition is None:
@@ -295,6 +307,24 @@ def claim_in(claims: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def _joined(
+    signed: Mapping[str, Any], said: Mapping[str, Any], wanted: Collection[str]
+) -> dict[str, Any]:
+    """Return the claims of the identity token, and of userinfo what that does not say."""
+    claims = {**said, **{name: value for name, value in signed.items() if value is not None}}
+    for name in wanted:
+        # What a path leads to in the one may be missing from an object of the other.
+        if claim_in(claims, name) is None and claim_in(said, name) is not None:
+            claims[name] = claim_in(said, name)
+    # Whether an address is verified is said of that address, not of one that stands elsewhere.
+    address = signed.get(_EMAIL)
+    if address is None or address != said.get(_EMAIL):
+        claims.pop(_VERIFIED, None)
+        by = said if address is None else signed
+        claims |= {name: by[name] for name in (_VERIFIED,) if name in by}
+    return claims
 
 
 def _check_same(user: User, subject: str, proof: Proof) -> None:
