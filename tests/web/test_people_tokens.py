@@ -14,6 +14,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from bonded.server.web.oauth.authorize import VALUE_LENGTH_MAX
 from support.browsing import (
     CLIENT,
     LOOP_BACK,
@@ -120,6 +121,11 @@ BAD_REQUESTS: dict[str, tuple[dict[str, str | None], str]] = {
     "no method": ({"code_challenge_method": None}, "invalid_request"),
     "half a challenge": ({"code_challenge": "abc"}, "invalid_request"),
     "an endless scope": ({"scope": "x" * 1100}, "invalid_request"),
+    "an endless state": ({"state": "s" * 1100}, "invalid_request"),
+    "more than can be carried": (
+        {"state": "s" * 900, "nonce": "n" * 900, "scope": "x" * 900},
+        "invalid_request",
+    ),
 }
 
 
@@ -129,8 +135,29 @@ async def test_a_program_hears_what_is_wrong_with_its_request(ada: Visitor, site
 
         answer = ada.answer()
         assert (title, answer["error"]) == (title, code)
-        assert (answer["state"], answer["iss"]) == ("xyz", URL)
+        assert (answer["state"], answer["iss"]) == (changes.get("state", "xyz"), URL)
         assert answer["error_description"]
+
+
+async def test_a_request_is_carried_through_sign_in_and_consent_or_refused_at_once(
+    site: Site,
+) -> None:
+    await join(site, ADA)
+    program, state = Program(site), "s" * VALUE_LENGTH_MAX
+    async with open_visitor(site) as visitor:
+        await visitor.open(program.path(state=state, nonce="n" * VALUE_LENGTH_MAX))
+        refused = visitor.answer()
+        await visitor.sign_in(ADA, path=program.path(state=state, nonce="n" * 700))
+        await visitor.fill("/authorize", answer="yes")
+        answer = visitor.answer()
+        too_long = await visitor.open(program.path(state="\0" * 560))
+
+    assert (refused["error"], refused["state"]) == ("invalid_request", state)
+    assert refused["error_description"].startswith("The request is longer than 2048 characters")
+    assert answer["state"] == state
+    assert (await program.redeem(answer["code"])).status_code == 200
+    # Short in the address, long where it is kept.
+    assert (too_long.status, "The request is too long to be kept" in too_long.text) == (400, True)
 
 
 async def test_a_person_may_refuse(ada: Visitor, site: Site) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Unavailable
+from bonded.server.core.errors import Rejected, Unavailable
 from bonded.server.identity.sealing import Sealer
 
 SEALED_LENGTH_MAX = 4096
+"""Of a cookie browsers keep no more (RFC 6265 §6.1)."""
 
 
 class Seals:
@@ -25,9 +26,16 @@ class Seals:
         self._clock = clock
 
     def seal(self, purpose: str, value: dict[str, object], life_s: float) -> str:
-        """Return *value* as a text that only `open` can read, until it expires."""
+        """Return *value* as a text that only `open` can read, until it expires.
+
+        Raises:
+            Rejected: it is too long to be read again.
+        """
         expires_at = self._clock().timestamp() + life_s
-        return self._sealer.seal(orjson.dumps([purpose, expires_at, value]).decode())
+        text = self._sealer.seal(orjson.dumps([purpose, expires_at, value]).decode())
+        if len(text) > SEALED_LENGTH_MAX:
+            raise Rejected("The request is too long to be kept until the next page")
+        return text
 
     def open(self, purpose: str, text: str) -> dict[str, Any] | None:
         """Return the value, or None if we did not seal it for *purpose*, or it has expired."""

@@ -16,12 +16,11 @@ from bonded.server.identity.sessions import Person
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.oauth.clients import CLIENTS, is_loop_back, origin_of
 from bonded.server.web.ui.browser import Browser, as_page, go_to
-from bonded.server.web.ui.sign_in import sign_in_for
+from bonded.server.web.ui.sign_in import NEXT_LENGTH_MAX, safe_next, sign_in_for
 
 REQUEST = "authorization request"
 REQUEST_LIFE_S = 3600
 VALUE_LENGTH_MAX = 1024
-_STATE_LENGTH_MAX = 1024
 
 
 class Authorize:
@@ -47,14 +46,14 @@ class Authorize:
                 hint="It must be http://127.0.0.1:PORT/, http://[::1]:PORT/ or "
                 "http://localhost:PORT/.",
             )
-        problem = _problem_in(asked)
+        here = f"/authorize?{call.scope['query_string'].decode('ascii', 'replace')}"
+        problem = _problem_in(asked, here)
         if problem:
             code, sentence = problem
             return self._send_back(uri, asked.get("state", ""), code, sentence)
         session = await self.browser.session_of(call)
         if session is None:
-            query = call.scope["query_string"].decode("ascii", "replace")
-            return go_to(sign_in_for(f"/authorize?{query}"))
+            return go_to(sign_in_for(here))
         request = CodeRequest(
             client=client,
             redirect_uri=uri,
@@ -94,14 +93,14 @@ class Authorize:
 
     def _redirect(self, uri: str, answer: dict[str, str], state: str) -> Reply:
         if state:
-            answer["state"] = state[:_STATE_LENGTH_MAX]
+            answer["state"] = state
         # Who answers (RFC 9207), so that a client of several servers is not mixed up.
         answer["iss"] = self._server_url
         joint = "&" if "?" in uri else "?"
         return go_to(f"{uri}{joint}{urlencode(answer, quote_via=quote)}")
 
 
-def _problem_in(asked: dict[str, str]) -> tuple[str, str] | None:
+def _problem_in(asked: dict[str, str], here: str) -> tuple[str, str] | None:
     """Return what is wrong with a request, as a code of RFC 6749 §4.1.2.1 and a sentence."""
     if asked.get("response_type") != "code":
         return "unsupported_response_type", "response_type must be code"
@@ -113,4 +112,8 @@ def _problem_in(asked: dict[str, str]) -> tuple[str, str] | None:
     for name in ("scope", "nonce", "state"):
         if len(asked.get(name, "")) > VALUE_LENGTH_MAX:
             return "invalid_request", f"{name} is longer than {VALUE_LENGTH_MAX} characters"
+    # Said now, to the program, or the person would hear of it who has signed in meanwhile.
+    if safe_next(here) != here:
+        sentence = f"The request is longer than {NEXT_LENGTH_MAX} characters, or not URL-encoded"
+        return "invalid_request", sentence
     return None
