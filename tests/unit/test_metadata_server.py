@@ -5,19 +5,25 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import pytest
 
 from bonded.cli.metadata_server import parse_listen
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
-from bonded.client.metadata_server import Identity, MetadataServer
+from bonded.client.metadata_server import (
+    CONNECTIONS_MAX,
+    REQUEST_TIMEOUT_S,
+    Identity,
+    MetadataServer,
+)
 from bonded.client.tokens import SCOPE, AccessToken
 
 EMAIL = "builder@my-project.iam.gserviceaccount.com"
@@ -70,14 +76,16 @@ class Tokens:
 class Machine:
     """A metadata server and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self.tokens = Tokens()
         self.said: list[str] = []
         identity = Identity(
             EMAIL, "my-project", "registry.example", self.tokens, self.identify_to, "17"
         )
         hosts = frozenset({"sidecar.example"})
-        self.server = MetadataServer(("127.0.0.1", 0), identity, hosts, self.said.append)
+        self.server = MetadataServer(
+            ("127.0.0.1", 0), identity, hosts, self.said.append, request_timeout_s
+        )
 
     def identify_to(self, audience: str) -> str:
         """Return an ID token, for one reader."""
@@ -90,9 +98,15 @@ class Machine:
         return f"127.0.0.1:{self.server.server_port}"
 
     def ask(
-        self, path: str, headers: Mapping[str, str] = FLAVOR, method: str = "GET"
+        self,
+        path: str,
+        headers: Mapping[str, str] = FLAVOR,
+        method: str = "GET",
+        timeout_s: float = 5,
     ) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=5)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.server.server_port, timeout=timeout_s
+        )
         try:
             connection.request(method, path, headers=dict(headers))
             response = connection.getresponse()
@@ -102,8 +116,8 @@ class Machine:
 
 
 @contextmanager
-def running() -> Iterator[Machine]:
-    machine = Machine()
+def running(request_timeout_s: float = REQUEST_TIMEOUT_S) -> Iterator[Machine]:
+    machine = Machine(request_timeout_s)
     with machine.server:
         thread = threading.Thread(target=machine.server.serve_forever, args=(0.01,))
         thread.start()
@@ -256,10 +270,37 @@ def test_an_address_that_is_taken_is_a_sentence(machine: Machine) -> None:
 
 
 def test_a_client_that_hangs_up_or_says_nonsense_ends_nothing(machine: Machine) -> None:
-    import socket  # noqa: PLC0415 - for this test alone
-
     for sent in (b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", machine.server.server_port)) as line:
             line.sendall(sent)
 
     assert machine.ask(TOKEN)[0] == 200
+
+
+def test_whoever_sends_a_request_byte_by_byte_keeps_no_place_from_others() -> None:
+    with running(request_timeout_s=1) as machine, ExitStack() as stack:
+        address = ("127.0.0.1", machine.server.server_port)
+        lines = [
+            stack.enter_context(socket.create_connection(address)) for _ in range(CONNECTIONS_MAX)
+        ]
+        stop = threading.Event()
+        dripping = threading.Thread(target=_drip, args=(lines, stop))
+        dripping.start()
+        try:
+            # Much less than those who drip have left to send.
+            status, _ = machine.ask(TOKEN, timeout_s=30)
+        finally:
+            stop.set()
+            dripping.join()
+
+    assert status == 200
+
+
+def _drip(lines: list[socket.socket], stop: threading.Event) -> None:
+    """Send a byte of a request on every line, again and again, faster than any piece is due."""
+    for byte in b"GET / HTTP/1.1\r\nX-Slow: " + b"x" * 10_000:
+        for line in lines:
+            with suppress(OSError):
+                line.send(bytes((byte,)))
+        if stop.wait(0.05):
+            return

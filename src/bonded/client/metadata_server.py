@@ -8,6 +8,7 @@ forwarded, and one for a host it is not called (DNS rebinding).
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -23,6 +24,7 @@ from bonded.client.errors import ClientError, Misconfigured, Unreachable
 from bonded.client.tokens import SCOPE, TokenSource
 
 REQUEST_TIMEOUT_S = 10.0
+"""In which a whole request must have come, or who sends it byte by byte would keep a place."""
 CONNECTIONS_MAX = 64
 FLAVOR = "Google"
 ROOT = "/computeMetadata/v1"
@@ -79,6 +81,7 @@ class MetadataServer(ThreadingHTTPServer):
     """Answers as the instance metadata server does, on one address, until it is shut down."""
 
     daemon_threads = True
+    request_queue_size = CONNECTIONS_MAX
 
     def __init__(
         self,
@@ -86,8 +89,10 @@ class MetadataServer(ThreadingHTTPServer):
         identity: Identity,
         hosts: frozenset[str],
         say: Callable[[str], None],
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.identity = identity
+        self.request_timeout_s = request_timeout_s
         self.hosts = hosts | WELL_KNOWN_HOSTS | LOOPBACK_HOSTS | {address[0]}
         self.say = say
         self._refreshing = threading.Lock()
@@ -164,15 +169,38 @@ class MetadataServer(ThreadingHTTPServer):
             return _refused(error)
 
 
+class _Timed(io.RawIOBase):
+    """What a client sends, until its time is over: the socket's own timeout is for each piece."""
+
+    def __init__(self, connection: socket, timeout_s: float) -> None:
+        self._connection = connection
+        self._until = time.monotonic() + timeout_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("The request took too long")
+        self._connection.settimeout(left_s)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One request; the answer closes the connection."""
 
     server: MetadataServer
     server_version = "Bonded"
     sys_version = ""
-    timeout = REQUEST_TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Timed(self.connection, self.server.request_timeout_s))
 
     def do_GET(self) -> None:
+        self.connection.settimeout(self.server.request_timeout_s)
         refusal = self._find_refusal()
         url = urlsplit(self.path)
         answer = refusal or self.server.answer(url.path, parse_qs(url.query))
