@@ -1,4 +1,5 @@
 """Helpers that write other tools' settings: shown first, kept a copy of, and without a secret."""
+# ruff: noqa: E501 - what is printed is shown as it is printed
 
 from __future__ import annotations
 
@@ -131,6 +132,57 @@ def test_netrc_takes_a_key(bonded: Terminal, tmp_path: Path) -> None:
     assert found is not None
     assert found[0] == "_json_key_base64"
     assert "expires" not in said.err
+
+
+def test_what_is_not_ours_is_not_shown_and_where_else_packages_come_from_is_said(
+    bonded: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "pip.conf"
+    path.write_text(
+        "[global]\n"
+        "# the password is hunter2\n"
+        "index-url = https://hunter2:hunter2@old.example/hunter2/simple/\n"
+        "extra-index-url = https://hunter2@a.example/simple https://x:hunter2@b.example/\n"
+        "    https://hunter2/hunter2@c.example/\n"
+        "api_key = hunter2\n"
+        "timeout = 5\n"
+    )
+
+    said = bonded("auth", "configure-pip", "--repository=python", "-q", f"--file={path}")
+
+    assert said.err == snapshot("""\
+WARNING: [global] extra-index-url stays. pip takes the greatest version that any of its indexes has, so a public package can take the place of yours. Remove it, and have a virtual repository read that index.
+--- DIR/pip.conf
++++ DIR/pip.conf
+@@ -1,7 +1,8 @@
+ [global]
+ …
+-index-url = https://…@old.example/…
++index-url = http://oauth2accesstoken@127.0.0.1:PORT/my-project/python/simple/
+ extra-index-url = https://…@a.example/…, https://…@b.example/…
+     …
+ api_key = …
+ timeout = 5
++keyring-provider = subprocess
+Wrote DIR/pip.conf. The old one is pip.conf.bak.
+""")
+
+
+def test_a_file_that_is_for_a_person_to_change_stays_and_what_to_write_is_shown(
+    bonded: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine other login a password my hunter2\n")
+
+    said = bonded("auth", "configure-netrc", "--repository=python", "-q", f"--file={path}")
+
+    assert said.err == snapshot("""\
+ERROR: (bonded.auth.configure-netrc) Cannot change DIR/netrc. Python, and so pip, cannot read it: look at line 2 or before.
+A comment must not follow an empty line, and `#` stands before a blank. Nothing was changed. By hand, have it say:
+
+  machine 127.0.0.1 login oauth2accesstoken password …
+""")
+    assert "hunter2" in path.read_text()
 
 
 def test_a_file_that_cannot_be_changed_is_named(bonded: Terminal, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeVar
 
 import click
@@ -13,11 +14,14 @@ import click
 from bonded.cli.artifacts.settings import find_target, require_uploads
 from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
+from bonded.cli.shown_changes import diff
 from bonded.client import config_files
 from bonded.client.errors import Misconfigured
+from bonded.client.netrc_files import set_netrc
 from bonded.client.private_files import read_private, write_private
 
 F = TypeVar("F", bound=Callable[..., Any])
+Edit = Callable[[str], str]
 
 
 def _options(command: F) -> F:
@@ -62,7 +66,7 @@ def configure_pip(
             text = config_files.set_option(text, "global", key, value)
         return text
 
-    _change(session, path or _pip_path(session), edit)
+    _change(session, path or _pip_path(session), edit, find_rivals=config_files.find_pip_rivals)
 
 
 @click.command("configure-uv", cls=Command)
@@ -81,7 +85,12 @@ def configure_uv(
         "authenticate": "always",
     }
     path = path or _config_home(session) / "uv" / "uv.toml"
-    _change(session, path, lambda text: config_files.set_uv_index(text, index))
+    _change(
+        session,
+        path,
+        lambda text: config_files.set_uv_index(text, index),
+        find_rivals=lambda text: config_files.find_uv_rivals(text, target.repository),
+    )
     command = f"uv publish --index {target.repository} --username {target.user}"
     session.say(f"Publish: {target.refusal or command}")
 
@@ -132,7 +141,7 @@ def configure_netrc(
     _change(
         session,
         chosen,
-        lambda text: config_files.set_netrc(text, target.host, target.user, password),
+        lambda text: set_netrc(text, target.host, target.user, password),
         hides_text=True,
     )
     session.say(f"WARNING: {chosen} holds a secret now, for every port of {target.host}.")
@@ -141,7 +150,12 @@ def configure_netrc(
 
 
 def _change(
-    session: Session, path: Path, edit: Callable[[str], str], *, hides_text: bool = False
+    session: Session,
+    path: Path,
+    edit: Edit,
+    *,
+    find_rivals: Callable[[str], tuple[str, ...]] = lambda _: (),
+    hides_text: bool = False,
 ) -> None:
     """Show what *edit* changes in the file at *path*, ask, keep a copy and write.
 
@@ -154,17 +168,16 @@ def _change(
         # PIP_CONFIG_FILE is often the null device, which must not become a file.
         raise Misconfigured(f"{path} is no file.", hint="Say with --file which one to write.")
     old = read_private(path)
-    try:
-        new = edit(old or "")
-    except Misconfigured as error:
-        raise Misconfigured(f"Cannot change {path}. {error.message}", hint=error.hint) from error
+    new = _edited(path, old or "", edit, hides_text=hides_text)
+    for rival in find_rivals(new):
+        session.say(f"WARNING: {rival}")
     if new == old:
         session.say(f"{path} is as it should be.")
         return
     if hides_text:
         session.say(f"{path}: one entry is written; its secrets are not shown.")
     else:
-        session.say("".join(_diff(old or "", new, path)).rstrip("\n"))
+        session.say(diff(old or "", new, path))
     session.confirm(f"\n{path} will be {'created' if old is None else 'changed'}.")
     mode = None if old is None or hides_text else path.stat().st_mode & 0o777
     if old is not None:
@@ -176,23 +189,22 @@ def _change(
     session.say(f"Wrote {path}.{kept}")
 
 
-def _diff(old: str, new: str, path: Path) -> list[str]:
-    """Return the difference; a password that was in the file already is not repeated."""
-    lines = difflib.unified_diff(
-        old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), str(path)
-    )
-    return [_without_secret(line if line.endswith("\n") else f"{line}\n") for line in lines]
+def _edited(path: Path, old: str, edit: Edit, *, hides_text: bool) -> str:
+    """Return what *edit* makes of *old*.
 
-
-def _without_secret(line: str) -> str:
-    if "password" in line.lower() or "token" in line.partition("=")[0].lower():
-        key = line.partition("=")[0] if "=" in line else line.partition(":")[0]
-        return f"{key.rstrip()} …\n"
-    before, at, after = line.rpartition("@")
-    scheme, slashes, user = before.partition("://")
-    if at and slashes and ":" in user:
-        return f"{scheme}://{user.partition(':')[0]}:…@{after}"
-    return line
+    Raises:
+        Misconfigured: it is for a person to change; what the file must say then is shown.
+    """
+    try:
+        return edit(old)
+    except Misconfigured as error:
+        by_hand = indent(edit(""), "  ")
+        if hides_text:
+            by_hand = re.sub(r"(password) \S+", r"\1 …", by_hand)
+        raise Misconfigured(
+            f"Cannot change {path}. {error.message}",
+            hint=f"{error.hint} Nothing was changed. By hand, have it say:\n\n{by_hand}".strip(),
+        ) from error
 
 
 def _home(session: Session) -> Path:
