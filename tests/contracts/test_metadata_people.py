@@ -37,6 +37,7 @@ SESSION = Session(
 CODE = CodeGrant(
     *("c1", "bonded-cli", "http://127.0.0.1:1/", "challenge", "openid", "nonce"),
     *(ADA.address, ("group:team@example.com",), LATER),
+    approved_by="b1",
 )
 DEVICE = DeviceGrant("d1", "u1", "bonded-cli", "openid", "192.0.2.7", NOW, LATER)
 
@@ -157,10 +158,12 @@ async def test_a_session_is_found_by_its_id_and_by_its_secret(people: SqlMetadat
     async with people.transaction() as tx:
         await tx.sessions.add(SESSION)
         await tx.sessions.touch("s1", LATER)
+        held = [await tx.sessions.hold(one) for one in ("s1", "h1")]
 
     async with people.read() as tx:
         found = await tx.sessions.find("s1")
         assert found == replace(SESSION, last_used_at=LATER)
+        assert held == [found, None]
         assert await tx.sessions.find_by_secret("h1") == found
         assert await tx.sessions.find("h1") is None
         assert await tx.sessions.list(ADA.address) == (found,)
@@ -273,13 +276,12 @@ async def test_a_code_remembers_what_it_was_redeemed_for(people: SqlMetadataStor
 
 
 async def test_a_device_is_answered_once(people: SqlMetadataStore) -> None:
-    also = ("group:team@example.com",)
     async with people.transaction() as tx:
         await tx.sign_ins.add_device(DEVICE)
         assert await tx.sign_ins.count_waiting_devices(NOW) == 1
         assert await tx.sign_ins.find_device("u1") == DEVICE
-        first = await tx.sign_ins.answer_device("u1", ADA.address, also, is_denied=False)
-        second = await tx.sign_ins.answer_device("u1", "eve@example.com", (), is_denied=True)
+        first = await tx.sign_ins.answer_device("u1", SESSION)
+        second = await tx.sign_ins.answer_device("u1", None)
         await tx.sign_ins.poll_device("d1", LATER, 10)
 
     async with people.transaction() as tx:
@@ -288,7 +290,7 @@ async def test_a_device_is_answered_once(people: SqlMetadataStore) -> None:
         assert await tx.sign_ins.hold_device("d1") is None
 
     assert (first, second) == (True, False)
-    answered = replace(DEVICE, address=ADA.address, also=also)
+    answered = replace(DEVICE, address=SESSION.address, also=SESSION.also, approved_by=SESSION.id)
     assert held == replace(answered, polled_at=LATER, interval_s=10)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bonded.server.identity.sessions import BROWSER_LIFE_S
 from support.browsing import CLIENT, PASSWORD, Program, Visitor, join, log_in, open_visitor
 from support.site import Site
 
@@ -55,16 +56,27 @@ async def redeem(site: Site, device_code: str) -> int:
     return (await site.http.post("/token", data=asked)).status_code
 
 
-@pytest.mark.parametrize("ending", ["another password", "all sessions", "disabling"])
-async def test_what_was_approved_before_ends_with_every_sign_in(site: Site, ending: str) -> None:
+ENDINGS = [
+    *("another password", "all sessions", "that session", "signing out", "half a day"),
+    *("disabling", "being made again"),
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_what_a_browser_has_approved_ends_with_its_sign_in(site: Site, ending: str) -> None:
     await join(site, ADA)
     program = Program(site)
     async with open_visitor(site, THIEF) as thief:
         await thief.sign_in(ADA)
+        if ending == "half a day":
+            site.clock.forward(seconds=BROWSER_LIFE_S - 1)
         device = await approved_device(site, thief)
         await thief.open(program.path())
         await thief.fill("/authorize", answer="yes")
         code = thief.answer()["code"]
+        if ending == "signing out":
+            await thief.open("/account")
+            await thief.fill("/sign-out")
 
     if ending == "another password":
         async with open_visitor(site) as ada:
@@ -74,7 +86,15 @@ async def test_what_was_approved_before_ends_with_every_sign_in(site: Site, endi
             await ada.fill("/_/account/password", **typed)
     elif ending == "all sessions":
         await site.call("DELETE", f"/v1/users/{ADA}/sessions/-")
-    else:
+    elif ending == "that session":
+        (listed,) = (await site.get(f"/v1/users/{ADA}/sessions")).json()["sessions"]
+        await site.call("DELETE", f"/v1/{listed['name']}")
+    elif ending == "half a day":
+        site.clock.forward(seconds=1)
+    elif ending == "being made again":
+        await site.call("DELETE", f"/v1/users/{ADA}")
+        await join(site, ADA)
+    elif ending == "disabling":
         await site.call("POST", f"/v1/users/{ADA}:disable")
         await site.call("POST", f"/v1/users/{ADA}:enable")
 

@@ -126,7 +126,7 @@ def wire_people(
         sign_in=SignIn(
             browser=browser,
             directory=directory,
-            provider=_open_provider(settings, clock, metadata, documents),
+            provider=_open_provider(settings, clock, documents),
             sessions=sessions,
             seals=seals,
             networks=networks,
@@ -139,9 +139,7 @@ def wire_people(
     )
 
 
-def _open_provider(
-    settings: Settings, clock: Clock, metadata: MetadataStore, documents: Documents
-) -> Provider | None:
+def _open_provider(settings: Settings, clock: Clock, documents: Documents) -> Provider | None:
     if not settings.oidc_issuer:
         return None
     secret = settings.oidc_client_secret
@@ -162,7 +160,6 @@ def _open_provider(
         ),
         issuer=Issuer(documents, clock, settings.oidc_issuer),
         documents=documents,
-        metadata=metadata,
         clock=clock,
         redirect_uri=f"{settings.url}{sign_in.CALLBACK}",
     )

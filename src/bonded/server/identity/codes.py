@@ -18,8 +18,8 @@ from datetime import timedelta
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import sha256_of
 from bonded.server.core.errors import GrantRefused, NotFound
-from bonded.server.identity.sessions import Person, Sessions, Started
-from bonded.server.metadata.people import CodeGrant
+from bonded.server.identity.sessions import Sessions, Started
+from bonded.server.metadata.people import CodeGrant, Session
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 LIFE_S = 60
@@ -57,8 +57,8 @@ class CodeGrants:
         self._sessions = sessions
         self._clock = clock
 
-    async def issue(self, person: Person, request: CodeRequest) -> str:
-        """Return a code that *request*'s client can redeem once, as *person*."""
+    async def issue(self, browser: Session, request: CodeRequest) -> str:
+        """Return a code that *request*'s client can redeem once, while *browser* is signed in."""
         code = secrets.token_urlsafe(32)
         now = self._clock()
         grant = CodeGrant(
@@ -68,9 +68,10 @@ class CodeGrants:
             challenge=request.challenge,
             scope=request.scope,
             nonce=request.nonce,
-            address=person.address,
-            also=person.also,
+            address=browser.address,
+            also=browser.also,
             expires_at=now + timedelta(seconds=LIFE_S),
+            approved_by=browser.id,
         )
         async with self._metadata.transaction() as tx:
             await tx.sign_ins.forget_expired(now - timedelta(seconds=REPLAYS_KNOWN_S))
@@ -83,8 +84,8 @@ class CodeGrants:
         """Start the session that a code stands for.
 
         Raises:
-            GrantRefused: it is no code of this client, was used, or has expired, or the
-                verifier is not the one it was asked for with.
+            GrantRefused: it is no code of this client, was used, or has expired, or so has the
+                sign-in of the browser; or the verifier is not the one it was asked for with.
         """
         secret_hash = sha256_of(code.encode())
         async with self._metadata.transaction() as tx:
@@ -115,12 +116,11 @@ class CodeGrants:
     async def _start(
         self, tx: Transaction, grant: CodeGrant, client_address: str
     ) -> Redeemed | None:
-        user = await tx.users.find(grant.address)
-        if user is None or user.is_disabled:
+        started = await self._sessions.start_approved(
+            tx, grant.approved_by, grant.client, client_address
+        )
+        if started is None:
             return None
-        person = Person(grant.address, grant.also)
-        started = self._sessions.draft(person, grant.client, client_address)
-        await tx.sessions.add(started.session)
         await tx.sign_ins.redeem_code(grant.secret_hash, started.session.id)
         return Redeemed(started, grant.scope, grant.nonce)
 

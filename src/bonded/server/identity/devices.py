@@ -10,9 +10,9 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.digests import sha256_of
 from bonded.server.core.errors import GrantRefused, NotFound
 from bonded.server.identity.codes import Redeemed
-from bonded.server.identity.sessions import Person, Sessions
+from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.throttle import site_of
-from bonded.server.metadata.people import DeviceGrant
+from bonded.server.metadata.people import DeviceGrant, Session
 from bonded.server.metadata.store import MetadataStore, Transaction
 
 LIFE_S = 600
@@ -89,8 +89,8 @@ class DeviceGrants:
             raise _no_device()
         return grant
 
-    async def answer(self, user_code: str, person: Person, *, is_approved: bool) -> None:
-        """Sign a device in as *person*, or refuse it.
+    async def answer(self, user_code: str, browser: Session, *, is_approved: bool) -> None:
+        """Sign a device in as whoever *browser* is signed in as, or refuse it.
 
         Raises:
             NotFound: no device shows the code, or somebody has answered it.
@@ -98,10 +98,7 @@ class DeviceGrants:
         grant = await self.find(user_code)
         async with self._metadata.transaction() as tx:
             answered = await tx.sign_ins.answer_device(
-                grant.user_code_hash,
-                person.address if is_approved else "",
-                person.also,
-                is_denied=not is_approved,
+                grant.user_code_hash, browser if is_approved else None
             )
         if not answered:
             raise _no_device()
@@ -110,7 +107,8 @@ class DeviceGrants:
         """Start the session of a device that somebody has signed in.
 
         Raises:
-            GrantRefused: nobody has yet, or they refused, or it asks too often, or too late.
+            GrantRefused: nobody has yet, or they refused, or have signed out since, or it asks
+                too often, or too late.
         """
         secret_hash = sha256_of(device_code.encode())
         redeemed, refusal = None, None
@@ -123,7 +121,11 @@ class DeviceGrants:
         if refusal is not None:
             raise refusal
         if redeemed is None:
-            raise GrantRefused("access_denied", "The user may not sign in any more")
+            raise GrantRefused(
+                "access_denied",
+                "The sign-in of the browser that approved this device has ended",
+                hint="Start again.",
+            )
         return redeemed
 
     async def _refusal(
@@ -152,13 +154,10 @@ class DeviceGrants:
         self, tx: Transaction, grant: DeviceGrant, client_address: str
     ) -> Redeemed | None:
         await tx.sign_ins.remove_device(grant.secret_hash)
-        user = await tx.users.find(grant.address)
-        if user is None or user.is_disabled:
-            return None
-        person = Person(grant.address, grant.also)
-        started = self._sessions.draft(person, grant.client, client_address)
-        await tx.sessions.add(started.session)
-        return Redeemed(started, grant.scope, nonce="")
+        started = await self._sessions.start_approved(
+            tx, grant.approved_by, grant.client, client_address
+        )
+        return None if started is None else Redeemed(started, grant.scope, nonce="")
 
 
 def spelled(user_code: str) -> str:

@@ -1,4 +1,9 @@
-"""The built-in directory: what people prove themselves by, and how they come by it."""
+"""The built-in directory: what people prove themselves by, and how they come by it.
+
+Judging a password takes a while, and may have to wait. What follows from it is written in a
+transaction of its own, which looks again, under the lock on the person's row, whether that
+password is still the one: or who has an old one would win against whoever replaces it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from bonded.server.identity.passwords import Passwords, check_password
 from bonded.server.identity.sealing import Sealer
 from bonded.server.identity.seals import Seals
 from bonded.server.metadata.people import DIRECTORY, Invitation, Proof, User
-from bonded.server.metadata.store import MetadataStore
+from bonded.server.metadata.store import MetadataStore, Transaction
 
 CODE_LENGTH_MAX = 64
 LAST_SIGN_IN_EVERY = timedelta(minutes=1)
@@ -102,24 +107,28 @@ class Directory:
                 await tx.users.set_proof(address, replace(proof, recovery_hashes=left))
             return left is not None
 
-    async def get(self, address: str) -> User:
-        """Return a user who may sign in.
+    async def admit(
+        self, tx: Transaction, address: str, mark: str, *, has_shown_factor: bool
+    ) -> None:
+        """Let somebody sign in, in *tx*, if what they have proved still holds; write it down.
+
+        *mark* is what `check` has said of the password.
 
         Raises:
-            Forbidden: there is none any more, or they are disabled.
+            Forbidden: the password or the second factor is another now, or they are gone or
+                disabled.
         """
-        async with self._metadata.read() as tx:
-            user = await tx.users.find(address)
-        if user is None or user.is_disabled:
+        proof = await tx.users.hold_proof(address)
+        user = await tx.users.find(address)
+        if user is None or proof is None or user.is_disabled:
             raise Forbidden(f"{address} may not sign in any more", hint="Ask an administrator.")
-        return user
-
-    async def note_sign_in(self, user: User) -> None:
-        """Write down that the user has signed in."""
+        if _mark_of(proof) != mark or (proof.factor and not has_shown_factor):
+            raise Forbidden(
+                "What you sign in with was changed in this moment", hint="Sign in with the new."
+            )
         now = self._clock()
         if user.last_sign_in_at is None or now - user.last_sign_in_at >= LAST_SIGN_IN_EVERY:
-            async with self._metadata.transaction() as tx:
-                await tx.users.update(replace(user, last_sign_in_at=now))
+            await tx.users.update(replace(user, last_sign_in_at=now))
 
     async def open_invitation(self, secret: str) -> Invitation:
         """Return the invitation that *secret* belongs to.
@@ -149,16 +158,13 @@ class Directory:
         check_password(password, invitation.address)
         password_hash = await self._passwords.hash(password)
         async with self._metadata.transaction() as tx:
-            # First of all, because it takes the lock on access, as every change of it does.
-            await tx.sessions.remove_all(invitation.address)
+            proof = await _hold(tx, invitation.address)
             taken = await tx.users.take_invitation(invitation.secret_hash)
             user = await tx.users.find(invitation.address)
             if taken is None or user is None or not self._is_good(taken, user):
                 raise _no_invitation()
-            proof = await tx.users.hold_proof(user.address) or Proof()
+            await tx.sessions.remove_all(user.address)
             await tx.users.set_proof(user.address, replace(proof, password_hash=password_hash))
-            user = replace(user, source=DIRECTORY, subject="")
-            await tx.users.update(user)
         return user
 
     async def change_password(self, address: str, current: str, new: str, session: str) -> None:
@@ -167,12 +173,11 @@ class Directory:
         Raises:
             Rejected: the current one is wrong.
         """
-        if await self.check(address, current, is_known=True) is None:
-            raise Rejected("The current password is wrong")
+        mark = await self._require(address, current, "The current password is wrong")
         password_hash = await self._passwords.hash(new)
         async with self._metadata.transaction() as tx:
+            proof = _still(await _hold(tx, address), mark)
             await tx.sessions.remove_all(address, besides=session)
-            proof = await tx.users.hold_proof(address) or Proof()
             await tx.users.set_proof(address, replace(proof, password_hash=password_hash))
 
     async def proof_of(self, address: str) -> Proof:
@@ -208,7 +213,7 @@ class Directory:
         """
         secret = self._secret_in(sealed, address, session)
         # Whoever finds a browser signed in must not be able to lock its owner out for good.
-        await self._require(address, password)
+        mark = await self._require(address, password)
         step = self._step_of(secret, "".join(code.split())[:CODE_LENGTH_MAX], 0)
         if step is None:
             raise Rejected(
@@ -217,8 +222,8 @@ class Directory:
             )
         codes = second_factor.make_recovery_codes()
         async with self._metadata.transaction() as tx:
-            proof = await tx.users.hold_proof(address)
-            if proof is None or proof.factor:
+            proof = _still(await tx.users.hold_proof(address), mark)
+            if proof.factor:
                 raise Conflict("A second factor is in force already")
             hashes = tuple(second_factor.recovery_hash(one) for one in codes)
             factor = self._factor_of(address, secret)
@@ -228,15 +233,19 @@ class Directory:
 
     async def remove_factor(self, address: str, password: str) -> None:
         """Take the second factor out of force. Raises Rejected if the password is wrong."""
-        await self._require(address, password)
+        mark = await self._require(address, password)
         async with self._metadata.transaction() as tx:
-            proof = await tx.users.hold_proof(address)
-            if proof is not None:
-                await tx.users.set_proof(address, Proof(password_hash=proof.password_hash))
+            proof = _still(await tx.users.hold_proof(address), mark)
+            await tx.users.set_proof(address, Proof(password_hash=proof.password_hash))
 
-    async def _require(self, address: str, password: str) -> None:
-        if await self.check(address, password, is_known=True) is None:
-            raise Rejected("The password is wrong")
+    async def _require(
+        self, address: str, password: str, otherwise: str = "The password is wrong"
+    ) -> str:
+        """Return the mark of a password that is right. Raises Rejected."""
+        checked = await self.check(address, password, is_known=True)
+        if checked is None:
+            raise Rejected(otherwise)
+        return checked.proof
 
     async def _renew(self, address: str, old: Proof, password: str) -> Proof:
         """Keep a password with today's costs; return the proof that is in force then."""
@@ -274,7 +283,9 @@ class Directory:
         return second_factor.step_of(secret, code, self._clock().timestamp(), after)
 
     def _is_good(self, invitation: Invitation, user: User) -> bool:
-        return invitation.expires_at > self._clock() and not user.is_disabled
+        # Whoever has come by the provider meanwhile needs none, and would be taken over by it.
+        is_theirs = user.source == DIRECTORY and not user.is_disabled
+        return is_theirs and invitation.expires_at > self._clock()
 
 
 def make_invitation(address: str, now: datetime, life: timedelta) -> tuple[Invitation, str]:
@@ -292,6 +303,20 @@ def check_new_password(current: str, new: str, address: str) -> None:
     check_password(new, address)
     if hmac.compare_digest(current.encode(), new.encode()):
         raise Rejected("The new password is the current one")
+
+
+async def _hold(tx: Transaction, address: str) -> Proof:
+    """Keep somebody's proof and sign-ins as they are until the commit; nothing for nobody."""
+    # The lock on access comes first, here as in every change of it.
+    await tx.policies.hold()
+    return await tx.users.hold_proof(address) or Proof()
+
+
+def _still(proof: Proof | None, mark: str) -> Proof:
+    """Return a proof that is held, if its password is the one that was judged. Raises Rejected."""
+    if proof is None or _mark_of(proof) != mark:
+        raise Rejected("The password was changed in this moment", hint="Start again with the new.")
+    return proof
 
 
 def _mark_of(proof: Proof) -> str:

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -22,9 +23,9 @@ from bonded.server.identity.codes import challenge_of
 from bonded.server.identity.documents import Documents
 from bonded.server.identity.expressions import Expression
 from bonded.server.identity.issuers import Issuer
-from bonded.server.identity.sessions import Person
+from bonded.server.identity.sessions import Admit, Person
 from bonded.server.metadata.people import PROVIDER, Proof, User
-from bonded.server.metadata.store import MetadataStore
+from bonded.server.metadata.store import Transaction
 
 GROUPS_MAX = 100
 """They travel in every access token, which travels in a header."""
@@ -75,14 +76,12 @@ class Provider:
         settings: ProviderSettings,
         issuer: Issuer,
         documents: Documents,
-        metadata: MetadataStore,
         clock: Clock,
         redirect_uri: str,
     ) -> None:
         self._settings = settings
         self._issuer = issuer
         self._documents = documents
-        self._metadata = metadata
         self._clock = clock
         self._redirect_uri = redirect_uri
 
@@ -113,8 +112,8 @@ class Provider:
             query["login_hint"] = login_hint
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", flow
 
-    async def finish(self, flow: Flow, answer: Mapping[str, str]) -> Person:
-        """Return who has signed in, making them a user if they are new.
+    async def finish(self, flow: Flow, answer: Mapping[str, str]) -> tuple[Person, Admit]:
+        """Return who has signed in, and what makes them a user if they are new.
 
         *answer* is the query that the browser came back with.
 
@@ -138,7 +137,8 @@ class Provider:
         claims = await self._completed(claims, redeemed.get("access_token"))
         self._check_condition(claims)
         address = self._address_in(claims)
-        return await self._admit(address, claims, self._groups_in(claims))
+        person = Person(address, self._groups_in(claims))
+        return person, partial(self._admit, address, claims)
 
     async def _check_sender(self, answer: Mapping[str, str]) -> None:
         """Refuse an answer of another provider, or of nobody knows whom (RFC 9207 §2.4)."""
@@ -268,25 +268,24 @@ class Provider:
             )
         return tuple(sorted(groups))
 
-    async def _admit(
-        self, address: str, claims: Mapping[str, Any], groups: tuple[str, ...]
-    ) -> Person:
+    async def _admit(self, address: str, claims: Mapping[str, Any], tx: Transaction) -> None:
+        """Let somebody in, as the user they are to the provider, in *tx*. Raises Forbidden."""
         now = self._clock()
         subject = f"{self._settings.issuer} {claims.get('sub')}"
         name = claims.get("name")
-        async with self._metadata.transaction() as tx:
-            user = await tx.users.find(address)
-            if user is None:
-                user = User(address, "", PROVIDER, now)
-                await tx.users.add(user)
-            _check_same(user, subject, await tx.users.hold_proof(address) or Proof())
-            user = replace(user, source=PROVIDER, subject=subject, last_sign_in_at=now)
-            if isinstance(name, str):
-                user = replace(user, display_name=name[:DISPLAY_NAME_LENGTH_MAX])
-            await tx.users.update(user)
-            # Who has signed in needs none; one in an old mail would take the account over.
-            await tx.users.forget_invitations(address)
-        return Person(address, groups)
+        # Held before anything is read: neither an invitation nor another sign-in comes between.
+        proof = await tx.users.hold_proof(address) or Proof()
+        user = await tx.users.find(address)
+        if user is None:
+            user = User(address, "", PROVIDER, now)
+            await tx.users.add(user)
+        _check_same(user, subject, proof)
+        user = replace(user, source=PROVIDER, subject=subject, last_sign_in_at=now)
+        if isinstance(name, str):
+            user = replace(user, display_name=name[:DISPLAY_NAME_LENGTH_MAX])
+        await tx.users.update(user)
+        # Who has signed in needs none; one in an old mail would take the account over.
+        await tx.users.forget_invitations(address)
 
 
 def vouches_for(user: User, issuer: str, allowed_domains: Collection[str]) -> bool:

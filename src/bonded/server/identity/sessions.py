@@ -10,6 +10,7 @@ and ending it ends its access tokens within a second (RFC 9700 §4.14).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -46,6 +47,14 @@ class Started:
     secret: str
 
 
+Admit = Callable[[Transaction], Awaitable[None]]
+"""Looks, in the transaction that starts a session, whether what was proved still holds.
+
+It holds the person's row, so that whoever ends their sign-ins comes before or after. Raises
+Forbidden.
+"""
+
+
 class Sessions:
     """Starts, finds and ends sessions, and issues access tokens for them."""
 
@@ -76,11 +85,32 @@ class Sessions:
         )
         return Started(session, secret)
 
-    async def start(self, person: Person, client: str, client_address: str) -> Started:
-        """Start a session. Raises NotFound if the person has just been removed."""
+    async def start(
+        self, person: Person, client: str, client_address: str, admit: Admit
+    ) -> Started:
+        """Start a session, if *admit* still lets the person in.
+
+        Raises:
+            Forbidden: it does not.
+        """
         started = self.draft(person, client, client_address)
         async with self._metadata.transaction() as tx:
+            await admit(tx)
             await tx.sessions.add(started.session)
+        return started
+
+    async def start_approved(
+        self, tx: Transaction, approved_by: str, client: str, client_address: str
+    ) -> Started | None:
+        """Start the session of a program that a person has let in from their browser.
+
+        Of a browser's session that has ended there is none: what it approved ends with it.
+        """
+        approver = await self._alive(tx, await tx.sessions.hold(approved_by))
+        if approver is None:
+            return None
+        started = self.draft(Person(approver.address, approver.also), client, client_address)
+        await tx.sessions.add(started.session)
         return started
 
     async def find_browser(self, cookie: str) -> Session | None:

@@ -76,11 +76,17 @@ class Users:
             NotFound: there is no such user.
             Rejected: a provider vouches for them, and they have no password.
         """
-        user = await self.get(address)
-        if user.source == PROVIDER:
-            raise Rejected(f"{user.address} signs in at the identity provider, without a password")
-        invitation, secret = self._invitation_for(user)
+        address = (await self.get(address)).address
         async with self._metadata.transaction() as tx:
+            # Held while it is read: whoever comes by the provider for the first time does so
+            # before, or finds the invitation and takes it away.
+            await tx.users.hold_proof(address)
+            user = await tx.users.find(address)
+            if user is None:
+                raise NotFound(f"User {address} does not exist")
+            if user.source == PROVIDER:
+                raise Rejected(f"{address} signs in at the identity provider, without a password")
+            invitation, secret = self._invitation_for(user)
             await tx.users.invite(invitation)
         return Invited(user, self._link_to(secret), invitation.expires_at)
 

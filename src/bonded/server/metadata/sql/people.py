@@ -100,8 +100,12 @@ class SqlUsers:
         return None if row is None else _proof(row)
 
     async def hold_proof(self, address: str) -> Proof | None:
-        """Return it, and keep it from changing until the transaction ends."""
-        query = select(*_PROOF).where(_users.c.address == address).with_for_update()
+        """Return it, and keep it from changing until the transaction ends.
+
+        Other sessions of the user can be added meanwhile, which only need that there is one.
+        """
+        query = select(*_PROOF).where(_users.c.address == address)
+        query = query.with_for_update(key_share=True)
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _proof(row)
 
@@ -151,17 +155,19 @@ class SqlSessions:
         Raises:
             NotFound: there is no such user (any more).
         """
-        await self._connection.execute(
-            delete(_sessions).where(
-                _sessions.c.address == session.address,
-                _sessions.c.expires_at <= session.created_at,
-            )
-        )
+        # First, because that locks the user, as whoever removes them with their sessions does.
         try:
             values = asdict(session) | {"also": list(session.also)}
             await self._connection.execute(insert(_sessions).values(**values))
         except IntegrityError as error:
             raise NotFound(f"User {session.address} does not exist") from error
+        await self._connection.execute(
+            delete(_sessions).where(
+                _sessions.c.address == session.address,
+                _sessions.c.id != session.id,
+                _sessions.c.expires_at <= session.created_at,
+            )
+        )
 
     async def find(self, session_id: str) -> Session | None:
         """Return the session, or None."""
@@ -170,6 +176,13 @@ class SqlSessions:
     async def find_by_secret(self, secret_hash: str) -> Session | None:
         """Return the session that a secret belongs to, or None."""
         return await self._one(_sessions.c.secret_hash == secret_hash)
+
+    async def hold(self, session_id: str) -> Session | None:
+        """Return the session, and keep it from being removed until the transaction ends."""
+        query = select(_sessions).where(_sessions.c.id == session_id)
+        held = query.with_for_update(read=True, key_share=True)
+        row = (await self._connection.execute(held)).one_or_none()
+        return None if row is None else _session(row)
 
     async def list(self, address: str) -> tuple[Session, ...]:
         """Return the user's sessions, newest first."""
@@ -269,10 +282,15 @@ class SqlSignIns:
         query = select(_devices).where(_devices.c.secret_hash == secret_hash).with_for_update()
         return _device((await self._connection.execute(query)).one_or_none())
 
-    async def answer_device(
-        self, user_code_hash: str, address: str, also: tuple[str, ...], *, is_denied: bool
-    ) -> bool:
-        """Sign a device in or refuse it; say whether it still waited for that."""
+    async def answer_device(self, user_code_hash: str, browser: Session | None) -> bool:
+        """Sign a device in from a browser, or refuse it (None); say whether it still waited."""
+        answer: dict[str, object] = {"is_denied": True}
+        if browser is not None:
+            answer = {
+                "address": browser.address,
+                "also": list(browser.also),
+                "approved_by": browser.id,
+            }
         changed = await self._connection.execute(
             update(_devices)
             .where(
@@ -280,7 +298,7 @@ class SqlSignIns:
                 _devices.c.address == "",
                 _devices.c.is_denied.is_(False),
             )
-            .values(address=address, also=list(also), is_denied=is_denied)
+            .values(**answer)
         )
         return bool(changed.rowcount)
 

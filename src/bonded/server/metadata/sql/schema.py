@@ -344,6 +344,7 @@ code_grants = Table(
     Column("also", JSON, nullable=False),
     Column("expires_at", Instant, nullable=False, index=True),
     Column("session", String(32), nullable=False),
+    Column("approved_by", String(32), nullable=False, server_default="none"),
 )
 
 device_grants = Table(
@@ -362,6 +363,7 @@ device_grants = Table(
     Column("also", JSON, nullable=False),
     Column("is_denied", Boolean, nullable=False),
     Column("network", String(64), nullable=False, server_default="unknown"),
+    Column("approved_by", String(32), nullable=False, server_default="none"),
 )
 
 pools = Table(

@@ -12,7 +12,6 @@ from urllib.parse import quote, urlencode
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.codes import CodeGrants, CodeRequest, is_challenge
 from bonded.server.identity.seals import Seals
-from bonded.server.identity.sessions import Person
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.oauth.clients import CLIENTS, is_loop_back, origin_of
 from bonded.server.web.ui.browser import Browser, as_page, go_to
@@ -85,7 +84,7 @@ class Authorize:
             return self._send_back(
                 request.redirect_uri, state, "access_denied", "The request was refused"
             )
-        code = await self._codes.issue(Person(session.address, session.also), request)
+        code = await self._codes.issue(session, request)
         return self._redirect(request.redirect_uri, {"code": code}, state)
 
     def _send_back(self, uri: str, state: str, error: str, sentence: str) -> Reply:

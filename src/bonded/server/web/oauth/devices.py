@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bonded.server.core.errors import NotFound, TooMany
 from bonded.server.identity.devices import DeviceGrants, spelled
-from bonded.server.identity.sessions import Person
 from bonded.server.identity.throttle import Budget, Throttle
 from bonded.server.metadata.people import Session
 from bonded.server.web.messages import Answer, Call, Reply, json_reply
@@ -97,8 +96,7 @@ class Devices:
                     address=session.address,
                 )
             is_approved = form["answer"] == "yes"
-            person = Person(session.address, session.also)
-            await self._grants.answer(user_code, person, is_approved=is_approved)
+            await self._grants.answer(user_code, session, is_approved=is_approved)
         except NotFound as error:
             return self._form(call, session, user_code, str(error))
         return self.browser.page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import parse_qs, quote, urlsplit
 
 from bonded.server.core.audit import note, proved
@@ -11,9 +12,8 @@ from bonded.server.core.names import parse_address
 from bonded.server.identity.directory import Directory
 from bonded.server.identity.provider import Flow, Provider
 from bonded.server.identity.seals import Seals
-from bonded.server.identity.sessions import BROWSER, Person, Sessions
+from bonded.server.identity.sessions import BROWSER, Admit, Person, Sessions
 from bonded.server.identity.throttle import Throttle
-from bonded.server.metadata.people import User
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.networks import Networks
 from bonded.server.web.ui.browser import BROWSER as BROWSER_COOKIE
@@ -87,7 +87,11 @@ class SignIn:
         if checked.user.is_disabled:
             raise Forbidden(f"{address} is disabled", hint="Ask an administrator.")
         if not checked.has_factor:
-            return await self._finish(call, checked.user, after)
+            mark = checked.proof
+            admit = partial(
+                self._directory.admit, address=address, mark=mark, has_shown_factor=False
+            )
+            return await self._let_in(call, Person(address), admit, after)
         kept: dict[str, object] = {
             "address": address,
             "next": after,
@@ -115,8 +119,9 @@ class SignIn:
             )
         if not guess.is_right:
             return self._factor_form(call, form["pending"], "The code is wrong, or was used.")
-        user = await self._directory.get(address)
-        return await self._finish(call, user, safe_next(str(pending["next"])))
+        mark = str(pending["proof"])
+        admit = partial(self._directory.admit, address=address, mark=mark, has_shown_factor=True)
+        return await self._let_in(call, Person(address), admit, safe_next(str(pending["next"])))
 
     @as_page
     async def leave(self, call: Call) -> Answer:
@@ -154,17 +159,14 @@ class SignIn:
             )
         flow = Flow(kept["state"], kept["nonce"], kept["verifier"])
         answer = {name: values[0] for name, values in call.query().items()}
-        person = await self._provider.finish(flow, answer)
-        return await self._let_in(call, person, safe_next(str(kept["next"])))
+        person, admit = await self._provider.finish(flow, answer)
+        return await self._let_in(call, person, admit, safe_next(str(kept["next"])))
 
-    async def _finish(self, call: Call, user: User, after: str) -> Reply:
-        await self._directory.note_sign_in(user)
-        return await self._let_in(call, Person(user.address), after)
-
-    async def _let_in(self, call: Call, person: Person, after: str) -> Reply:
+    async def _let_in(self, call: Call, person: Person, admit: Admit, after: str) -> Reply:
+        address = self._networks.address_of(call)
+        started = await self._sessions.start(person, BROWSER, address, admit)
         # Always a new session: one that was there before, somebody else may know.
         await self._sessions.end(self.browser.cookie_of(call, SESSION))
-        started = await self._sessions.start(person, BROWSER, self._networks.address_of(call))
         member = f"user:{person.address}"
         proved(Principal(member, f"session:{started.session.id}", person.also))
         note(f"users/{person.address}")
