@@ -67,11 +67,14 @@ def test_what_a_lock_names_is_here_when_its_index_is_gone(
         fetched = {path.rpartition("/")[2] for path in index.paths("/files/")}
         index.faults["/"] = say(Response(500))
         again = bonded(desk, *prefetch, warmed.name, "-r", lock)
+        python = desk.make_environment("cut-off")
+        desk.uv("pip", "install", "top", "--python", python, "--default-index", warmed.index_url)
 
     wanted = {one.filename for one in (BASE, TOP, SDIST)}
     assert {name for name in fetched if not name.endswith(".metadata")} == wanted
     assert f"3 files (0.0 MB) are in [{warmed.name}]." in done.output
     assert done.output == again.output
+    assert "top==1.0" in desk.uv("pip", "freeze", "--python", python).output
     assert missing.status == 1
     assert "1 files" in missing.output
     assert "No package top" in missing.output
