@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.projects import NAMES, install_by_projects, publish_by_projects
 from clients.shelves import USER
 from clients.stages import (
     GOOGLES_HOST,
@@ -28,12 +29,6 @@ from support.wheels import make_wheel
 
 pytestmark = pytest.mark.clients
 
-_PYPROJECT = """\
-[project]
-name = "{name}"
-version = "1.0"
-"""
-
 
 @pytest.fixture(name="stage", params=["googles", "ours"])
 def _stage(request: pytest.FixtureRequest, theatre: Theatre, desk: Desk, plugin: str) -> Stage:
@@ -43,24 +38,26 @@ def _stage(request: pytest.FixtureRequest, theatre: Theatre, desk: Desk, plugin:
 
 
 @pytest.mark.parametrize(
-    ("credential", "tokens"),
+    ("credential", "tokens", "by_googles"),
     [
-        (key_file, 1),
-        (offline_key_file, 0),
-        (metadata_server, 1),
-        (account, 1),
-        (workload, 1),
-        (person, 1),
+        (key_file, 1, "poetry"),
+        (offline_key_file, 0, "pdm"),
+        (metadata_server, 1, "hatch"),
+        (account, 1, "poetry"),
+        (workload, 1, "pdm"),
+        (person, 1, "hatch"),
     ],
     ids=["key-file", "offline-key-file", "metadata-server", "account", "workload", "person"],
 )
 def test_publishing_and_installing_need_no_password(
-    stage: Stage, credential: Credential, tokens: int, tmp_path: Path
+    stage: Stage, credential: Credential, tokens: int, by_googles: str, tmp_path: Path
 ) -> None:
+    """With Google's plugin one tool for each credential: to it, all tools are the same."""
     wheels = [make_wheel(name, "1.0").write_to(tmp_path) for name in ("by-twine", "by-uv")]
     with credential(stage) as ready:
         publish(ready, *wheels)
         install(ready, is_thorough=stage.host == OTHER_HOST or credential is key_file)
+        install_by_projects(ready, tmp_path, NAMES if stage.host == OTHER_HOST else (by_googles,))
         if stage.host == OTHER_HOST:
             publish_by_projects(ready, tmp_path)
 
@@ -78,28 +75,6 @@ def publish(stage: Stage, by_twine: Path, by_uv: Path) -> None:
     desk.run(*twine, "--repository-url", url, by_twine)
     uv = ("publish", "--keyring-provider", "subprocess", "--username", USER)
     desk.uv(*uv, "--publish-url", url, by_uv)
-
-
-def publish_by_projects(stage: Stage, directory: Path) -> None:
-    """Publish with the tools that look after whole projects, each a wheel of its own."""
-    certificates = str(stage.front.certificates)
-    target = stage.upload_url
-    lines = {
-        "poetry": (tool("keyring", "poetry"), "publish", "-n", "--repository", "shelf"),
-        "pdm": (
-            *(tool("keyring", "pdm"), "publish", "--no-build", "--username", USER),
-            *("--repository", target, "--ca-certs", certificates),
-        ),
-        # It brings keyring and no google-auth, so it is the last: the token is at hand then.
-        "hatch": (tool("hatch"), "publish", "-n", "--user", USER, "--repo", target),
-    }
-    for name, line in lines.items():
-        project = directory / name
-        (project / "dist").mkdir(parents=True)
-        wheel = make_wheel(f"by-{name}", "1.0").write_to(project / "dist")
-        (project / "pyproject.toml").write_text(_PYPROJECT.format(name=f"by-{name}"))
-        stage.desk.run(*line, cwd=project, POETRY_REPOSITORIES_SHELF_URL=target)
-        assert list(stage.shelf.list_files(f"by-{name}")) == [wheel.name]
 
 
 def install(stage: Stage, *, is_thorough: bool) -> None:
