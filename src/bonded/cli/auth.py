@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -19,8 +20,10 @@ from bonded.client.accounts import (
 )
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn
 from bonded.client.sources import complete
-from bonded.client.tokens import forget_tokens
+from bonded.client.tokens import AccessToken, forget_tokens
 
+SOONER_MIN_S = 60
+"""Less is what the request took, and what two clocks differ by."""
 PLACES = {
     "application-default": "bonded.cli.application_default:application_default",
     "configure-netrc": "bonded.cli.configuring:configure_netrc",
@@ -115,10 +118,13 @@ def print_access_token(
     builds that others see: what is not in it cannot be taken from it.
     """
     session.flags.account = email or session.flags.account
-    life_s = parse_duration(lifetime) if lifetime else None
-    acting = session.flags.impersonate_service_account
+    life_s = None if lifetime is None else _life_of(lifetime)
+    acting = session.impersonated
     # Only an account that is acted as can be given a longer life than one's own token has.
     tokens = session.impersonate(acting, life_s) if acting and life_s else session.tokens
+    if life_s and not acting and tokens.get_token().expires_at < time.time() + life_s:
+        # The one at hand would end too soon. A new one may not.
+        tokens.forget()
     if repositories or read_only or life_s:
         from bonded.cli.artifacts.locating import locate  # noqa: PLC0415 - see list
         from bonded.client.impersonation import narrow  # noqa: PLC0415 - see list
@@ -133,8 +139,34 @@ def print_access_token(
     else:
         click.echo(token.secret)
     if life_s:
-        # As with gcloud a number alone means seconds, which not everybody has in mind.
-        session.say(f"The token ends at {moment(token.expires_at)}.")
+        _say_end(session, token, life_s)
+
+
+def _life_of(lifetime: str) -> int:
+    """Return how long a token is to be good, in seconds.
+
+    Raises:
+        Misconfigured: that is no duration, or none at all: a variable without a value must not be
+            taken for a token without limits.
+    """
+    life_s = parse_duration(lifetime)
+    if life_s == 0:
+        raise Misconfigured(
+            f"A token that is good for [{lifetime}] is good for nothing.",
+            hint="Say with --lifetime how long, such as 15m.",
+        )
+    return life_s
+
+
+def _say_end(session: Session, token: AccessToken, life_s: int) -> None:
+    # As with gcloud a number alone means seconds, which not everybody has in mind.
+    session.say(f"The token ends at {moment(token.expires_at)}.")
+    if token.expires_at < time.time() + life_s - SOONER_MIN_S:
+        session.say(
+            "WARNING: That is sooner than asked, for it ends with the token of "
+            f"[{session.tokens.account}] that it was made with. A service account's may live "
+            "longer: act as one, with --impersonate-service-account=EMAIL."
+        )
 
 
 @auth.command("list")
