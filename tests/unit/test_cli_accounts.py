@@ -301,7 +301,7 @@ Give scheme, host and port alone, such as http://127.0.0.1:8080.
             out="",
             err="""\
 Updated property [core/account].
-WARNING: [nobody@example.com] has no credentials here. Run `bonded auth activate-service-account --key-file=FILE`.
+WARNING: [nobody@example.com] has no credentials here. Run `bonded auth login nobody@example.com`, or for a service account `bonded auth activate-service-account --key-file=FILE`.
 """,
         )
     )

@@ -54,6 +54,28 @@ properties:
     assert bonded("auth", "print-access-token").out == "token-1\n"
 
 
+def test_a_configuration_is_renamed_with_all_that_it_says(bonded: Terminal) -> None:
+    rename = ("config", "configurations", "rename")
+    bonded("config", "configurations", "create", "work")
+    bonded("config", "set", "project", "at-work")
+
+    said = bonded(*rename, "work", "--new-name=job")
+
+    assert said == Said(out="", err="Renamed [work] to be [job].\n")
+    names = bonded("config", "configurations", "list", "--format=value(name,is_active)").out
+    assert names == "default\tFalse\njob\tTrue\n"
+    assert bonded("config", "get", "project").out == "at-work\n"
+    for line, words in {
+        ("absent", "--new-name=other"): "Cannot find configuration [absent].",
+        ("job", "--new-name=default"): "because it already exists.",
+        ("job", "--new-name=../x"): "Invalid name [../x]",
+        ("default", "--new-name=other"): "[default] keeps its name: it is always there.",
+    }.items():
+        refused = bonded(*rename, *line)
+        assert (refused.status, words in refused.err) == (1, True), refused.err
+    assert bonded("config", "get", "project").out == "at-work\n"
+
+
 def test_a_configuration_that_cannot_be_is_named(
     bonded: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

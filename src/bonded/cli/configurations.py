@@ -68,6 +68,16 @@ def describe(session: Session, name: str) -> None:
 
 
 @configurations.command()
+@click.argument("name")
+@click.option("--new-name", metavar="NAME", required=True, help="What to call it from now on.")
+@pass_session
+def rename(session: Session, name: str, new_name: str) -> None:
+    """Give a configuration another name."""
+    session.configurations.rename(name, new_name)
+    session.say(f"Renamed [{name}] to be [{new_name}].")
+
+
+@configurations.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @pass_session
 def delete(session: Session, names: tuple[str, ...]) -> None:

@@ -115,8 +115,7 @@ class _Guide:
         said = self._session.flags.project
         current = self._session.configuration.find(properties.PROJECT)
         if said is None and not self._session.flags.quiet:
-            found = [each["projectId"] for each in self._list("/v1/projects", "projects")]
-            said = self._pick("Pick the project to use", found, current)
+            said = self._choose("project", "/v1/projects", "projects", "projectId", current)
         if said:
             self._session.configuration.set(properties.PROJECT, said)
 
@@ -124,19 +123,17 @@ class _Guide:
         """Choose and store location and repository, as far as anything is known of them."""
         session = self._session
         project = session.configuration.find(properties.PROJECT)
-        if location is None and project and not session.flags.quiet:
+        is_asking = project is not None and not session.flags.quiet
+        if location is None and is_asking:
             path = f"/v1/projects/{project}/locations"
-            found = [each["locationId"] for each in self._list(path, "locations")]
-            current = session.configuration.find(properties.LOCATION)
-            location = self._pick("Pick the location to use", found, current)
+            current = session.configuration.find(properties.LOCATION) or self._usual_location()
+            location = self._choose("location", path, "locations", "locationId", current)
         if location:
             session.configuration.set(properties.LOCATION, location)
-        if repository is None and project and location and not session.flags.quiet:
+        if repository is None and location and is_asking:
             path = f"/v1/projects/{project}/locations/{location}/repositories"
-            names = [each["name"] for each in self._list(path, "repositories")]
             current = session.configuration.find(properties.REPOSITORY)
-            menu = [name.rpartition("/")[2] for name in names]
-            repository = self._pick("Pick the repository to use", menu, current)
+            repository = self._choose("repository", path, "repositories", "name", current)
         if repository:
             session.configuration.set(properties.REPOSITORY, repository)
 
@@ -148,13 +145,25 @@ class _Guide:
         chosen = self._pick("Point which tools at the repository", menu, "none")
         return tuple(_TOOLS) if chosen == "both" else (chosen,) if chosen in _TOOLS else ()
 
-    def _list(self, path: str, field: str) -> list[dict[str, str]]:
-        """Return what the server lists; what one may not see need not stop anybody."""
+    def _choose(
+        self, noun: str, path: str, listed: str, field: str, current: str | None
+    ) -> str | None:
+        """Return one of what the server lists; what is typed, for whoever may not list."""
         try:
-            return list(self._session.api.list_all(path, field))
+            found = [str(each[field]) for each in self._session.api.list_all(path, listed)]
         except ClientError as error:
+            # What one may not see need not stop anybody: a role on one repository is enough.
             self._session.say(f"WARNING: {error}")
-            return []
+            return self._ask_name(noun, current)
+        menu = [name.rpartition("/")[2] for name in found]
+        return self._pick(f"Pick the {noun} to use", menu, current)
+
+    def _usual_location(self) -> str | None:
+        """Return the location that the server says to everybody."""
+        try:
+            return self._session.location(None)
+        except ClientError:
+            return None
 
     def _pick(self, question: str, menu: Sequence[str], current: str | None) -> str | None:
         """Return one of *menu*, by number or by name; what is current, for no answer."""
@@ -169,6 +178,14 @@ class _Guide:
             if answer in menu:
                 return answer
             self._session.say(f"[{answer}] is none of them.")
+
+    def _ask_name(self, noun: str, default: str | None) -> str | None:
+        """Return a name that somebody who was told it types, or *default* for none."""
+        shown = f" [{default}]" if default else ", or nothing to go on without one"
+        click.echo(f"Type the name of the {noun} to use{shown}:  ", nl=False, err=True)
+        line = sys.stdin.readline()
+        self._session.say("")
+        return line.strip() or default
 
     def _ask(self, question: str, default: str | None) -> str:
         """Return an answer; the default, for none.

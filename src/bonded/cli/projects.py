@@ -9,11 +9,16 @@ from bonded.cli.output import Column, field
 from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
+from bonded.client.errors import Refused
 
 COLUMNS = (
     Column("PROJECT_ID", field("projectId")),
     Column("NAME", field("name")),
     Column("PROJECT_NUMBER", field("projectNumber")),
+)
+_BY_NAME = (
+    "Listing takes a role on the server. Name the project that you were told: "
+    "`bonded config set project PROJECT_ID`, or --project on every line."
 )
 
 
@@ -40,7 +45,13 @@ def create(session: Session, project_id: str, name: str | None) -> None:
 @pass_session
 def list_projects(session: Session) -> None:
     """List the projects that the account may see."""
-    session.show_all(session.api.list_all("/v1/projects", "projects"), COLUMNS)
+    try:
+        found = list(session.api.list_all("/v1/projects", "projects"))
+    except Refused as refusal:
+        if refusal.status == "PERMISSION_DENIED":
+            refusal.hint = _BY_NAME
+        raise
+    session.show_all(found, COLUMNS)
 
 
 @projects.command()

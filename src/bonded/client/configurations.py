@@ -63,6 +63,27 @@ class Configurations:
             )
         write_private(self._path(name), "")
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a configuration another name, under which it stays active if it was.
+
+        Raises:
+            Misconfigured: there is none of the one name, or one of the other, which cannot be one,
+                or it is the default configuration, which is always there.
+        """
+        if _checked(name) not in self.list_names():
+            raise _unknown(name)
+        if name == DEFAULT:
+            raise Misconfigured(
+                f"The configuration [{DEFAULT}] keeps its name: it is always there.",
+                hint="Make another with `bonded config configurations create NAME`.",
+            )
+        was_active = name == self.active_name
+        self.create(new_name)
+        write_private(self._path(new_name), read_private(self._path(name)) or "")
+        if was_active:
+            self.activate(new_name)
+        remove_private(self._path(name))
+
     def activate(self, name: str) -> None:
         """Make a configuration the active one.
 

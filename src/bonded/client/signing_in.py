@@ -131,6 +131,8 @@ def sign_in_by_device(server: str, say: Say) -> Grant:
         try:
             return _granted(server, post_form(server, "/token", form))
         except OAuthRefusal as refusal:
+            if refusal.code == "expired_token":
+                break
             if refusal.code not in {"authorization_pending", "slow_down"}:
                 raise
             # RFC 8628 §3.5: five seconds more, from now on.

@@ -46,8 +46,10 @@ class Labels(click.ParamType[dict[str, str]]):
 
 
 _ONE_BY_ONE = """\
-Listing takes a role on the project. With one on a repository alone, name that repository:
+Listing takes a role on the project. With one on a repository alone, name that repository, and its
+location with --location if it is in another than the server's first:
   $ bonded artifacts repositories describe REPOSITORY
+  $ bonded artifacts packages list --repository=REPOSITORY
   $ bonded artifacts print-settings python --repository=REPOSITORY
 or ask an administrator for the role roles/artifactregistry.reader on the project."""
 LOCATION = click.option("--location", metavar="LOCATION", help="The repository's location.")
