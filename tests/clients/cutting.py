@@ -62,9 +62,12 @@ class CuttingLine:
 
 
 @contextmanager
-def cutting_line(target_port: int, cut_after_bytes: int) -> Iterator[CuttingLine]:
-    """Open a line to *target_port* that breaks once, after so many bytes of one connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def cutting_line(target_port: int, cut_after_bytes: int, port: int = 0) -> Iterator[CuttingLine]:
+    """Open a line to *target_port* that breaks once, after so many bytes of one connection.
+
+    It is at *port*, or at one that is free.
+    """
+    with socket.create_server(("127.0.0.1", port)) as listener:
         line = CuttingLine(target_port, cut_after_bytes, port=listener.getsockname()[1])
         thread = threading.Thread(target=line.serve, args=(listener,), daemon=True)
         thread.start()
