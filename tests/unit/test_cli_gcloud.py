@@ -196,6 +196,40 @@ def test_shells_complete_our_lines(shell: str, bonded: Terminal) -> None:
     assert "_BONDED_COMPLETE" in said.out
 
 
+@pytest.mark.parametrize("name", ["bonded", "gcloud"])
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("au", "auth"),
+        ("auth con", "configure-netrc configure-pip configure-twine configure-uv"),
+        ("config config-h", "config-helper"),
+        ("artifacts print-settings python --tool ", "pip uv poetry pdm twine"),
+        ("auth login --fo", "--force --format"),
+    ],
+)
+def test_bash_offers_what_may_come_next(
+    name: str, typed: str, offered: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).symlink_to(Path(sys.executable).with_name("bonded"))
+    words = " ".join(f"'{word}'" for word in (name, *typed.split(" ")))
+    script = f"""
+        eval "$({name} completion bash)"
+        COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)) COMPREPLY=()
+        _{name}_completion {name}
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin"},  # noqa: TID251 - a child inherits it
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.stdout, done.stderr) == (f"{offered}\n", "")
+
+
 def test_the_default_credential_is_printed_and_revoked(
     registry: Registry, bonded: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

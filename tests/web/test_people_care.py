@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bonded.server.app_people import FAILED_TOKENS
 from bonded.server.core.errors import NotFound, TooMany
 from bonded.server.identity.devices import DeviceGrants
 from bonded.server.identity.passwords import AT_ONCE_MAX, STRANGERS_MAX, WAITING_MAX, Passwords
+from bonded.server.identity.second_factor import secret_of
 from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.throttle import FREE_GUESSES, site_of
 from bonded.server.identity.tokens import TokenIssuer
@@ -43,6 +45,35 @@ async def test_a_second_factor_is_turned_on_by_who_knows_the_password(site: Site
         assert (page.status, "The password is wrong" in page.text) == (400, True)
     assert "Add a second factor" in account.text
     assert secret
+
+
+async def test_no_token_of_a_person_turns_a_second_factor_on_or_off(site: Site) -> None:
+    """A program that holds one knows no way, not even with all that the form asks for."""
+    async with open_visitor(site) as visitor:
+        await signed_in(site, visitor)
+        token = (await log_in(site, ADA))["access_token"]
+        bearer = {"authorization": f"Bearer {token}"}
+        page = await visitor.open(FACTOR)
+        found = re.search(r"<code>([A-Z2-7 ]+)</code>", page.html)
+        assert found is not None
+        code = code_of(secret_of(found[1].replace(" ", "")), site)
+        typed = {"password": PASSWORD, "code": code}
+        sent = page.form(FACTOR).fields | typed
+        turned_on = await site.http.post(FACTOR, data=sent, headers=bearer)
+        assert "secondFactor" not in (await site.get(f"/v1/users/{ADA}")).json()
+        await visitor.send(page.form(FACTOR), **typed)
+        page = await visitor.open("/account")
+        sent = page.form(f"{FACTOR}/remove").fields | {"password": PASSWORD}
+        turned_off = await site.http.post(f"{FACTOR}/remove", data=sent, headers=bearer)
+        asked = [
+            await site.call("POST", f"/v1/users/{address}:forgetSecondFactor", token=token)
+            for address in (ADA, "me")
+        ]
+        has_factor = (await site.get(f"/v1/users/{ADA}")).json()["secondFactor"]
+
+    assert [one.status_code for one in (turned_on, turned_off)] == [403, 403]
+    assert [one.status_code for one in asked] == [403, 403]
+    assert has_factor is True
 
 
 async def test_the_second_step_is_for_the_browser_that_took_the_first(site: Site) -> None:
