@@ -269,6 +269,57 @@ async def test_a_provider_that_is_away_is_named(site: Site, issuer: FakeIssuer) 
     assert (page.status, "answered 500" in page.text) == (503, True)
 
 
+async def test_a_provider_that_is_down_is_no_dead_end(tmp_path: Path) -> None:
+    with running_issuer(SetClock()) as gone:
+        settings = settings_for(gone)
+    async with open_site(tmp_path / "data", **settings) as site, open_visitor(site) as visitor:
+        page = await visitor.open("/_/provider")
+
+    assert page.status == 503
+    assert "cannot be reached: nobody listens there." in page.text
+    assert "try again in a moment" in page.text
+    assert "Who has a password of this registry can sign in" in page.text
+    assert "Errno" not in page.text
+
+
+async def test_somebody_with_a_password_moves_to_the_provider_as_the_guide_says(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    role = "roles/artifactregistry.writer"
+    await join(site, ADA)
+    await site.grant(role, f"user:{ADA}")
+    async with open_visitor(site) as visitor:
+        refused = await come_back(visitor, issuer)
+    await site.call("DELETE", f"/v1/users/{ADA}")
+    taken = (await site.call("POST", f"{site.rest}:getIamPolicy", {})).text
+    await site.grant(role, f"user:{ADA}")
+    async with open_visitor(site) as visitor:
+        moved = await come_back(visitor, issuer)
+    program = Program(site)
+    async with open_visitor(site) as visitor:
+        await come_back(visitor, issuer)
+        await visitor.open(program.path())
+        await visitor.fill("/authorize", answer="yes")
+        token = (await program.redeem(visitor.answer()["code"])).json()["access_token"]
+
+    assert "or to the built-in directory" in refused.text
+    assert ADA not in taken
+    assert f"user:{ADA}" in moved.text
+    assert (await site.get(f"{site.repository}/simple/", token)).status_code == 200
+
+
+async def test_who_was_invited_and_has_no_password_yet_keeps_their_roles_at_the_provider(
+    site: Site, issuer: FakeIssuer
+) -> None:
+    await invite(site, ADA)
+    await site.grant("roles/artifactregistry.reader", f"user:{ADA}")
+    async with open_visitor(site) as visitor:
+        moved = await come_back(visitor, issuer)
+
+    assert f"user:{ADA}" in moved.text
+    assert ADA in (await site.call("POST", f"{site.rest}:getIamPolicy", {})).text
+
+
 SHAPES: dict[str, tuple[dict[str, str], dict[str, object], list[str]]] = {
     # Keycloak: roles of the realm, of a client, and groups as paths.
     "roles of a realm": (

@@ -126,10 +126,10 @@ def print_access_token(
         # The one at hand would end too soon. A new one may not.
         tokens.forget()
     if repositories or read_only or life_s:
-        from bonded.cli.artifacts.locating import locate  # noqa: PLC0415 - see list
+        from bonded.cli.artifacts.locating import locate_known  # noqa: PLC0415 - see list
         from bonded.client.impersonation import narrow  # noqa: PLC0415 - see list
 
-        places = [locate(session, name, location) for name in repositories]
+        places = [locate_known(session, name, location) for name in repositories]
         named = [place.path.removeprefix("/v1/") for place in places]
         token = narrow(tokens, session.server, named, read_only=read_only, life_s=life_s)
     else:

@@ -331,7 +331,14 @@ def pass_session(command: Callable[Concatenate[Session, P], R]) -> Callable[P, R
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         session = Session(flags_of(click.get_current_context()), read_environment())
         session.check_format()
-        return command(session, *args, **kwargs)
+        try:
+            return command(session, *args, **kwargs)
+        except Refused as refusal:
+            if refusal.status == "NOT_FOUND" and not refusal.hint:
+                from bonded.cli.guessing import guess  # noqa: PLC0415 - see above
+
+                refusal.hint = guess(session, refusal.path)
+            raise
 
     return update_wrapper(wrapped, command)
 

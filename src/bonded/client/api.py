@@ -197,9 +197,9 @@ class Api:
                 stream=True,
             ) as response,
         ):
-            return self._read(response, read_content(response))
+            return self._read(response, read_content(response), path)
 
-    def _read(self, response: requests.Response, content: bytes) -> Message:
+    def _read(self, response: requests.Response, content: bytes, path: str) -> Message:
         """Return the message in *content*, or raise what it says went wrong."""
         if response.is_redirect:
             raise Misconfigured(
@@ -212,7 +212,8 @@ class Api:
             if response.ok and isinstance(message, dict):
                 return message
             error = message["error"]
-            refusal = Refused(response.status_code, str(error["status"]), str(error["message"]))
+            status, reason = str(error["status"]), str(error["message"])
+            refusal = Refused(response.status_code, status, reason, path=path)
         except (ValueError, TypeError, KeyError) as error:
             raise Misconfigured(
                 f"{self.server} answers {response.status_code} {response.reason} and no message of "

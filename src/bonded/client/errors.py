@@ -29,9 +29,15 @@ class Unreachable(ClientError):
 
 
 class Refused(ClientError):
-    """The server answered with an error of its own: Google's `code`, `status` and message."""
+    """The server answered with an error of its own: Google's `code`, `status` and message.
 
-    def __init__(self, code: int, status: str, message: str, *, hint: str = "") -> None:
+    *path* is what was asked for; empty if the error came another way.
+    """
+
+    def __init__(
+        self, code: int, status: str, message: str, *, hint: str = "", path: str = ""
+    ) -> None:
         super().__init__(f"{status}: {message}", hint=hint)
+        self.path = path
         self.code = code
         self.status = status

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from bonded.cli.session import Session
 from bonded.client.api import Message, segment
-from bonded.client.errors import ClientError, Refused
+from bonded.client.errors import Refused
 
 NAMED_MAX = 10
 """More names than these are no help to whoever has mistyped one."""
@@ -39,18 +39,46 @@ def locate(session: Session, repository: str, location: str | None) -> Repositor
     return RepositoryPlace(session.project, session.location(location), repository)
 
 
+def locate_known(session: Session, repository: str, location: str | None) -> RepositoryPlace:
+    """Return the repository that the line means, if it is there or nobody may know.
+
+    Raises:
+        Refused: it is not there.
+    """
+    place = locate(session, repository, location)
+    try:
+        get_repository(session, place)
+    except Refused as refusal:
+        if refusal.status != "PERMISSION_DENIED":
+            raise
+    return place
+
+
 def get_repository(session: Session, place: RepositoryPlace) -> Message:
     """Return the repository at *place*.
 
     Raises:
-        ClientError: it cannot be had; of one that is not there, the hint names the likely ones.
+        ClientError: it cannot be had; whoever may not read it is told whom to ask for what.
     """
     try:
         return session.api.get(place.path)
     except Refused as refusal:
-        if refusal.status == "NOT_FOUND":
-            refusal.hint = refusal.hint or _guess(session, place)
+        if refusal.status == "PERMISSION_DENIED":
+            refusal.hint = refusal.hint or _plea(session, place)
         raise
+
+
+def _plea(session: Session, place: RepositoryPlace) -> str:
+    """Return what somebody without a role on the repository can do."""
+    # The name that is acted as, as policies spell it.
+    email = session.impersonated or session.credential.email
+    kind = "serviceAccount:" if email.endswith(".gserviceaccount.com") else "user:"
+    member = email if email.startswith("principal:") else f"{kind}{email}"
+    return (
+        "If the name is right, ask an administrator to run `bonded artifacts repositories "
+        f"add-iam-policy-binding {place.repository} --location={place.location} "
+        f"--project={place.project} --role=roles/artifactregistry.reader --member={member}`."
+    )
 
 
 def list_repositories(session: Session, project: str, location: str) -> Iterator[Message]:
@@ -69,14 +97,19 @@ def list_repositories(session: Session, project: str, location: str) -> Iterator
         yield from session.api.list_all(path, "repositories")
 
 
-def _guess(session: Session, place: RepositoryPlace) -> str:
-    """Return which repository may have been meant, of those that the account may list."""
-    try:
-        names = [str(one["name"]) for one in list_repositories(session, place.project, "all")]
-    except ClientError:
-        # Whoever may not list them is told what they were told before.
+def guess_repository(session: Session, place: RepositoryPlace) -> str:
+    """Return which repository may have been meant, of those that the account may list.
+
+    "" if it is the one at *place*, which is there.
+
+    Raises:
+        ClientError: they cannot be listed.
+    """
+    names = [str(one["name"]) for one in list_repositories(session, place.project, "all")]
+    pairs = [(name.split("/")[3], name.rpartition("/")[2]) for name in names]
+    if (place.location, place.repository) in pairs:
         return ""
-    return _nearest(place, [(name.split("/")[3], name.rpartition("/")[2]) for name in names])
+    return _nearest(place, pairs)
 
 
 def _nearest(place: RepositoryPlace, pairs: Sequence[tuple[str, str]]) -> str:

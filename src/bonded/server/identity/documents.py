@@ -8,8 +8,10 @@ certificate of one provider never vouches for another.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
+from errno import ECONNREFUSED
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -132,6 +134,9 @@ class Documents:
 def _unreachable(host: str, error: Exception) -> Unavailable:
     # Of several addresses, the errors come as one text.
     why = str(getattr(error, "os_error", error)) or str(error) or type(error).__name__
+    if set(re.findall(r"\[Errno (\d+)\]", why)) == {str(ECONNREFUSED)}:
+        # Who signs in reads this.
+        why = "nobody listens there"
     if NOT_PUBLIC in why:
         return Unavailable(
             f"{host} must not be asked: {why}",

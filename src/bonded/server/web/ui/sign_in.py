@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import parse_qs, quote, urlsplit
 
 from bonded.server.core.audit import note, proved
-from bonded.server.core.errors import Forbidden, Rejected
+from bonded.server.core.errors import Forbidden, Rejected, Unavailable
 from bonded.server.core.iam import Principal
 from bonded.server.core.names import parse_address
 from bonded.server.identity.directory import Directory
@@ -138,7 +140,8 @@ class SignIn:
         if self._provider is None:
             raise Rejected("This server has no identity provider")
         after = safe_next(call.query().get("next", [""])[0])
-        url, flow = await self._provider.start()
+        with _telling_the_way_on():
+            url, flow = await self._provider.start()
         value: dict[str, object] = {
             "state": flow.state,
             "nonce": flow.nonce,
@@ -159,7 +162,8 @@ class SignIn:
             )
         flow = Flow(kept["state"], kept["nonce"], kept["verifier"])
         answer = {name: values[0] for name, values in call.query().items()}
-        person, admit = await self._provider.finish(flow, answer)
+        with _telling_the_way_on():
+            person, admit = await self._provider.finish(flow, answer)
         return await self._let_in(call, person, admit, safe_next(str(kept["next"])))
 
     async def _let_in(self, call: Call, person: Person, admit: Admit, after: str) -> Reply:
@@ -188,6 +192,19 @@ class SignIn:
         return self.browser.page(
             *(call, "second_factor.html", status), pending=pending, problem=problem
         )
+
+
+@contextmanager
+def _telling_the_way_on() -> Iterator[None]:
+    """Say what is left to do of a provider that is away, to whoever wanted to sign in there."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Unavailable(
+            error.message,
+            hint="Go back and try again in a moment. Who has a password of this registry can sign "
+            "in with that there.",
+        ) from error
 
 
 def safe_next(path: str) -> str:
