@@ -73,10 +73,27 @@ def test_init_takes_the_name_that_one_was_told(
     done = bonded("init", typed="".join(f"{line}\n" for line in answers))
 
     assert done.status == 0, done.err
-    assert done.err.count("WARNING: PERMISSION_DENIED: ") == 3
+    # It is as it should be, so nothing of it frightens.
+    assert done.err.count("Your roles do not list what there is: name the ") == 3
+    assert "WARNING" not in done.err
+    assert "PERMISSION_DENIED" not in done.err
     assert f"Type the name of the location to use [{LOCATION}]:" in done.err
     assert f"/{PROJECT}/{shelf.name}/simple/" in next(tmp_path.rglob("pip.conf")).read_text()
     assert f"{shelf.name}/simple/" in bonded("artifacts", "print-settings", "python").out
+
+
+def test_init_for_a_repository_that_one_may_not_read_ends_in_what_to_ask_for(
+    bonded: Bonded, tmp_path: Path
+) -> None:
+    line = ("init", f"--project={PROJECT}", "--repository=pypi", "--tool=pip", "--skip-sign-in")
+
+    done = bonded(*line, typed="\n\n")
+
+    assert done.status == 1
+    assert "ask an administrator to run `bonded artifacts repositories " in done.err
+    assert f"add-iam-policy-binding pypi --location={LOCATION} --project={PROJECT} " in done.err
+    assert "--role=roles/artifactregistry.reader --member=" in done.err
+    assert not list(tmp_path.rglob("pip.conf"))
 
 
 def test_init_goes_on_without_what_nobody_names(bonded: Bonded, tmp_path: Path) -> None:

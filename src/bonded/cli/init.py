@@ -13,7 +13,7 @@ from bonded.cli.login import login
 from bonded.cli.session import Session, pass_session
 from bonded.cli.signing_in import ways_to_sign_in
 from bonded.client import properties
-from bonded.client.errors import ClientError, Misconfigured
+from bonded.client.errors import ClientError, Misconfigured, Refused
 from bonded.client.servers import parse_server
 
 _TOOLS = {"pip": configure_pip, "uv": configure_uv}
@@ -153,7 +153,10 @@ class _Guide:
             found = [str(each[field]) for each in self._session.api.list_all(path, listed)]
         except ClientError as error:
             # What one may not see need not stop anybody: a role on one repository is enough.
-            self._session.say(f"WARNING: {error}")
+            if isinstance(error, Refused) and error.status == "PERMISSION_DENIED":
+                self._session.say(f"Your roles do not list what there is: name the {noun}.")
+            else:
+                self._session.say(f"WARNING: {error}")
             return self._ask_name(noun, current)
         menu = [name.rpartition("/")[2] for name in found]
         return self._pick(f"Pick the {noun} to use", menu, current)
