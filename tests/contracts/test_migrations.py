@@ -116,6 +116,17 @@ async def test_accounts_publishers_and_devices_go_on_after_every_migration_since
         await tx.publishers.pin("p1", {"owner_id": "7"})
         assert await tx.sign_ins.count_waiting_devices(datetime(2025, 1, 1, tzinfo=UTC)) == 1
         assert await tx.groups.list("", 10) == ()
+        # Others know people of then by their address.
+        users = await tx.users.list("", 10)
+        assert [(one.address, one.unique_id) for one in users] == [
+            *(("ada@example.com", "ada@example.com"), ("bob@example.com", "bob@example.com"))
+        ]
+
+
+def named_user(address: str) -> dict[str, object]:
+    proof = {"password_hash": "", "factor": "", "factor_step": 0, "recovery_hashes": "[]"}
+    known = {"display_name": "", "source": "DIRECTORY", "subject": "", "is_disabled": False}
+    return {"address": address} | known | proof
 
 
 async def fill(database: Database) -> None:
@@ -148,6 +159,8 @@ async def fill(database: Database) -> None:
         ("service_account_keys", account | {"id": "k1", "public_key_pem": "pem"}),
         ("trusted_publishers", PUBLISHER | MADE),
         ("device_grants", DEVICE | MADE),
+        ("users", named_user("ada@example.com") | MADE),
+        ("users", named_user("bob@example.com") | MADE),
     )
     for table, values in rows:
         written = ", ".join(as_sql(database, one) for one in values.values())

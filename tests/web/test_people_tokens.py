@@ -376,6 +376,22 @@ async def test_a_token_says_whose_it_is_but_not_for_a_service_account(site: Site
     assert nobody.status_code == 401
 
 
+async def test_an_id_token_names_a_person_by_a_number_that_nobody_else_gets(site: Site) -> None:
+    said = []
+    for _ in range(2):
+        await join(site, ADA)
+        for _ in range(2):
+            payload = (await log_in(site, ADA))["id_token"].split(".")[1]
+            said.append(json.loads(base64.urlsafe_b64decode(payload + "==")))
+        await site.call("DELETE", f"/v1/users/{ADA}")
+
+    numbers = [claims["sub"] for claims in said]
+    assert {claims["email"] for claims in said} == {ADA}
+    assert all(len(one) == 21 and one.isdecimal() for one in numbers)
+    assert (numbers[0], numbers[2]) == (numbers[1], numbers[3])
+    assert numbers[0] != numbers[2]
+
+
 async def start_device(site: Site, **form: str) -> dict[str, Any]:
     started = await site.http.post(
         "/device_authorization", data={"client_id": CLIENT, "scope": "openid"} | form

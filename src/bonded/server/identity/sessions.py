@@ -147,6 +147,18 @@ class Sessions:
             )
         return session
 
+    async def subject_of(self, session: Session) -> str:
+        """Return who a session's person is to others: a number, which nobody else ever has.
+
+        Raises:
+            GrantRefused: the person has just been removed.
+        """
+        async with self._metadata.read() as tx:
+            user = await tx.users.find(session.address)
+        if user is None:
+            raise GrantRefused("invalid_grant", "The user does not exist any more")
+        return user.unique_id
+
     def issue(self, session: Session) -> tuple[str, int]:
         """Return an access token that hangs on *session*, and its life in seconds."""
         return self._tokens.issue(

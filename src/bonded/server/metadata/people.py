@@ -7,7 +7,8 @@ a code, is sealed with a key that is not in the database (`identity.sealing`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +16,11 @@ DIRECTORY = "DIRECTORY"
 """Of users whose password this server keeps."""
 PROVIDER = "PROVIDER"
 """Of users whom an OpenID Connect provider vouches for."""
+
+
+def _number() -> str:
+    # As service accounts have, and so like Google's: 21 digits, the first of which is 1.
+    return f"1{secrets.randbelow(10**20):020d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,11 @@ class User:
     """Who that is to the provider (issuer and `sub`): an address may pass to somebody else."""
     is_disabled: bool = False
     last_sign_in_at: datetime | None = None
+    unique_id: str = field(default_factory=_number)
+    """Who that is to others, in ID tokens: whoever gets the address later has another.
+
+    Of users from before there were numbers it is the address, by which others know them.
+    """
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 
 from bonded.server.core.errors import Unavailable
 
-HEAD = "0015"
+HEAD = "0016"
 """The newest migration; a test holds it to the folder."""
 
 _TURN = 0x626F6E646564

@@ -339,6 +339,7 @@ def _user(row: Row[tuple[object, ...]]) -> User:
         subject=row.subject,
         is_disabled=row.is_disabled,
         last_sign_in_at=row.last_sign_in_at,
+        unique_id=row.unique_id,
     )
 
 

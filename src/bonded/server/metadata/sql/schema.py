@@ -307,6 +307,9 @@ users = Table(
     Column("factor", Text, nullable=False),
     Column("factor_step", BigInteger, nullable=False),
     Column("recovery_hashes", JSON, nullable=False),
+    Column(
+        "unique_id", String(255), nullable=False, server_default="none", index=True, unique=True
+    ),
 )
 
 invitations = Table(

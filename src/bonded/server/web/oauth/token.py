@@ -121,10 +121,11 @@ class TokenEndpoint:
             "account": session.address,
         }
         if "openid" in scope.split():
-            answer["id_token"] = self._id_token(session, nonce, life_s)
+            subject = await self._sessions.subject_of(session)
+            answer["id_token"] = self._id_token(session, subject, nonce, life_s)
         return answer
 
-    def _id_token(self, session: Session, nonce: str, life_s: int) -> str:
+    def _id_token(self, session: Session, subject: str, nonce: str, life_s: int) -> str:
         claims: dict[str, object] = {
             "email": session.address,
             "email_verified": True,
@@ -133,7 +134,7 @@ class TokenEndpoint:
         if nonce:
             claims["nonce"] = nonce
         life = timedelta(seconds=life_s)
-        return self._id_tokens.issue(session.address, session.client, life, claims)
+        return self._id_tokens.issue(subject, session.client, life, claims)
 
 
 def _field(form: Form, name: str) -> str:
