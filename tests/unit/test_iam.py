@@ -140,6 +140,7 @@ WIDE_LIMITS = st.builds(
     st.booleans(),
     st.booleans(),
     st.lists(st.sampled_from(["a", "b", "a/packages/x", "b/packages/y"]), max_size=2).map(tuple),
+    st.none() | st.sampled_from([1.0, 2.0]),
 )
 
 
@@ -158,7 +159,9 @@ def test_what_narrower_limits_allow_both_allow_that_they_came_from(
 
 
 def test_no_limit_is_lost_by_asking_for_none() -> None:
-    own = TokenLimits(("a",), read_only=True, upload_only=True, uploads=("a/packages/x",))
+    own = TokenLimits(
+        ("a",), read_only=True, upload_only=True, uploads=("a/packages/x",), ends_at=9.0
+    )
 
     assert all(getattr(own, one.name) for one in fields(own))
     assert own.narrowed(TokenLimits()) == own

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
-from bonded.server.core.iam import TokenLimits
+from bonded.server.core.iam import Permission, TokenLimits
 from bonded.server.identity.tokens import ANCESTORS_MAX, TokenIssuer
 from support.site import Site
 from support.wheels import make_wheel
@@ -208,6 +210,101 @@ async def test_a_token_is_narrowed_a_few_times_and_not_for_ever(site: Site) -> N
             "Start from a token that was made with fewer."
         ),
     )
+
+
+async def test_a_chosen_life_is_a_limit_for_whatever_is_made_with_the_token(site: Site) -> None:
+    key = site.admin_key
+    path = f"/v1/projects/my-project/serviceAccounts/{key['client_email']}"
+    short = (await narrowed(site, site.admin, lifetime="900s")).json()
+    token = short["accessToken"]
+    acting = await site.call("POST", f"{path}:generateAccessToken", {"lifetime": "43200s"}, token)
+    further = (await narrowed(site, acting.json()["accessToken"], lifetime="7200s")).json()
+    said = await site.call(
+        "POST", f"{path}:generateIdToken", {"audience": "https://other.example"}, token
+    )
+    lasting = [
+        await site.call("POST", f"{path}/keys", {}, one)
+        for one in (token, acting.json()["accessToken"], further["accessToken"])
+    ]
+
+    claims = json.loads(base64.urlsafe_b64decode(said.json()["token"].split(".")[1] + "=="))
+    assert short["expireTime"] == further["expireTime"] == "2026-11-22T12:15:00.000000Z"
+    assert acting.json()["expireTime"] == "2026-11-22T12:15:00Z"
+    assert claims["exp"] - claims["iat"] == 900
+    assert [one.status_code for one in lasting] == [403, 403, 403]
+    assert "the access token is limited to what ends with it" in lasting[0].text
+    assert (await site.call("GET", f"{path}/keys", None, token)).status_code == 200
+
+
+def test_what_gives_lasting_access_is_not_for_a_token_of_a_chosen_life() -> None:
+    limits = TokenLimits(ends_at=1.0)
+
+    refused = {str(one) for one in Permission if not limits.allow(one, "projects/p")}
+
+    # Whatever sets a policy, makes a credential, or says who somebody is or what a role holds.
+    ways = ("setIamPolicy", "create", "update", "enable", "undelete")
+    of_access = ("Policy", "iam.", "bonded.", "trustedPublishers")
+    ends_by_itself = {
+        *("iam.serviceAccounts.create", "iam.serviceAccounts.update"),
+        *("bonded.files.undelete", "bonded.packages.undelete", "bonded.versions.undelete"),
+    }
+    assert (
+        refused
+        == {
+            str(one)
+            for one in Permission
+            if one.rpartition(".")[2] in ways and any(word in one for word in of_access)
+        }
+        - ends_by_itself
+    )
+
+
+async def test_however_often_an_account_is_acted_as_all_of_it_ends_in_half_a_day(
+    site: Site,
+) -> None:
+    email = site.admin_key["client_email"]
+    token, made = site.admin, 0
+    asked = f"/v1/projects/-/serviceAccounts/{email}:generateAccessToken"
+    while True:
+        answer = await site.call("POST", asked, {"lifetime": "43200s"}, token)
+        if answer.status_code != 200:
+            break
+        made += 1
+        token = answer.json()["accessToken"]
+        assert answer.json()["expireTime"] == "2026-11-23T00:00:00Z"
+        site.clock.forward(minutes=30)
+
+    # Not for being too old, but because so many may hang on each other.
+    assert (made, answer.status_code) == (ANCESTORS_MAX, 400)
+    site.clock.forward(hours=9)
+    assert (await introspected(site, token))["active"]
+    assert not (await introspected(site, site.admin))["active"]
+    site.clock.forward(hours=1)
+    assert not (await introspected(site, token))["active"]
+
+
+@pytest.mark.parametrize("state", ["expired", "disabled"])
+async def test_a_token_that_is_not_good_now_is_revoked_with_what_was_made_with_it(
+    site: Site, state: str
+) -> None:
+    key = await site.make_account("the-caller")
+    path = f"/v1/projects/my-project/serviceAccounts/{key['client_email']}"
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("roles/iam.serviceAccountTokenCreator", member, path)
+    token = await site.sign_in(key)
+    asked = await site.call("POST", f"{path}:generateAccessToken", {"lifetime": "43200s"}, token)
+    if state == "expired":
+        site.clock.forward(minutes=61)
+    else:
+        await site.call("POST", f"{path}/keys/{key['private_key_id']}:disable", {})
+
+    revoked = await site.http.post("/revoke", data={"token": token})
+    if state == "disabled":
+        await site.call("POST", f"{path}/keys/{key['private_key_id']}:enable", {})
+
+    assert revoked.status_code == 200
+    for one in (token, asked.json()["accessToken"]):
+        assert await introspected(site, one) == {"active": False}
 
 
 LIMITS: list[tuple[dict[str, object], str]] = [

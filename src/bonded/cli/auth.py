@@ -115,7 +115,8 @@ def print_access_token(
     """Print an access token: the password that goes with user oauth2accesstoken.
 
     A token that is limited to some repositories, to reading or to a time is for
-    builds that others see: what is not in it cannot be taken from it.
+    builds that others see: what is not in it cannot be taken from it. A token of
+    a chosen life makes nothing that outlives it, so no key, grant or invitation.
     """
     session.flags.account = email or session.flags.account
     life_s = None if lifetime is None else _life_of(lifetime)

@@ -216,8 +216,8 @@ async def _assemble(
             "session": sessions.check,
         },
     )
-    uses = Uses(metadata)
-    group_book = GroupBook(metadata)
+    lending = Tokens(metadata, tokens, origins, clock, token_life_max)
+    uses, group_book = Uses(metadata), GroupBook(metadata)
     id_tokens = IdTokenIssuer(signing_keys, clock, settings.url)
     authenticator = Authenticator(
         *(tokens, id_tokens, assertions, origins, of_accounts),
@@ -302,7 +302,7 @@ async def _assemble(
         files=FilesApi(catalog),
         uploads=UploadApi(catalog, publisher, access),
         status=TokenStatus(
-            Tokens(metadata, tokens, origins, clock, token_life_max),
+            lending,
             access,
             failures,
             token_life_max,
@@ -331,7 +331,9 @@ async def _assemble(
                 partial(check_provider, is_private_allowed=settings.private_issuers),
             )
         ),
-        credentials=CredentialsApi(accounts, tokens, id_tokens, token_life_max, clock),
+        credentials=CredentialsApi(
+            accounts, tokens, id_tokens, lending, life_max=token_life_max, clock=clock
+        ),
         publishers=PublishersApi(
             Trusting(
                 metadata,

@@ -16,7 +16,7 @@ from typing import Self
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected, did_you_mean
 from bonded.server.core.names import ADDRESS, DOMAIN
-from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, OWNER, is_custom
+from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, LASTING, OWNER, is_custom
 
 BINDINGS_MAX = 1500
 MEMBERS_MAX = 1500
@@ -205,6 +205,8 @@ class TokenLimits:
     uploads: tuple[str, ...] = ()
     """What may be uploaded: repositories, or packages as `REPOSITORY/packages/NAME`; empty for
     no such limit."""
+    ends_at: float | None = None
+    """When it ends (seconds since 1970), if its life was chosen: so does what is made with it."""
 
     def allow(self, permission: Permission, resource: str) -> bool:
         """Say whether a token with these limits may be used for *permission* on *resource*.
@@ -212,13 +214,16 @@ class TokenLimits:
         One that names repositories is good for reading and publishing packages there
         and for nothing else: not for their project, and not for administering them, or
         it would become lasting access. One that is read-only is good for what reads,
-        one that is upload-only for uploads.
+        one that is upload-only for uploads. One whose life was chosen is good for nothing
+        that gives access beyond that life.
         """
         if self.repositories and (
             resource not in self.repositories or permission not in _OF_CLIENTS
         ):
             return False
         if self.upload_only and permission is not Permission.REPOSITORY_UPLOAD:
+            return False
+        if self.ends_at is not None and permission in LASTING:
             return False
         return not self.read_only or is_reading(permission)
 
@@ -235,12 +240,14 @@ class TokenLimits:
         """
         repositories = _within(asked.repositories, self.repositories)
         uploads = _within(asked.uploads, self.uploads)
+        ends = [one for one in (self.ends_at, asked.ends_at) if one is not None]
         return replace(
             self,
             repositories=repositories,
             read_only=self.read_only or asked.read_only,
             upload_only=self.upload_only or asked.upload_only,
             uploads=uploads,
+            ends_at=min(ends, default=None),
         )
 
     def __str__(self) -> str:
@@ -248,7 +255,8 @@ class TokenLimits:
         if self.upload_only:
             return f"uploading {', '.join(self.uploads or self.repositories) or 'files'}"
         if not self.repositories:
-            return "reading" if self.read_only else "anything"
+            lasting = "anything" if self.ends_at is None else "what ends with it"
+            return "reading" if self.read_only else lasting
         what = "reading packages" if self.read_only else "reading and uploading packages"
         return f"{what} in {', '.join(self.repositories)}"
 

@@ -163,6 +163,18 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Predefined roles but roles/owner, which has every permission."""
 
+LASTING = (
+    _named("resourcemanager", "organizations.setIamPolicy projects.setIamPolicy")
+    | _named("artifactregistry", "repositories.setIamPolicy trustedPublishers.create")
+    | _named("iam", "serviceAccounts.{enable,setIamPolicy} serviceAccountKeys.{create,enable}")
+    | _named("iam", "workloadIdentityPools.{create,update}")
+    | _named("iam", "workloadIdentityPoolProviders.{create,update}")
+    | _named("iam", "roles.{create,undelete,update}")
+    | _named("bonded", "groups.{create,update} users.{create,update}")
+)
+"""Permissions for what gives access that does not end by itself: keys, grants, memberships,
+invitations, and whom an outside issuer lets in."""
+
 GOOGLE_PERMISSIONS = frozenset[str]().union(*DEFINITIONS.values())
 """Permissions that exist by name, whether a route asks for them or not."""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Rejected, Unimplemented
-from bonded.server.identity.tokens import IdTokenIssuer, TokenIssuer
+from bonded.server.identity.status import Tokens
+from bonded.server.identity.tokens import ID_TOKEN_LIFE_S, IdTokenIssuer, TokenIssuer
 from bonded.server.metadata.store import ServiceAccount
 from bonded.server.operations.accounts import Accounts
 from bonded.server.web.messages import Answer, Call, json_reply
@@ -26,12 +27,15 @@ class CredentialsApi:
         accounts: Accounts,
         tokens: TokenIssuer,
         id_tokens: IdTokenIssuer,
+        lending: Tokens,
+        *,
         life_max: timedelta,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
         self._id_tokens = id_tokens
+        self._lending = lending
         self._life_max = life_max
         self._clock = clock
 
@@ -50,7 +54,7 @@ class CredentialsApi:
             f"account:{account.unique_id}",
             # Whoever came with a limited token does not get an unlimited one.
             limits=call.principal.limits,
-            life=life,
+            life=self._lending.lend(call.principal, life),
             # Nor does anybody act through an account longer than they may act at all.
             ancestors=call.principal.ancestry,
         )
@@ -68,7 +72,8 @@ class CredentialsApi:
             raise Rejected("audience is missing", hint="Name who will read the ID token.")
         account = await self._live_account(call)
         has_email = bool(body.get("includeEmail"))
-        token = self._id_tokens.about(account, audience, has_email=has_email)
+        life = self._lending.lend(call.principal, timedelta(seconds=ID_TOKEN_LIFE_S))
+        token = self._id_tokens.about(account, audience, has_email=has_email, life=life)
         return json_reply({"token": token}, headers=NO_STORE)
 
     async def refuse_to_sign(self, _call: Call) -> Answer:
