@@ -37,15 +37,23 @@ class People:
         self.ended: list[str] = []
         self.hints: list[str] = []
         self.fault: OAuthAnswer | None = None
+        # Who the server says it is: to whom asks, and to whom its answers go by way of a browser.
+        self.issuer: str | None = None
+        self.says_who = True
         self._count = 0
 
-    def authorize(self, query: Form) -> NoReturn:
+    def describe(self, url: str) -> dict[str, Any]:
+        """Return the server's metadata (RFC 8414)."""
+        said = {"authorization_response_iss_parameter_supported": True} if self.says_who else {}
+        return {"issuer": self.issuer or url, **said}
+
+    def authorize(self, query: Form, url: str) -> NoReturn:
         """Send the browser of a person who answers at once back to where it came from."""
         assert query["response_type"] == "code"
         assert query["code_challenge_method"] == "S256"
         assert query["redirect_uri"].startswith("http://127.0.0.1:")
         self.hints.append(query.get("login_hint", ""))
-        said = {"state": query["state"]}
+        said = {"state": query["state"]} | ({"iss": self.issuer or url} if self.says_who else {})
         if self.refusal:
             said |= {"error": "access_denied", "error_description": self.refusal}
         else:

@@ -223,7 +223,7 @@ class Registry:
             case "/token" | "/v1/oauthtoken" | "/v1/token":
                 return self.token(form)
             case "/authorize":
-                self.people.authorize(form)
+                self.people.authorize(form, self.url)
             case "/device_authorization":
                 return self.people.start(self.url)
             case "/v1/introspect":
@@ -231,7 +231,7 @@ class Registry:
             case "/revoke":
                 return self.people.revoke(form)
             case "/.well-known/oauth-authorization-server":
-                return {"issuer": self.url}
+                return self.people.describe(self.url)
             case _:
                 pass
         return None

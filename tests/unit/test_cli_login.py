@@ -372,7 +372,8 @@ def test_somebody_elses_redirection_is_not_the_browser_coming_back(
         address = urllib.request.unquote(query["redirect_uri"])  # type: ignore[attr-defined]
         # The state is the right one, but another server has sent the answer (RFC 9207).
         mixed_up = f"?code=forged&state={query['state']}&iss=https%3A%2F%2Fevil.example"
-        for forged in ("?code=forged", "?code=forged&state=x", "favicon.ico", mixed_up):
+        unsaid = f"?code=forged&state={query['state']}"
+        for forged in ("?code=forged", "?code=forged&state=x", "favicon.ico", mixed_up, unsaid):
             try:
                 urllib.request.urlopen(address + forged, timeout=5)
             except urllib.error.HTTPError as error:
@@ -383,7 +384,45 @@ def test_somebody_elses_redirection_is_not_the_browser_coming_back(
     monkeypatch.setattr(browser, "_visit", visit)
 
     assert bonded("auth", "login").status == 0
-    assert visited == [404, 404, 404, 404]
+    assert visited == [404] * 5
+
+
+def test_a_server_that_does_not_say_who_it_is_by_the_browser_is_believed(
+    browser: Browser, registry: Registry, bonded: Terminal
+) -> None:
+    """Such a one does not promise to (RFC 9207 §3)."""
+    registry.people.says_who = False
+
+    assert bonded("auth", "login").status == 0
+    assert "Close this window" in browser.pages[0]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "hosts"),
+    [
+        ("http://packages.example.com:PORT", ""),
+        ("http://packages.example.com:PORT", "packages.example.com:PORT"),
+        # What a server calls itself that was told no public name.
+        ("http://localhost:8080", ""),
+    ],
+)
+def test_a_server_is_who_was_asked_or_known_to_be_the_same(
+    browser: Browser, registry: Registry, bonded: Terminal, issuer: str, hosts: str
+) -> None:
+    registry.people.issuer = issuer.replace("PORT", bonded.port)
+    is_refused = "example.com" in issuer and not hosts
+    if hosts:
+        bonded("config", "set", "core/hosts", hosts.replace("PORT", bonded.port))
+
+    said = bonded("auth", "login")
+
+    assert said.status == is_refused
+    assert len(browser.pages) == (not is_refused)
+    if is_refused:
+        assert said.err == snapshot("""\
+ERROR: (bonded.auth.login) http://127.0.0.1:PORT says that it is http://packages.example.com:PORT, which is not whom you asked.
+Sign in under that name, with --server. If that is a wrong one, the server's setting public_url is.
+""")
 
 
 def test_a_damaged_sign_in_is_replaced_as_its_owner_is_told(

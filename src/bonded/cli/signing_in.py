@@ -44,7 +44,7 @@ def obtain(session: Session, server: str, email: str | None, *, no_browser: bool
             session.say("There is no browser here that could be opened.\n")
         grant = sign_in_by_device(server, session.say)
     else:
-        grant = sign_in_by_browser(server, email, session.say)
+        grant = sign_in_by_browser(server, email, session.say, session.is_for)
     if email and grant.sign_in.email != email:
         end(session, grant.sign_in)
         raise NotSignedIn(

@@ -28,6 +28,7 @@ from bonded.client.accounts import CLIENT_ID, SignIn
 from bonded.client.api import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, reaching, read_content
 from bonded.client.environment import Environment
 from bonded.client.errors import ClientError, Misconfigured, NotSignedIn, Unreachable
+from bonded.client.services import Service
 from bonded.client.tokens import SCOPE, AccessToken
 
 BROWSER_TIMEOUT_S = 600.0
@@ -67,17 +68,24 @@ def has_browser(environment: Environment) -> bool:
     return is_always_there or bool(environment.find("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def sign_in_by_browser(server: str, hint: str | None, say: Say) -> Grant:
+def sign_in_by_browser(
+    server: str, hint: str | None, say: Say, is_for: Callable[[str, str], bool]
+) -> Grant:
     """Open a browser at *server*, and wait until the person has signed in there.
 
+    *is_for* says whether the first origin is another name of the second.
+
     Raises:
-        ClientError: the person refused or did not come back, or the server cannot be asked.
+        ClientError: the person refused or did not come back, or the server cannot be asked, or is
+            not who it should be.
     """
     # Before a browser shows its own idea of what is wrong, and nobody ever comes back from it.
     metadata = _send("GET", server, "/.well-known/oauth-authorization-server", None)
     verifier = secrets.token_urlsafe(64)
     challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    with _Waiting(str(metadata.get("issuer", server))) as waiting:
+    issuer = _issuer_in(server, metadata, is_for)
+    says_who = metadata.get("authorization_response_iss_parameter_supported") is True
+    with _Waiting(issuer, always_says_who=says_who) as waiting:
         query = {
             "response_type": "code",
             "client_id": CLIENT_ID,
@@ -222,6 +230,23 @@ def _send(method: str, server: str, path: str, form: Mapping[str, str] | None) -
     raise refusal
 
 
+def _issuer_in(server: str, metadata: Mapping[str, Any], is_for: Callable[[str, str], bool]) -> str:
+    """Return who *server* says it is, which has to be who was asked (RFC 8414 §3.3)."""
+    issuer = metadata.get("issuer")
+    if not isinstance(issuer, str) or not issuer.isprintable():
+        raise _nonsense(server)
+    # A server that nobody told its public name calls itself by an address on its own machine.
+    service = Service.parse(issuer)
+    is_unnamed = service is not None and service.is_on_loopback
+    if not (is_unnamed or is_for(server, issuer)):
+        raise Misconfigured(
+            f"{server} says that it is {issuer}, which is not whom you asked.",
+            hint="Sign in under that name, with --server. If that is a wrong one, the server's "
+            "setting public_url is.",
+        )
+    return issuer
+
+
 def _granted(server: str, answer: Mapping[str, Any]) -> Grant:
     try:
         sign_in = SignIn(str(answer["account"]), server, str(answer["refresh_token"]))
@@ -246,9 +271,10 @@ class _Waiting(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, *, always_says_who: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.issuer = issuer
+        self.unsaid_issuer = "" if always_says_who else issuer
         self.state = secrets.token_urlsafe(32)
         self.code: str | None = None
         self.refusal: str | None = None
@@ -295,8 +321,9 @@ class _Handler(BaseHTTPRequestHandler):
         said = {name: values[0] for name, values in parse_qs(url.query).items()}
         # What does not know the state was not sent by the server that we asked (RFC 6749 §10.12).
         is_ours = hmac.compare_digest(said.get("state", "").encode(), self.server.state.encode())
-        # RFC 9207 §2.4: nor what another server sent, to be given a code that is not for it.
-        is_ours = is_ours and said.get("iss", self.server.issuer) == self.server.issuer
+        # RFC 9207 §2.4: nor what another server sent, to be given a code that is not for it; nor,
+        # where our server always says who it is, what does not say it.
+        is_ours = is_ours and said.get("iss", self.server.unsaid_issuer) == self.server.issuer
         if url.path != "/" or not is_ours:
             self._answer(HTTPStatus.NOT_FOUND, "This is not where the sign-in goes on.")
         elif "code" in said:
