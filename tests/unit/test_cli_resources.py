@@ -278,8 +278,8 @@ version: 1
 """,
             err="""\
 Updated IAM policy for repository [python].
-WARNING: there is no user ada@example.com yet. The role is theirs once they sign in through the \
-identity provider, or are invited: bonded users create ada@example.com
+WARNING: there is no user ada@example.com yet. What they are given is theirs once they sign in \
+through the identity provider, or are invited: bonded users create ada@example.com
 """,
         )
     )
@@ -529,6 +529,8 @@ k1      2026-01-02T03:04:05Z  9999-12-31T23:59:59Z  False
             err="",
         )
     )
+    # Of what one acts with oneself, one would be asked more.
+    assert bonded("config", "set", "account", EMAIL).status == 0
     bonded.answer("\n")
     assert bonded(
         "iam",
@@ -548,13 +550,11 @@ deleted key [k1] for service account [ci-bot@my-project.iam.gserviceaccount.com]
 """,
         )
     )
-    # Since the activation above, this is the account that the person acts as.
     assert bonded(
         "iam",
         "service-accounts",
         "delete",
         "ci-bot@my-project.iam.gserviceaccount.com",
-        "-q",
         "--force",
     ) == snapshot(
         Said(out="", err="deleted service account [ci-bot@my-project.iam.gserviceaccount.com]\n")

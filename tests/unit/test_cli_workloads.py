@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 import pytest
@@ -124,3 +125,80 @@ def test_a_line_that_says_too_little_is_refused_before_anything_is_asked(
     assert said.status != 0
     assert says in said.err
     assert [one for one in registry.requests if "/token" not in one] == []
+
+
+@pytest.fixture(name="workload")
+def _workload(terminal: Terminal, registry: Registry, tmp_path: Path) -> Terminal:
+    """Sign in by the provider, as the file says it that create-cred-config writes."""
+    (tmp_path / "subject-token").write_text("proof of a job")
+    fields = {
+        "type": "external_account",
+        "audience": f"//iam.googleapis.com/{PROVIDER.removeprefix('projects/')}",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{registry.url}/v1/token",
+        "credential_source": {"file": str(tmp_path / "subject-token")},
+    }
+    path = tmp_path / "workload.json"
+    path.write_text(json.dumps(fields))
+    assert terminal("auth", "login", f"--cred-file={path}").status == 0
+    for name in ("ci-pool", "ci-pool/providers/builds", "ci", "ci-pool/providers/build"):
+        pool = f"locations/global/workloadIdentityPools/{name}"
+        # A change is answered with the same, so it says that it is done.
+        named = {"name": f"projects/17/{pool}", "done": True}
+        registry.resources[f"projects/my-project/{pool}"] = named
+    return terminal
+
+
+BUILDS = ("builds", "--workload-identity-pool=ci-pool")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (("delete", "ci-pool"), "Workload identity pool [ci-pool]"),
+        (("update", "ci-pool", "--disabled"), "Workload identity pool [ci-pool]"),
+        (("providers", "delete", *BUILDS), "Provider [builds]"),
+        (("providers", "update-oidc", *BUILDS, "--disabled"), "Provider [builds]"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("flags", "typed", "is_done"),
+    [([], "\n", False), (["--quiet"], "y\n", False), ([], "y\ny\n", True), (["--force"], "", True)],
+)
+def test_whoever_came_by_a_provider_is_asked_before_they_close_it(
+    workload: Terminal,
+    registry: Registry,
+    line: tuple[str, ...],
+    what: str,
+    flags: list[str],
+    *,
+    typed: str,
+    is_done: bool,
+) -> None:
+    workload.answer(typed)
+    before = str(registry.resources)
+
+    said = workload(*POOLS, *line, *flags, "--project=my-project")
+
+    risk = f"{what} is what you came by: you could not undo this yourself.\n"
+    assert (said.status, str(registry.resources) == before) == (1 - is_done, not is_done), said.err
+    assert said.err.startswith(risk) == (flags != ["--force"])
+    if not is_done:
+        assert said.err.endswith("Nothing was changed.\nIf you mean it, add --force.\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("delete", "ci"),
+        ("update", "ci-pool", "--no-disabled"),
+        ("update", "ci-pool", "--display-name=CI"),
+        ("providers", "delete", "build", "--workload-identity-pool=ci-pool"),
+    ],
+)
+def test_what_closes_nothing_for_oneself_is_no_risk(
+    workload: Terminal, line: tuple[str, ...]
+) -> None:
+    said = workload(*POOLS, *line, "--quiet", "--project=my-project")
+
+    assert (said.status, "undo" in said.err) == (0, False), said.err

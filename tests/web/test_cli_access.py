@@ -195,6 +195,7 @@ def condition(expression: str) -> str:
 
 
 ADD = (*PYTHON, "add-iam-policy-binding", *WHERE)
+GIVE = ("projects", "add-iam-policy-binding", "my-project")
 ALL = "--member=allUsers"
 WHY = ("policy-troubleshoot", "projects/my-project")
 
@@ -224,6 +225,14 @@ WHY = ("policy-troubleshoot", "projects/my-project")
         (
             ("iam", "roles", "create", "picker", "--project=my-project", "--permissions=a.b.c"),
             "Permission 'a.b.c' does not exist",
+        ),
+        (
+            (*PYTHON, "add-iam-policy-binding", "pyhton", *WHERE[1:], ALL, READER),
+            "/repositories/pyhton does not exist.\nDid you mean [python]?",
+        ),
+        (
+            ("organizations", "get-iam-policy", "acme"),
+            "There is no organization [acme] here: a server is its only one, which is called",
         ),
         (
             (*WHY, f"--principal={ADA}", "--permission=x"),
@@ -261,6 +270,19 @@ def test_what_is_wrong_is_said_in_a_sentence(
         ({"etag": "BwX="}, "ABORTED: There were concurrent policy changes. Read the policy again"),
         ({"bindings": "all"}, "holds no policy"),
         ({"bindings": [{"role": "roles/viewer", "members": "allUsers"}]}, "must be a list of str"),
+        (
+            {
+                "bindings": [
+                    {"role": "roles/viewer"},
+                    {"role": "roles/viewer", "member": "allUsers"},
+                ]
+            },
+            "policy.bindings[1] has the unknown field 'member'. Did you mean members?",
+        ),
+        (
+            {"bindings": [{"role": "roles/viewer", "condition": {"expr": "true"}}]},
+            "policy.bindings[0].condition has the unknown field 'expr'. There may be expres",
+        ),
     ],
 )
 def test_a_wrong_policy_file_changes_nothing(
@@ -275,6 +297,46 @@ def test_a_wrong_policy_file_changes_nothing(
     assert said.status == 1
     assert says in said.err
     assert shown(bonded, "projects", "get-iam-policy", "my-project") == before
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ((*ADD, ALL, READER), ""),
+        ((*ADD, "--member=domain:example.com", OWNER), ""),
+        (
+            (*ADD, "--member=domain:example.com", "--role=roles/iam.serviceAccountAdmin"),
+            "WARNING: nothing that roles/iam.serviceAccountAdmin holds, such as iam.service",
+        ),
+        (
+            (*ADD, "--member=user:nobody@example.com", READER),
+            "WARNING: there is no user nobody@example.com yet. What they are given is theirs once",
+        ),
+        (
+            (*GIVE, "--member=domain:example.com", "--role=roles/bonded.groupAdmin"),
+            "is asked for on a project: grant it further up, or grant another role.",
+        ),
+        (
+            (*GIVE, "--member=domain:example.com", "--role=projects/my-project/roles/empty"),
+            "roles/empty holds no permission now: it lets nobody do anything.",
+        ),
+        (("groups", "add-member", "devs@example.com", f"--member={ADA}"), ""),
+        (
+            ("groups", "add-member", "devs@example.com", "--member=user:nobody@example.com"),
+            "WARNING: there is no user nobody@example.com yet. What they are given is theirs once",
+        ),
+    ],
+)
+def test_what_is_given_and_will_do_nothing_is_warned_of(
+    bonded: Bonded, ada: list[str], line: tuple[str, ...], warning: str
+) -> None:
+    bonded("groups", "create", "devs@example.com")
+    bonded("iam", "roles", "create", "empty", "--project=my-project", "--title=Empty")
+
+    said = bonded(*line)
+
+    assert (said.status, bool(ada)) == (0, True), said.err
+    assert (warning in said.err, "WARNING" in said.err) == (True, bool(warning))
 
 
 def test_why_is_asked_in_gcloud_s_words_too(bonded: Bonded) -> None:

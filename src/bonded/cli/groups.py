@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bonded.cli.grammar import Group
+from bonded.cli.grants import warn_of_nobody
 from bonded.cli.output import Column, field
 from bonded.cli.risks import FORCE, keeping_access
 from bonded.cli.session import Session, pass_session
@@ -58,7 +59,8 @@ def describe(session: Session, email: str) -> None:
 @pass_session
 def delete(session: Session, email: str, *, force: bool) -> None:
     """Delete a group; what it granted ends at once."""
-    session.confirm(f"You are about to delete group [{email}], and with it what it grants.")
+    if not force:
+        session.confirm(f"You are about to delete group [{email}], and with it what it grants.")
     _delete(session, _path(email), f"group [{email}] or make it again", force=force)
     session.say(f"Deleted group [{email}].")
 
@@ -80,12 +82,20 @@ def list_members(session: Session, email: str) -> None:
     default="member",
     help="An owner says who else is in the group.",
 )
+@FORCE
 @pass_session
-def add_member(session: Session, email: str, member: str, role: str) -> None:
+def add_member(session: Session, email: str, member: str, role: str, *, force: bool) -> None:
     """Put somebody into a group, or change what they are there."""
     body = {"member": member, "role": role.upper()}
-    session.api.post(f"{_path(email)}/members", body)
+    keeping_access(
+        session,
+        lambda query: session.api.post(f"{_path(email)}/members", body, **query),
+        f"You are about to lose the right to say who is in group [{email}]: you would be a member "
+        "who does not own it, and could not undo this.",
+        force=force,
+    )
     session.say(f"Added [{member}] to group [{email}].")
+    warn_of_nobody(session, member)
 
 
 @groups.command()

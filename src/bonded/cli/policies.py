@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from bonded.cli.documents import read_document
+from bonded.cli.grants import warn_of_nobody, warn_of_nothing
 from bonded.cli.risks import FORCE_TEXT, keeping_access
 from bonded.cli.session import Session, pass_session
-from bonded.client.api import Message, segment
+from bonded.client.api import Message
 from bonded.client.errors import Misconfigured, Refused
 
 ATTEMPTS_MAX = 5
-NOT_FOUND = 404
 WITH_CONDITIONS = 3
 """The version of policies that shows and keeps conditions."""
 ANY: Message = {"any": "condition"}
@@ -117,7 +117,7 @@ def add_policy_commands(
     ) -> None:
         """Replace the IAM policy by the one in a JSON or YAML file."""
         policy = _read_policy(policy_file)
-        if "etag" not in policy:
+        if "etag" not in policy and not force:
             session.confirm(
                 'The specified policy does not contain an "etag" field identifying a specific '
                 'version to replace. Changing a policy without an "etag" can overwrite concurrent '
@@ -137,8 +137,10 @@ def add_policy_commands(
     ) -> None:
         """Grant a role to a member, always or on a condition."""
         when = read_condition(condition, condition_from_file)
-        locate(session, given).change(session, lambda policy: grant(policy, role, member, when))
-        _warn_of_nobody(session, member)
+        resource = locate(session, given)
+        resource.change(session, lambda policy: grant(policy, role, member, when))
+        warn_of_nobody(session, member)
+        warn_of_nothing(session, resource.noun, role)
 
     @pass_session
     def remove_iam_policy_binding(
@@ -170,21 +172,6 @@ def add_policy_commands(
         click.Option(["--all", "is_all"], is_flag=True, help="Whatever the conditions are."),
         _force(),
     )
-
-
-def _warn_of_nobody(session: Session, member: str) -> None:
-    """Say so if *member* is a user who does not exist here (yet), as far as one may see that."""
-    kind, _, address = member.partition(":")
-    if kind != "user":
-        return
-    try:
-        session.api.get(f"/v1/users/{segment(address)}")
-    except Refused as refusal:
-        if refusal.code == NOT_FOUND:
-            session.say(
-                f"WARNING: there is no user {address} yet. The role is theirs once they sign in "
-                f"through the identity provider, or are invited: bonded users create {address}"
-            )
 
 
 def grant(policy: Message, role: str, member: str, condition: Message | None = None) -> Message:

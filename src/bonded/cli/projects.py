@@ -7,6 +7,7 @@ import click
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
 from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
+from bonded.cli.risks import FORCE, ask_about_home
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 from bonded.client.errors import Refused
@@ -64,10 +65,13 @@ def describe(session: Session, project_id: str) -> None:
 
 @projects.command()
 @click.argument("project_id")
+@FORCE
 @pass_session
-def delete(session: Session, project_id: str) -> None:
+def delete(session: Session, project_id: str, *, force: bool) -> None:
     """Delete a project that has no repositories."""
-    session.confirm("Your project will be deleted.")
+    ask_about_home(session, project_id, force=force)
+    if not force:
+        session.confirm("Your project will be deleted.")
     session.api.delete(_path(project_id))
     session.say(f"Deleted [{session.server}{_path(project_id)}].")
 

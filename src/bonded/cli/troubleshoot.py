@@ -7,7 +7,7 @@ import re
 import click
 
 from bonded.cli.grammar import Command
-from bonded.cli.iam.service_accounts import ACCOUNT_DOMAIN
+from bonded.cli.risks import ACCOUNT_DOMAIN
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Message, segment
 from bonded.client.errors import Misconfigured

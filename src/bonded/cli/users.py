@@ -91,7 +91,8 @@ def enable(session: Session, address: str) -> None:
 def delete(session: Session, address: str, *, force: bool) -> None:
     """Delete a user with their sign-ins and grants."""
     ask_about_oneself(session, address, force=force)
-    session.confirm(f"You are about to delete user [{address}]")
+    if not force:
+        session.confirm(f"You are about to delete user [{address}]")
     session.api.delete(_path(address))
     session.say(f"Deleted user [{address}].")
 

@@ -74,6 +74,11 @@ class ServiceAccountKey:
         return Account(self.email, self.server)
 
     @property
+    def key_id(self) -> str:
+        """Which of the account's keys it is, as the server calls it; "" if the file is silent."""
+        return self.info.get("private_key_id", "")
+
+    @property
     def info(self) -> Mapping[str, str]:
         """The fields of the key file, as google-auth reads them."""
         fields: dict[str, str] = json.loads(self.text)
@@ -176,6 +181,14 @@ class Workload:
         endpoint = endpoint_of(fields) or ""
         origin_of(endpoint)
         return cls(str(fields.get("account") or _impersonated(endpoint)), endpoint, text)
+
+    @property
+    def provider(self) -> str:
+        """The provider by which it comes: `projects/…/workloadIdentityPools/…/providers/…`."""
+        audience = str(json.loads(self.text)["audience"]).removeprefix("https:")
+        # With or without the word: for an audience that holds it google-auth asks Google.
+        name = audience.removeprefix("//iam.googleapis.com/").removeprefix("projects/")
+        return f"projects/{name}"
 
     def named(self, name: str) -> Workload:
         """Return it as the server calls it; the name is kept with the rest."""

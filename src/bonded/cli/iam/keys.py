@@ -13,6 +13,7 @@ from bonded.cli.durations import moment, parse_duration
 from bonded.cli.grammar import Group
 from bonded.cli.iam.service_accounts import account_path
 from bonded.cli.output import Column, basename, field
+from bonded.cli.risks import FORCE, ask_about_key
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Message, segment
 from bonded.client.errors import Misconfigured
@@ -121,9 +122,11 @@ def upload(session: Session, public_key_file: Path, iam_account: str, expires: s
 @keys.command()
 @click.argument("key_id")
 @IAM_ACCOUNT
+@FORCE
 @pass_session
-def disable(session: Session, key_id: str, iam_account: str) -> None:
+def disable(session: Session, key_id: str, iam_account: str, *, force: bool) -> None:
     """Disable a key: whoever holds its file can no longer sign in, until it is enabled."""
+    ask_about_key(session, iam_account, key_id, force=force)
     path = f"{account_path(session, iam_account)}/keys/{segment(key_id)}"
     session.api.post(f"{path}:disable", {})
     session.say(f"Disabled key [{key_id}] for service account [{iam_account}].")
@@ -143,12 +146,16 @@ def enable(session: Session, key_id: str, iam_account: str) -> None:
 @keys.command()
 @click.argument("key_id")
 @IAM_ACCOUNT
+@FORCE
 @pass_session
-def delete(session: Session, key_id: str, iam_account: str) -> None:
+def delete(session: Session, key_id: str, iam_account: str, *, force: bool) -> None:
     """Delete a key: whoever holds its file can no longer sign in."""
-    session.confirm(f"You are about to delete key [{key_id}] for service account [{iam_account}].")
+    ask_about_key(session, iam_account, key_id, force=force)
+    what = f"key [{key_id}] for service account [{iam_account}]"
+    if not force:
+        session.confirm(f"You are about to delete {what}.")
     session.api.delete(f"{account_path(session, iam_account)}/keys/{segment(key_id)}")
-    session.say(f"deleted key [{key_id}] for service account [{iam_account}]")
+    session.say(f"deleted {what}")
 
 
 def _end(expires: str | None) -> Message:

@@ -8,6 +8,7 @@ import click
 
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, basename, field
+from bonded.cli.risks import FORCE, ask_about_way_in
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 from bonded.client.errors import Misconfigured
@@ -77,25 +78,30 @@ def describe(session: Session, pool: str, location: str) -> None:
 @DISPLAY_NAME
 @DESCRIPTION
 @DISABLED
+@FORCE
 @pass_session
-def update(session: Session, /, pool: str, location: str, **given: Any) -> None:
+def update(session: Session, /, pool: str, location: str, *, force: bool, **given: Any) -> None:
     """Change a pool."""
-    body = described(given)
-    operation = session.api.patch(
-        pool_path(session, pool, location), body, mask=something(tuple(body))
-    )
-    session.api.wait(operation)
+    body, path = described(given), pool_path(session, pool, location)
+    mask = something(tuple(body))
+    if body.get("disabled"):
+        ask_about_way_in(session, path, f"Workload identity pool [{pool}]", force=force)
+    session.api.wait(session.api.patch(path, body, mask=mask))
     session.say(f"Updated workload identity pool [{pool}].")
 
 
 @workload_identity_pools.command()
 @click.argument("pool")
 @LOCATION
+@FORCE
 @pass_session
-def delete(session: Session, pool: str, location: str) -> None:
+def delete(session: Session, pool: str, location: str, *, force: bool) -> None:
     """Delete a pool, its providers, and what its identities were granted; there is no undelete."""
-    session.confirm(f"You are about to delete workload identity pool [{pool}]")
-    session.api.wait(session.api.delete(pool_path(session, pool, location)))
+    path = pool_path(session, pool, location)
+    ask_about_way_in(session, path, f"Workload identity pool [{pool}]", force=force)
+    if not force:
+        session.confirm(f"You are about to delete workload identity pool [{pool}]")
+    session.api.wait(session.api.delete(path))
     session.say(f"Deleted workload identity pool [{pool}].")
 
 

@@ -20,6 +20,7 @@ from bonded.cli.iam.pools import (
     something,
 )
 from bonded.cli.output import Column, basename, field
+from bonded.cli.risks import FORCE, ask_about_way_in
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 from bonded.client.errors import Misconfigured
@@ -126,12 +127,18 @@ def describe(session: Session, provider: str, pool: str, location: str) -> None:
 @POOL
 @LOCATION
 @_options
+@FORCE
 @pass_session
-def update_oidc(session: Session, /, provider: str, pool: str, location: str, **given: Any) -> None:
+def update_oidc(
+    session: Session, /, provider: str, pool: str, location: str, *, force: bool, **given: Any
+) -> None:
     """Change a provider."""
     body, mask = _body(given)
     path = _path(session, provider, pool, location)
-    session.api.wait(session.api.patch(path, body, mask=something(mask)))
+    something(mask)
+    if body.get("disabled"):
+        ask_about_way_in(session, path, f"Provider [{provider}]", force=force)
+    session.api.wait(session.api.patch(path, body, mask=mask))
     session.say(f"Updated workload identity pool provider [{provider}].")
 
 
@@ -139,11 +146,15 @@ def update_oidc(session: Session, /, provider: str, pool: str, location: str, **
 @click.argument("provider")
 @POOL
 @LOCATION
+@FORCE
 @pass_session
-def delete(session: Session, provider: str, pool: str, location: str) -> None:
+def delete(session: Session, provider: str, pool: str, location: str, *, force: bool) -> None:
     """Delete a provider: whoever came by it is out at once."""
-    session.confirm(f"You are about to delete workload identity pool provider [{provider}]")
-    session.api.wait(session.api.delete(_path(session, provider, pool, location)))
+    path = _path(session, provider, pool, location)
+    ask_about_way_in(session, path, f"Provider [{provider}]", force=force)
+    if not force:
+        session.confirm(f"You are about to delete workload identity pool provider [{provider}]")
+    session.api.wait(session.api.delete(path))
     session.say(f"Deleted workload identity pool provider [{provider}].")
 
 

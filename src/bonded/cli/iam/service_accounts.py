@@ -7,12 +7,11 @@ import click
 from bonded.cli.grammar import Group
 from bonded.cli.output import Column, field
 from bonded.cli.policies import Parameters, PolicyResource, add_policy_commands
-from bonded.cli.risks import FORCE, ask_about_oneself
+from bonded.cli.risks import ACCOUNT_DOMAIN, FORCE, ask_about_oneself
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import segment
 from bonded.client.errors import Misconfigured
 
-ACCOUNT_DOMAIN = ".iam.gserviceaccount.com"
 COLUMNS = (
     Column("DISPLAY NAME", field("displayName")),
     Column("EMAIL", field("email")),
@@ -72,7 +71,8 @@ def describe(session: Session, email: str) -> None:
 def delete(session: Session, email: str, *, force: bool) -> None:
     """Delete a service account and all its keys."""
     ask_about_oneself(session, email, force=force)
-    session.confirm(f"You are about to delete service account [{email}]")
+    if not force:
+        session.confirm(f"You are about to delete service account [{email}]")
     session.api.delete(account_path(session, email))
     session.say(f"deleted service account [{email}]")
 

@@ -74,8 +74,10 @@ class Groups:
             await _find(tx, address)
             return await tx.groups.list_members(address, after, limit)
 
-    async def put_member(self, address: str, member: str, *, is_owner: bool) -> Membership:
-        """Add a member, or change what they are.
+    async def put_member(
+        self, address: str, member: str, *, is_owner: bool, guard: Guard | None = None
+    ) -> Membership:
+        """Add a member, or change what they are. *guard* has the last word.
 
         Raises:
             NotFound: the group does not exist.
@@ -103,6 +105,8 @@ class Groups:
                     f"Group {address} has {MEMBERS_MAX} members already",
                     hint="Put some of them into a group of their own, and that into this one.",
                 )
+            if guard is not None:
+                await guard(tx)
         return membership
 
     async def remove_member(self, address: str, member: str, guard: Guard | None = None) -> None:

@@ -61,7 +61,8 @@ class GroupsApi:
     async def put_member(self, call: Call) -> Answer:
         """Add a member, or change whether they own the group.
 
-        A group can be added by who may see it.
+        A group can be added by who may see it. With `keepAccess` in the query, not if whoever asks
+        could not change the group again.
         """
         body = await call.json()
         role = wire.parse_enum(body.get("role", "MEMBER"), ROLES_OF_MEMBERS, "role")
@@ -72,7 +73,10 @@ class GroupsApi:
             # It takes from that group's levels, and its answers tell whether there is one.
             inner = group_resource(member.removeprefix("group:"))
             await self._access.check(call, Permission.GROUP_GET, inner)
-        put = await self._groups.put_member(_address(call), member, is_owner=role == "OWNER")
+        guard = await guard_of(self._access, call, Permission.GROUP_UPDATE)
+        put = await self._groups.put_member(
+            _address(call), member, is_owner=role == "OWNER", guard=guard
+        )
         return json_reply(_member_view(put))
 
     async def remove_member(self, call: Call) -> Answer:

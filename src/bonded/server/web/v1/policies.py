@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bonded.server.core.conditions import Condition
-from bonded.server.core.errors import NotFound, Rejected
+from bonded.server.core.errors import NotFound, Rejected, did_you_mean
 from bonded.server.core.iam import (
     ALL_USERS,
     ANONYMOUS,
@@ -31,6 +31,8 @@ from bonded.server.web.v1.sights import sight_of
 ASKED_MAX = 100
 """Permissions of one testIamPermissions: Google's limit."""
 _VERSION = "requestedPolicyVersion"
+_IN_BINDING = ("role", "members", "condition")
+_IN_CONDITION = ("expression", "title", "description", "location")
 
 
 class PoliciesApi:
@@ -152,19 +154,33 @@ def _parse(resource: str, body: dict[str, Any]) -> Policy:
     listed = body.get("bindings", [])
     if not isinstance(listed, list):
         raise Rejected("policy.bindings must be a list")
-    return Policy(resource, tuple(_binding(one) for one in listed), wire.parse_text(body, "etag"))
+    bindings = tuple(_binding(one, f"policy.bindings[{at}]") for at, one in enumerate(listed))
+    return Policy(resource, bindings, wire.parse_text(body, "etag"))
 
 
-def _binding(body: object) -> Binding:
+def _binding(body: object, where: str) -> Binding:
     if not isinstance(body, dict):
         raise Rejected("A binding must be an object with role and members")
+    _require_known(body, _IN_BINDING, where)
+    condition = wire.parse_object(body, "condition")
+    _require_known(condition, _IN_CONDITION, f"{where}.condition")
     members = body.get("members", [])
     if not isinstance(members, list) or not all(isinstance(one, str) for one in members):
         raise Rejected("A binding's members must be a list of strings")
-    condition = wire.parse_object(body, "condition")
     return Binding.parse(
         wire.parse_text(body, "role"), members, _condition(condition) if condition else None
     )
+
+
+def _require_known(body: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    # Google refuses them too: of a mistyped `members`, nobody would be granted what was meant.
+    for name in body:
+        if name not in known:
+            guess = did_you_mean(name, known)
+            raise Rejected(
+                f"{where} has the unknown field {name[:80]!r}",
+                hint=f"{guess} There may be {', '.join(known)}.".lstrip(),
+            )
 
 
 def _condition(body: dict[str, Any]) -> Condition:
