@@ -28,7 +28,7 @@ class Asked:
     def __init__(self) -> None:
         self.members: list[str] = []
 
-    async def __call__(self, tx: Transaction, member: str) -> bool:
+    async def __call__(self, tx: Transaction, member: str, _at: datetime) -> bool:
         self.members.append(member)
         user = await tx.users.find(member.removeprefix("user:"))
         return user is not None and not user.is_disabled and user.address == GOOD

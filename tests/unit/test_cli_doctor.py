@@ -147,11 +147,18 @@ def all_advice(name: str) -> list[Finding]:
     expired = {"role": f"roles/{name}", "members": [f"user:{name}@y"], "condition": condition}
     members = [{"member": f"user:{name}@z", "role": "OWNER"}]
     grants = Grants(
-        Known(users={}, roles={f"roles/{name}": frozenset({"iam.roles.update"})}),
+        Known(
+            users={},
+            roles={f"roles/{name}": frozenset({"iam.roles.update"})},
+            deleted_roles={f"projects/p/roles/{name}"},
+        ),
         lambda group: members,
         lambda member: "UNPROVEN",
+        lambda resource, member, expression: "it is wrong",
     )
-    found = list(grants.in_server({"bindings": [owning, expired]}))
+    deleted = expired | {"role": f"projects/p/roles/{name}"}
+    found = list(grants.in_server({"bindings": [owning, expired, deleted]}))
+    found += grants.in_group(f"{name}@x", members)
     places = (f"projects/{name}", f"projects/{name}/serviceAccounts/{name}@w")
     for place in (*places, f"projects/{name}/locations/{name}/repositories/{name}"):
         found += grants.in_policy(place, {"bindings": [owning, expired]})

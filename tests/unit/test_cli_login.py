@@ -311,6 +311,19 @@ Try again later.
     )
 
 
+def test_who_is_disabled_is_not_told_to_sign_in_again(registry: Registry, bonded: Terminal) -> None:
+    registry.token_life_s = 10
+    bonded("auth", "login", "--no-browser")
+    registry.people.fault = fault("invalid_grant", f"The user {PERSON} is disabled. Ask somebody.")
+
+    said = bonded("auth", "print-access-token")
+
+    assert said.status == 1
+    assert said.err.endswith(
+        f"sign-in of [{PERSON}]: The user {PERSON} is disabled. Ask somebody.\n"
+    )
+
+
 def test_a_refusal_is_told_in_the_servers_words(
     browser: Browser, registry: Registry, bonded: Terminal
 ) -> None:

@@ -404,6 +404,7 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("POST", f"{A}:setIamPolicy", "owner"),
         ("POST", f"{A}:generateAccessToken", "owner"),
         ("POST", f"{A}:generateIdToken", "owner"),
+        ("POST", f"{A}:troubleshootIamPolicy", "owner"),
         ("POST", f"{A}:signBlob", "owner"),
         ("POST", f"{A}:signJwt", "owner"),
         ("POST", f"{A}/keys:upload", "owner"),

@@ -19,6 +19,7 @@ from support.wheels import make_wheel
 
 ORGANIZATION = "/v1/organizations/bonded"
 READER = "roles/artifactregistry.reader"
+IAM = "google.iam.admin.v1.CreateService"
 CANARY = "canary-0123456789abcdef"
 
 
@@ -372,3 +373,120 @@ async def test_where_a_page_ends_tells_nothing_of_what_is_not_shown(site: Site) 
     site.admin = await site.sign_in(site.admin_key)
     late = await site.call("POST", "/v2/entries:list", body)
     assert (late.status_code, late.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+async def disable(site: Site, path: str, body: object = None) -> None:
+    assert (await site.call("POST", path, body)).status_code == 200
+
+
+async def test_what_a_disabled_account_tries_has_its_name_and_a_stranger_s_has_none(
+    site: Site,
+) -> None:
+    key = await site.make_account("robot-1")
+    email = key["client_email"]
+    token = await site.sign_in(key)
+    name = basic("_json_key_base64", base64.b64encode(json.dumps(key).encode()).decode())
+    forged_key = {**key, "private_key": (await site.make_account("other-1"))["private_key"]}
+    forged = basic("_json_key_base64", base64.b64encode(json.dumps(forged_key).encode()).decode())
+    account = f"/v1/projects/my-project/serviceAccounts/{email}"
+    await disable(site, f"{account}:disable")
+    page, since = f"{site.repository}/simple/", site.clock().isoformat()
+
+    answers = [
+        await site.get(page, token),
+        await site.http.get(page, headers={"authorization": name}),
+        await site.http.get(page, headers={"authorization": forged}),
+        await site.get(page, f"{token[:-8]}AAAAAAAA"),
+        await site.exchange(sign_assertion(key, site.clock)),
+        await site.exchange(sign_assertion(forged_key, site.clock)),
+    ]
+    entries = await read(site, f'timestamp>="{since}" code=16', orderBy="timestamp asc")
+
+    assert [answer.status_code for answer in answers] == [401] * 4 + [400] * 2
+    who = {
+        "principalEmail": email,
+        "principalSubject": f"serviceAccount:{email}",
+        "credential": f"key:{key['private_key_id']}",
+    }
+    payloads = [entry["protoPayload"] for entry in entries]
+    told = [one.get("authenticationInfo", {}) for one in payloads]
+    assert told == [who, who, {}, {}, who, {}]
+    disabled = f"The service account {email} is disabled"
+    assert [disabled in answer.text for answer in answers] == [bool(one) for one in told]
+    assert [disabled in one["status"]["message"] for one in payloads] == [bool(one) for one in told]
+
+
+async def test_who_is_shut_out_leaves_no_more_than_a_stranger(site: Site) -> None:
+    key = await site.make_account("robot-1")
+    token = await site.sign_in(key)
+    path = f"/v1/projects/my-project/serviceAccounts/{key['client_email']}"
+    await disable(site, f"{path}:disable")
+
+    for _ in range(STRANGER_MAX + 20):
+        await site.get(f"{site.repository}/simple/", token)
+
+    entries = await read(site, f'code=16 principal="{key["client_email"]}"')
+    assert len(entries) == STRANGER_MAX
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            f"method={IAM}Acount",
+            f"No method is called {IAM}Acount. Did you mean {IAM}Account?",
+        ),
+        ("method:DeletPackage", "No method has in its name DeletPackage. Did you mean google.devt"),
+        ("package=demo method:InstallPackage", "Downloads are not recorded here: audit_downlo"),
+        ("method:ShowStatic", "Bonded.ShowStatic is never recorded."),
+        ("resource=projects/my-projct", "There is no project my-projct, or no more. Did you me"),
+        (
+            "resource:projects/my-project/locations/local/repositories/pyhton",
+            "There is no repository pyhton in local, or no more. Did you mean projects/my-project/",
+        ),
+        ("method=(Nope OR Nay)", "No method is called Nope."),
+        # Of what is there and has not happened there is nothing to say.
+        ("method:DeletePackage", ""),
+        ("method:(DeletePackage OR Nope)", ""),
+        ("-method:Nope version=1.0", ""),
+        ("resource=projects/my-project/locations/local/repositories/python", ""),
+    ],
+)
+async def test_what_no_entry_can_be_about_is_named_with_what_may_be_meant(
+    shared: Site, text: str, says: str
+) -> None:
+    answer = await shared.call("POST", "/v2/entries:list", {"filter": text})
+
+    found = answer.json()
+    assert (answer.status_code, found.get("entries")) == (200, None)
+    assert " ".join(found.get("unknown", ())).startswith(says)
+    assert bool(found.get("unknown")) == bool(says)
+
+
+async def test_a_reader_of_one_project_hears_of_no_other(site: Site) -> None:
+    key = await site.make_account("reader-1")
+    await site.call("POST", "/v1/projects", {"projectId": "other-proj"})
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("roles/logging.viewer", member, "/v1/projects/my-project")
+    token = await site.sign_in(key)
+    path = "/v2/projects/my-project/entries:list"
+
+    asked = [
+        (await site.call("POST", path, {"filter": f"resource={one}"}, token)).json()
+        for one in (
+            "projects/other-proj",
+            "projects/othr-proj",
+            "projects/my-project/locations/local/repositories/pyhton",
+        )
+    ]
+    absent = await site.call("POST", "/v2/projects/my-projct/entries:list", {"filter": ""})
+
+    assert asked == [
+        {"unknown": ["Entries about projects/other-proj are not among those asked for."]},
+        {"unknown": ["Entries about projects/othr-proj are not among those asked for."]},
+        # They may not see the one that is there.
+        {"unknown": ["There is no repository pyhton in local, or no more."]},
+    ]
+    assert absent.json()["unknown"] == [
+        "There is no project my-projct, or no more. Did you mean my-project?"
+    ]

@@ -186,7 +186,7 @@ def test_the_last_owner_stays_and_is_told_the_way_round(bonded: Bonded, flags: l
         "ERROR: (bonded.organizations.remove-iam-policy-binding) FAILED_PRECONDITION: This would "
         "leave the server without an owner (roles/owner on organizations/bonded) who can sign in. "
         "Grant that role first to another user who has a password, or to another service account "
-        "that is enabled and has a key.\n"
+        "that is enabled and has a key that is good for another day.\n"
     )
 
 
@@ -195,6 +195,7 @@ def condition(expression: str) -> str:
 
 
 ADD = (*PYTHON, "add-iam-policy-binding", *WHERE)
+MINE = "my-project"
 GIVE = ("projects", "add-iam-policy-binding", "my-project")
 ALL = "--member=allUsers"
 WHY = ("policy-troubleshoot", "projects/my-project")
@@ -241,6 +242,24 @@ WHY = ("policy-troubleshoot", "projects/my-project")
         (
             (*WHY, "--principal=ada", "--permission=resourcemanager.projects.get"),
             "'ada' is not a valid member. Use user:ADDRESS",
+        ),
+        *(
+            (("policy-troubleshoot", name, f"--principal={ADA}", "--permission=x"), says)
+            for name, says in (
+                ("project/my-project", "No resource is called [project/my-project].\nDid you mean"),
+                ("project/my-project", "Did you mean [projects/my-project]? Name organizations/bo"),
+                ("my-project", "Did you mean [projects/my-project]? Name"),
+                ("organisations/acme", "Did you mean [organizations/bonded]? Name"),
+                ("projects/p/location/l/repository/r", "[projects/p/locations/l/repositories/r]?"),
+                ("projects/p/repositories/r", "called [projects/p/repositories/r].\nName organi"),
+            )
+        ),
+        (
+            (
+                *("policy-troubleshoot", f"projects/{MINE}/locations/local/repositories/pyhton"),
+                *(f"--principal={ADA}", "--permission=resourcemanager.projects.get"),
+            ),
+            "repositories/pyhton does not exist.\nDid you mean [python]?",
         ),
         (
             (*WHY, "--permission=x"),
@@ -385,3 +404,17 @@ def test_policies_of_everything_are_shown_in_every_form(
     assert "domain:example.com" in forms["json"]
     assert "- domain:example.com\n" in forms["yaml"]
     assert forms["value(etag)"] == f"{policy['etag']}\n"
+
+
+def test_who_finds_nothing_because_of_a_mistyped_name_is_told_so(bonded: Bonded) -> None:
+    filters = ("method=google.iam.admin.v1.CreateServiceAcount", "", "method:DeletePackage")
+    where = ((), ("--project=my-projct",), ())
+
+    method, project, nothing = (
+        bonded("logging", "read", text, *more) for text, more in zip(filters, where, strict=True)
+    )
+
+    assert {(one.status, one.out) for one in (method, project, nothing)} == {(0, "")}
+    assert "Did you mean google.iam.admin.v1.CreateServiceAccount?" in method.err
+    assert "no project my-projct, or no more. Did you mean my-project?" in project.err
+    assert nothing.err == ""

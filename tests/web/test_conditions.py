@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -139,6 +141,27 @@ async def test_a_forwarded_address_counts_only_from_a_proxy_that_is_trusted(site
             "with its counted repetitions; 128 are allowed",
         ),
         ("", "A condition needs a title and an expression"),
+        (
+            'request.time < timestamp("2026-31-12T00:00:00Z")',
+            'line 1, column 26: timestamp("2026-31-12T00:00:00Z"): String to Timestamp conversion ',
+        ),
+        (
+            "true &&\n request.time < timestamp('2027-01-01T00:00:00Z') + duration('x')",
+            "line 2, column 62: duration('x'): String to Duration conversion failed. A duration is",
+        ),
+        (
+            "request.time.getHours('Europe/Berln') > 8",
+            "line 1, column 23: getHours('Europe/Berln'): Invalid timezone. A time zone is written",
+        ),
+        (
+            'resource.package == "A_B"',
+            'column 21: no package is called "A_B", for resource.package is normalized (PEP 503).',
+        ),
+        ('resource.package in ["a", "B_"]', "(PEP 503). For names that begin"),
+        ('resource.package in ["a", "B"]', 'is normalized (PEP 503). Write "b".'),
+        ('"acme-*" == resource.package', "column 1: no package is called"),
+        ('"acme-*" == resource.package', "begin alike, write resource.package.startsWith"),
+        ("!resource.package.startsWith('Acme.')", "column 30: no package's name holds 'Acme.',"),
     ],
 )
 async def test_a_wrong_condition_is_refused_with_the_place_of_the_mistake(
@@ -151,6 +174,48 @@ async def test_a_wrong_condition_is_refused_with_the_place_of_the_mistake(
 
     assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
     assert where in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "request.time.getHours('Europe/Berlin') > 8 && duration('1h30m') > duration('3600s')",
+        "resource.package in ['a-b', 'c']",
+        "resource.package.startsWith('acme-') || resource.package == ''",
+        "resource.package == 'a' && resource.name != 'A_B'",
+        "request.time < timestamp(resource.name)",
+        "int('5') > 4",
+    ],
+)
+async def test_what_may_be_true_is_taken_as_it_is_written(site: Site, expression: str) -> None:
+    await bind(site, "user:ada@example.com", READER, expression)
+
+    (binding,) = (await read(site))["bindings"]
+
+    assert binding["condition"]["expression"] == expression
+
+
+async def test_what_an_earlier_server_has_taken_keeps_nothing_else_from_being_changed(
+    site: Site,
+) -> None:
+    good, bad = "resource.package != 'a-b'", "resource.package != 'A_B'"
+    member, token = await somebody(site)
+    await bind(site, member, READER, good)
+    with closing(sqlite3.connect(site.data_dir / "bonded.sqlite3")) as database, database:
+        database.execute("UPDATE policies SET bindings = replace(bindings, 'a-b', 'A_B')")
+
+    await site.grant(READER, "user:ada@example.com")
+    new = condition(f"{bad} && true")
+    binding = {"role": READER, "members": [member], "condition": new}
+    policy = await read(site)
+    policy["bindings"].append(binding)
+    refused = await site.call("POST", f"{site.rest}:setIamPolicy", {"policy": policy})
+    page = await site.get("/my-project/python/simple/", token)
+
+    assert policy["bindings"][0]["condition"]["expression"] == bad
+    assert (refused.status_code, "no package is called" in refused.text) == (400, True)
+    # It counts as it always did.
+    assert page.status_code == 200
 
 
 async def test_clients_that_know_no_conditions_see_a_mark_and_keep_them(site: Site) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +87,34 @@ def let_people_in(bonded: Bonded) -> None:
     )
 
 
-def test_what_doctor_finds_is_gone_when_its_advice_was_pasted(bonded: Bonded) -> None:
+def let_bindings_rot(server: Server, bonded: Bonded) -> None:
+    """Grant what grants nothing: by roles that are gone, on conditions that can never hold."""
+    grant = ("projects", "add-iam-policy-binding", "my-project", "--member=domain:example.com")
+    project, role = "projects/my-project", "--role=roles/artifactregistry.reader"
+    for name in ("gone", "lost"):
+        made = ("iam", "roles", "create", name, "--project=my-project")
+        done(bonded, *made, "--permissions=resourcemanager.projects.get")
+        done(bonded, *grant, f"--role={project}/roles/{name}")
+    done(bonded, "iam", "roles", "delete", "gone", "--project=my-project")
+    for number, moment in enumerate(("2099-01-31T00:00:00Z", "2098-01-31T00:00:00Z")):
+        expression = f'expression=request.time < timestamp("{moment}")'
+        done(bonded, *grant, role, f"--condition={expression},title=until {number}")
+    # As an earlier version of the server, and of a project, has left it.
+    with closing(sqlite3.connect(server.data_dir / "bonded.sqlite3")) as database, database:
+        database.execute("DELETE FROM roles WHERE name = ?", (f"{project}/roles/lost",))
+        database.execute(
+            "UPDATE policies SET bindings = replace(bindings, '2098-01', '2098-31') "
+            "WHERE resource = ?",
+            (project,),
+        )
+
+
+def test_what_doctor_finds_is_gone_when_its_advice_was_pasted(
+    server: Server, bonded: Bonded
+) -> None:
     before = bonded("doctor", "--skip-upstreams")
     let_people_in(bonded)
+    let_bindings_rot(server, bonded)
 
     found = findings(bonded)
     pasted = [one["advice"].partition("#")[0] for one in found]
@@ -99,26 +126,32 @@ def test_what_doctor_finds_is_gone_when_its_advice_was_pasted(bonded: Bonded) ->
     after = findings(bonded)
 
     assert (before.status, before.err) == (0, "Nothing to look after.\n")
-    server, account = "organizations/bonded", f"projects/my-project/serviceAccounts/{ADMIN}"
+    whole, account = "organizations/bonded", f"projects/my-project/serviceAccounts/{ADMIN}"
     assert sorted((one["finding"], one["resource"]) for one in found) == [
+        ("BAD_CONDITION", "projects/my-project"),
         ("DISABLED_USER", REPOSITORY),
         ("EXPIRED_CONDITION", REPOSITORY),
-        ("GROUP_OWNS", server),
-        ("LIKE_OWNER", server),
-        ("LIKE_OWNER", server),
+        ("GROUP_OWNS", whole),
+        ("LIKE_OWNER", whole),
+        ("LIKE_OWNER", whole),
         ("LIKE_OWNER", account),
-        ("OWNER", server),
-        ("OWNER_CANNOT_SIGN_IN", server),
-        ("OWNER_CANNOT_SIGN_IN", server),
-        ("OWNER_CANNOT_SIGN_IN", server),
-        ("OWNER_CANNOT_SIGN_IN", server),
+        ("NO_SUCH_ROLE", "projects/my-project"),
+        ("NO_SUCH_USER", "groups/owners@example.com"),
+        ("OWNER", whole),
+        ("OWNER_CANNOT_SIGN_IN", whole),
+        ("OWNER_CANNOT_SIGN_IN", whole),
+        ("OWNER_CANNOT_SIGN_IN", whole),
+        ("OWNER_CANNOT_SIGN_IN", whole),
         ("PUBLIC", account),
+        ("ROLE_DELETED", "projects/my-project"),
     ]
     said = " ".join(one["what"] for one in found)
     assert f"serviceAccount:{ADMIN} and everybody with bonded.groups.update may say who" in said
     assert "user:ghost@example.com does not exist" in said
     assert "user:invited@example.com has no password or good key" in said
     assert "with bonded.users.update could become more than that" in said
+    assert "domain:example.com: The expression is wrong at line 1, column 26: timestamp(" in said
+    assert "domain:example.com has projects/my-project/roles/gone, which was deleted" in said
     # The group itself stays until somebody decides; nobody is in it any more but its maker.
     assert [one["finding"] for one in after] == ["GROUP_OWNS"]
 

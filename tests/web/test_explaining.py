@@ -229,3 +229,92 @@ async def test_a_question_that_makes_no_sense_is_refused(
     answer = await site.call("POST", f"{site.rest}:troubleshootIamPolicy", body)
 
     assert (answer.status_code, says in answer.text) == (400, True)
+
+
+LONG = "resource.name != '" + "x" * 200 + "'"
+
+
+@pytest.mark.parametrize(
+    ("expression", "results", "reason"),
+    [
+        (
+            f"{PACKAGE} && ({NETWORK} && true) && resource.type != 'x'",
+            ["TRUE", "FALSE", "TRUE", "TRUE"],
+            f"The expression `{NETWORK}` is false",
+        ),
+        (
+            f"{PACKAGE} && {LONG} && false",
+            ["TRUE", "TRUE", "FALSE"],
+            "The expression `false` is false",
+        ),
+        (
+            f"false && {LONG.replace('!=', '==')}",
+            ["FALSE", "FALSE"],
+            f"`false` is false; The expression `resource.name == '{'x' * 101}…` is false",
+        ),
+        (f"{NETWORK} || false", None, f"The expression `{NETWORK} || false` is false"),
+        (
+            "request.time > timestamp(resource.name) && true",
+            ["FALSE", "TRUE"],
+            "cannot be evaluated: String to Timestamp conversion failed",
+        ),
+    ],
+)
+async def test_of_what_must_all_be_true_it_is_said_which_part_is_not(
+    site: Site, expression: str, results: list[str] | None, reason: str
+) -> None:
+    await join(site, "ada@example.com")
+    await site.grant(READER, ADA, None, {"title": "t", "expression": expression})
+
+    answer = await explain(site, ADA, request={"package": "demo", "ip": "192.0.2.1"})
+
+    (condition,) = answer["explainedBindings"][0]["conditions"]
+    assert (condition["result"], "problem" in condition) == ("FALSE", False)
+    assert [part["result"] for part in condition.get("parts", ())] == (results or [])
+    assert reason in condition["reason"]
+    assert answer["summary"].endswith(f"a condition that fails: {condition['reason']}.")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/v1/projects/no-such", "Project no-such does not exist"),
+        ("/v1/projects/No_Such", "Project No_Such does not exist"),
+        ("/v1/projects/my-project/locations/local/repositories/pyhton", "pyhton does not exist"),
+        ("/v1/projects/my-project/locations/local/repositories/A_B", "A_B does not exist"),
+        (
+            "/v1/projects/my-project/serviceAccounts/no-such@my-project.iam.gserviceaccount.com",
+            "Service account no-such@my-project.iam.gserviceaccount.com does not exist",
+        ),
+        ("/v1/projects/my-project/serviceAccounts/nobody", "Service account nobody does not exist"),
+    ],
+)
+async def test_what_does_not_exist_is_not_answered_as_if_it_did(
+    site: Site, path: str, says: str
+) -> None:
+    body = {"principal": ADA, "permission": DOWNLOAD}
+
+    answer = await site.call("POST", f"{path}:troubleshootIamPolicy", body)
+
+    assert (answer.status_code, says in answer.text) == (404, True), answer.text
+
+
+async def test_a_service_account_is_a_resource_of_which_one_may_ask_too(site: Site) -> None:
+    await join(site, "ada@example.com")
+    key = await site.make_account("robot-1")
+    path = f"/v1/projects/my-project/serviceAccounts/{key['client_email']}"
+    await site.grant("roles/iam.serviceAccountTokenCreator", ADA, path)
+    body = {"principal": ADA, "permission": "iam.serviceAccounts.getAccessToken"}
+
+    answer = await site.call("POST", f"{path}:troubleshootIamPolicy", body)
+
+    (binding,) = answer.json()["explainedBindings"]
+    assert (answer.json()["access"], binding["resource"]) == ("GRANTED", path.removeprefix("/v1/"))
+
+
+async def test_a_mistyped_permission_is_guessed(site: Site) -> None:
+    body = {"principal": ADA, "permission": DOWNLOAD.replace("downloadA", "donwloadA")}
+
+    answer = await site.call("POST", f"{site.rest}:troubleshootIamPolicy", body)
+
+    assert (answer.status_code, f"Did you mean {DOWNLOAD}?" in answer.text) == (400, True)

@@ -68,3 +68,30 @@ async def test_what_one_may_see_still_answers(site: Site, tenant: str) -> None:
     assert (everything["access"], everything["principalState"]) == ("GRANTED", "ABLE")
     assert everything["explainedBindings"][0]["through"] == ["group:own@example.com"]
     assert "deniedPermissions" not in everything
+
+
+async def test_who_may_not_see_what_exists_hears_the_same_of_what_does_not(site: Site) -> None:
+    key = await site.make_account("helper-1")
+    role = {"includedPermissions": ["bonded.policies.troubleshoot"]}
+    await site.call("POST", f"{SERVER}/roles", {"roleId": "helper", "role": role})
+    assert (await site.call("POST", "/v1/projects", {"projectId": "other-proj"})).is_success
+    member = f"serviceAccount:{key['client_email']}"
+    await site.grant("organizations/bonded/roles/helper", member, SERVER)
+    token = await site.sign_in(key)
+    body = {"principal": GHOST, "permission": DELETE}
+
+    answers = [
+        await site.call("POST", f"{path}:troubleshootIamPolicy", body, token)
+        for path in (OTHER, OTHER.replace("other", "absent"))
+    ]
+    unheard = await site.call("POST", f"{OTHER}:troubleshootIamPolicy", body, await _nobody(site))
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    texts = [str(answer.json() | {"time": ""}) for answer in answers]
+    assert texts[0] == texts[1].replace("absent-proj", "other-proj")
+    assert "That is so if projects/other-proj exists, which you may not see." in texts[0]
+    assert (unheard.status_code, "(or it may not exist)" in unheard.text) == (403, True)
+
+
+async def _nobody(site: Site) -> str:
+    return await site.sign_in(await site.make_account("nobody-1"))

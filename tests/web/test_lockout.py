@@ -110,7 +110,9 @@ async def test_the_last_owner_is_told_the_way_round_whatever_they_mean(site: Sit
 
         assert status == 400
         assert message.startswith("This would leave the server without an owner (roles/owner on ")
-        assert message.endswith("another service account that is enabled and has a key.")
+        assert message.endswith(
+            "another service account that is enabled and has a key that is good for another day."
+        )
 
 
 async def test_keep_access_is_a_yes_or_a_no(site: Site) -> None:

@@ -72,6 +72,13 @@ async def something_else(robot: Robot) -> None:
     await robot.site.make_account("another-one")
 
 
+async def both(robot: Robot) -> None:
+    """Let the token run out, and something change that has nothing to do with it."""
+    await nothing(robot)
+    robot.site.admin = await robot.site.sign_in(robot.site.admin_key)
+    await something_else(robot)
+
+
 async def disable_account(robot: Robot) -> None:
     await robot.act("POST", f"/v1/projects/my-project/serviceAccounts/{robot.email}:disable")
 
@@ -104,6 +111,7 @@ async def empty_policy(robot: Robot) -> None:
     [
         (nothing, 200),
         (something_else, 200),
+        (both, 200),
         (disable_account, 401),
         (delete_key, 401),
         (revoke_token, 401),

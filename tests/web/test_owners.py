@@ -207,9 +207,9 @@ async def test_no_act_takes_the_last_owner_and_every_act_takes_another(kept: Sit
 
 
 async def test_a_server_whose_owner_s_key_has_ended_can_be_mended(kept: Site) -> None:
-    short = await with_key_until(kept, "spare-short", timedelta(hours=1))
+    short = await with_key_until(kept, "spare-short", timedelta(hours=25))
     await done(await set_owners(kept, short))
-    kept.clock.now += timedelta(hours=2)
+    kept.clock.now += timedelta(hours=26)
     kept.admin = await kept.sign_in(kept.admin_key)
 
     ghost = await set_owners(kept, "user:ghost@example.com")
@@ -218,6 +218,29 @@ async def test_a_server_whose_owner_s_key_has_ended_can_be_mended(kept: Site) ->
 
     assert (ghost.status_code, mended.status_code) == (200, 200)
     assert is_refused(ghost_again)
+
+
+async def test_a_key_that_ends_soon_takes_no_lasting_one_s_place(kept: Site) -> None:
+    dying = await with_key_until(kept, "spare-dying", timedelta(hours=23))
+
+    instead = await set_owners(kept, dying)
+    beside = await set_owners(kept, dying, member_of(kept.admin_key))
+    again = await set_owners(kept, dying)
+    await done(await set_owners(kept, member_of(kept.admin_key)))
+
+    assert [is_refused(one) for one in (instead, beside, again)] == [True, False, True]
+
+
+async def test_while_there_is_none_but_a_key_that_ends_soon_it_is_kept(kept: Site) -> None:
+    short = await with_key_until(kept, "spare-short", timedelta(hours=25))
+    await done(await set_owners(kept, short))
+    kept.clock.now += timedelta(hours=2)
+    kept.admin = await kept.sign_in(kept.admin_key)
+
+    ghost = await set_owners(kept, "user:ghost@example.com")
+    beside = await set_owners(kept, short, "user:ghost@example.com")
+
+    assert [is_refused(one) for one in (ghost, beside)] == [True, False]
 
 
 class Walk:

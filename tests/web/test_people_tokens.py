@@ -309,6 +309,13 @@ REFRESH = {
 }
 
 
+DISABLED = {
+    "error": "invalid_grant",
+    "error_description": f"The user {ADA} is disabled. Signing in again does not help: ask an "
+    f"administrator of this server for `bonded users enable {ADA}`.",
+}
+
+
 async def test_a_refresh_token_is_its_client_s_alone_and_ends(site: Site) -> None:
     await join(site, ADA)
     program = Program(site)
@@ -357,9 +364,37 @@ async def test_what_ends_a_sign_in_ends_its_tokens_at_once(site: Site, ending: s
         }[ending]
         assert (await site.call(method, where, token=token)).status_code == 200
     after = await site.get(path, tokens["access_token"])
+    told = DISABLED if ending == "disabling" else REFRESH
 
     assert (before.status_code, after.status_code) == (200, 401)
-    assert (await Program(site).refresh(tokens["refresh_token"])).json() == REFRESH
+    assert (await Program(site).refresh(tokens["refresh_token"])).json() == told
+    assert told["error_description"].removesuffix(".") in after.text
+
+
+async def test_who_is_enabled_again_signs_in_anew_and_what_they_tried_meanwhile_is_theirs(
+    site: Site,
+) -> None:
+    await join(site, ADA)
+    tokens = await log_in(site, ADA)
+    program, since = Program(site), site.clock().isoformat()
+    user = f"/v1/users/{ADA}"
+
+    await site.call("POST", f"{user}:disable", {})
+    await site.get(f"{site.repository}/simple/", tokens["access_token"])
+    await program.refresh(tokens["refresh_token"])
+    await program.refresh("brt_garbage")
+    await site.call("POST", f"{user}:enable", {})
+    revived = await program.refresh(tokens["refresh_token"])
+    anew = await program.refresh((await log_in(site, ADA))["refresh_token"])
+    await site.call("POST", f"{user}:enable", {})
+    still = await site.get("/v1/users/me", anew.json()["access_token"])
+    text = f'timestamp>="{since}" code=16'
+    body = {"filter": text, "orderBy": "timestamp asc"}
+    found = (await site.call("POST", "/v2/entries:list", body)).json()["entries"]
+
+    assert (revived.json(), anew.status_code, still.status_code) == (REFRESH, 200, 200)
+    who = [one["protoPayload"].get("authenticationInfo", {}).get("principalEmail") for one in found]
+    assert who == [ADA, ADA, None, None]
 
 
 async def test_a_token_says_whose_it_is_but_not_for_a_service_account(site: Site) -> None:

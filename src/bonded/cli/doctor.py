@@ -104,8 +104,11 @@ class Examination:
         yield from self._log()
 
     def _list(self, path: str, items: str, **query: str) -> list[Message]:
-        listed = self._seen(lambda: list(self.session.api.list_all(path, items, **query)), path)
-        return listed or []
+        return self._find(path, items, **query) or []
+
+    def _find(self, path: str, items: str, **query: str) -> list[Message] | None:
+        """Return what is listed at *path*; None if the account may not see it."""
+        return self._seen(lambda: list(self.session.api.list_all(path, items, **query)), path)
 
     def _seen(self, ask: Callable[[], list[Message]], path: str) -> list[Message] | None:
         try:
@@ -121,22 +124,26 @@ class Examination:
             self.skipped.append(place)
 
     def _projects(self) -> list[str]:
-        found = self._seen(
-            lambda: list(self.session.api.list_all("/v1/projects", "projects")), "/v1/projects"
-        )
+        found = self._find("/v1/projects", "projects")
         return [self.session.project] if found is None else [one["projectId"] for one in found]
 
     def _learn(self, projects: list[str]) -> None:
         """Find out which users and roles there are."""
-        path = "/v1/users"
-        users = self._seen(lambda: list(self.session.api.list_all(path, "users")), path)
+        users = self._find("/v1/users", "users")
         if users is not None:
             self.known.users = {one["address"]: bool(one.get("disabled")) for one in users}
         parents = ("", f"/{ORGANIZATION}", *(f"/projects/{segment(one)}" for one in projects))
         for parent in parents:
-            for role in self._list(f"/v1{parent}/roles", "roles", **_FULL):
+            path = f"/v1{parent}/roles"
+            roles = self._find(path, "roles", **_FULL, showDeleted="true")
+            if roles is not None:
+                self.known.role_parents.add(parent.removeprefix("/"))
+            for role in roles or ():
                 held = frozenset(role.get("includedPermissions", ()))
-                self.known.roles[role["name"]] = held
+                if role.get("deleted"):
+                    self.known.deleted_roles.add(role["name"])
+                else:
+                    self.known.roles[role["name"]] = held
 
     def _server(self) -> Iterator[Finding]:
         server = self.session.server
@@ -159,7 +166,7 @@ class Examination:
 
     def _keys(self, project: str) -> Iterator[Finding]:
         path = f"/v1/projects/{segment(project)}/serviceAccounts"
-        accounts = self._seen(lambda: list(self.session.api.list_all(path, "accounts")), path)
+        accounts = self._find(path, "accounts")
         if accounts is None:
             return
         self.known.projects.add(project)
@@ -187,8 +194,10 @@ class Examination:
             yield Finding("KEY_IDLE", name, f"not used for {idle.days} days", remove)
 
     def _policies(self, projects: list[str]) -> Iterator[Finding]:
-        grants = Grants(self.known, self._members_of, self._state_of)
+        grants = Grants(self.known, self._members_of, self._state_of, self._problem_of)
         yield from grants.in_server(self._policy(ORGANIZATION))
+        for group in self._list("/v1/groups", "groups"):
+            yield from grants.in_group(group["email"], self._members_of(group["email"]) or ())
         resources = [f"projects/{project}" for project in projects]
         for project in projects:
             path = f"/v1/projects/{segment(project)}/locations/-/repositories"
@@ -204,7 +213,7 @@ class Examination:
             yield from grants.in_policy(resource, self._policy(resource))
 
     def _policy(self, resource: str) -> Message:
-        path = "/v1/" + "/".join(segment(part) for part in resource.split("/"))
+        path = _path_of(resource)
         by_post = "/repositories/" not in resource
         place = PolicyResource("resource", resource, path, is_read_by_post=by_post)
         policies = self._seen(lambda: [place.read(self.session)], path)
@@ -221,11 +230,21 @@ class Examination:
             return None
 
     def _state_of(self, member: str) -> str:
-        path = f"/v1/{ORGANIZATION}:troubleshootIamPolicy"
+        return str(self._explain(ORGANIZATION, member).get("principalState", ""))
+
+    def _problem_of(self, resource: str, member: str, expression: str) -> str:
+        bindings = self._explain(resource, member).get("explainedBindings", ())
+        conditions = [one for binding in bindings for one in binding.get("conditions", ())]
+        found = [str(one.get("problem", "")) for one in conditions if _says(one, expression)]
+        return max(found, default="")
+
+    def _explain(self, resource: str, member: str) -> Message:
+        """Return why *member* may own the server, or not, with all that is granted to them."""
+        path = f"{_path_of(resource)}:troubleshootIamPolicy"
         permission = "resourcemanager.organizations.setIamPolicy"
         asked = {"principal": member, "permission": permission}
         answers = self._seen(lambda: [self.session.api.post(path, asked)], path)
-        return str(answers[0].get("principalState", "")) if answers else ""
+        return answers[0] if answers else {}
 
     def _upstream(self, repository: Message) -> Iterator[Finding]:
         resource = repository["name"]
@@ -255,6 +274,14 @@ class Examination:
                 problem["problem"],
                 "Somebody has changed the database: compare with a backup and a collector's copy.",
             )
+
+
+def _path_of(resource: str) -> str:
+    return "/v1/" + "/".join(segment(part) for part in resource.split("/"))
+
+
+def _says(condition: Message, expression: str) -> bool:
+    return condition.get("expression") == expression
 
 
 def _is_loopback(host: str) -> bool:

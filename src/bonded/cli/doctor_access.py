@@ -58,13 +58,17 @@ class Known:
     """Address of each user → whether they are disabled; None if they may not be seen."""
     roles: dict[str, frozenset[str]] = field(default_factory=dict)
     """Name of each role → its permissions."""
+    deleted_roles: set[str] = field(default_factory=set)
+    role_parents: set[str] = field(default_factory=set)
+    """The server and projects whose roles were all seen."""
 
 
 class Grants:
     """Looks at the bindings of policies.
 
     *list_members* answers with the members of a group, or None if they cannot be seen;
-    *state_of* with how the server says a principal stands, or "".
+    *state_of* with how the server says a principal stands, or ""; *problem_of* with why it would
+    not take a condition today that a member has on a resource, or "".
     """
 
     def __init__(
@@ -72,8 +76,11 @@ class Grants:
         known: Known,
         list_members: Callable[[str], list[Message] | None],
         state_of: Callable[[str], str],
+        problem_of: Callable[[str, str, str], str],
     ) -> None:
         self._known = known
+        self._problem_of = problem_of
+        self._problems: dict[str, str] = {}
         self._list_members = list_members
         self._state_of = state_of
         self._owning_accounts: set[str] = set()
@@ -141,6 +148,36 @@ class Grants:
             for member in binding.get("members", ()):
                 yield from self._grant(resource, binding, member)
             yield from _expired(resource, binding)
+            yield from self._useless(resource, binding)
+
+    def in_group(self, group: str, members: Iterable[Message]) -> Iterator[Finding]:
+        """Yield who is in a group and is not there, or disabled."""
+        for one in members:
+            member = one["member"]
+            if found := self._missing(member):
+                advice = command("groups", "remove-member", group, f"--member={member}")
+                what = f"{member} is in it, and {found[1]}"
+                yield Finding(found[0], f"groups/{group}", what, advice)
+
+    def _useless(self, resource: str, binding: Message) -> Iterator[Finding]:
+        """Yield what keeps a binding from ever granting anything, whoever asks."""
+        role, members = binding["role"], binding.get("members", [])
+        if not members:
+            return
+        take = " && ".join(take_command(resource, binding, member) for member in members)
+        what = f"{', '.join(members)} has {role}, which"
+        parent, custom, _ = role.partition("/roles/")
+        if role in self._known.deleted_roles:
+            advice = f"{take}  # or: {command('iam', 'roles', 'undelete', role)}"
+            yield Finding("ROLE_DELETED", resource, f"{what} was deleted", advice)
+        elif custom and parent in self._known.role_parents and role not in self._known.roles:
+            yield Finding("NO_SUCH_ROLE", resource, f"{what} does not exist", take)
+        expression = str((binding.get("condition") or {}).get("expression", ""))
+        if expression and expression not in self._problems:
+            self._problems[expression] = self._problem_of(resource, members[0], expression)
+        if problem := self._problems.get(expression):
+            what = f"the condition of {role} for {', '.join(members)}: {problem}"
+            yield Finding("BAD_CONDITION", resource, what, take)
 
     def _grant(self, resource: str, binding: Message, member: str) -> Iterator[Finding]:
         role, take = binding["role"], take_command(resource, binding, member)

@@ -146,6 +146,8 @@ def _entries(session: Session, body: Message, limit: int | None) -> Iterator[Mes
             if shown == limit:
                 return
         if "nextPageToken" not in page:
+            for text in page.get("unknown", ()) if not shown else ():
+                session.say(text)
             return
         body["pageToken"] = page["nextPageToken"]
     raise Unreachable(f"{session.server}{path} has more than {PAGES_MAX} pages.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 
 import click
 
 from bonded.cli.grammar import Command
+from bonded.cli.organizations import ORGANIZATION
 from bonded.cli.risks import ACCOUNT_DOMAIN
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Message, segment
@@ -42,7 +44,7 @@ def policy_troubleshoot(
 ) -> None:
     """Say why a principal may or may not use a permission on RESOURCE.
 
-    RESOURCE is organizations/bonded, projects/P or
+    RESOURCE is organizations/bonded, projects/P, projects/P/serviceAccounts/EMAIL or
     projects/P/locations/L/repositories/R, as a refusal names it. Groups that this server keeps
     are known; of others, those that the person's sign-ins hold, unless --group says them.
     """
@@ -58,11 +60,47 @@ def policy_troubleshoot(
         **({"groups": list(groups)} if groups else {}),
         **({"request": request} if request else {}),
     }
-    name = re.sub(r"^//[^/]+/", "", resource)
+    name = _parse_resource(resource)
     path = "/".join(segment(part) for part in name.split("/"))
     answer = session.api.post(f"/v1/{path}:troubleshootIamPolicy", body)
     session.say(answer["summary"])
     session.show(answer)
+
+
+def _parse_resource(text: str) -> str:
+    """Return the name of a resource, without the service that a refusal writes before it.
+
+    Raises:
+        Misconfigured: nothing is called like that.
+    """
+    parts = re.sub(r"^//[^/]+/", "", text).strip("/").split("/")
+    spelled = [_near(part) if at % 2 == 0 else part for at, part in enumerate(parts)]
+    match spelled:
+        case ["organizations", _]:
+            spelled = ["organizations", ORGANIZATION]
+        case ["projects", _] | ["projects", _, "serviceAccounts", _]:
+            pass
+        case ["projects", _, "locations", _, "repositories", _]:
+            pass
+        case [_] if parts[0] not in _WORDS:
+            spelled = ["projects", parts[0]]
+        case _:
+            spelled = []
+    if spelled and spelled == parts:
+        return "/".join(parts)
+    guessed = f"Did you mean [{'/'.join(spelled)}]? " if spelled else ""
+    raise Misconfigured(f"No resource is called [{text}].", hint=f"{guessed}{_FORMS}")
+
+
+def _near(word: str) -> str:
+    return next(iter(get_close_matches(word, _WORDS, n=1, cutoff=0.75)), word)
+
+
+_WORDS = ("organizations", "projects", "locations", "repositories", "serviceAccounts")
+_FORMS = (
+    f"Name organizations/{ORGANIZATION}, projects/PROJECT, projects/PROJECT/serviceAccounts/EMAIL "
+    "or projects/PROJECT/locations/LOCATION/repositories/REPOSITORY."
+)
 
 
 def _principal(principal: str | None, email: str | None) -> str:

@@ -322,7 +322,7 @@ async def _assemble(
         ),
         roles=RolesApi(Roles(metadata), access),
         groups=GroupsApi(Groups(metadata, clock, owners, naming), access),
-        entries=EntriesApi(AuditLog(metadata, trail, audit_keep), Seals(sealer, clock)),
+        entries=EntriesApi(AuditLog(metadata, trail, audit_keep), access, Seals(sealer, clock)),
         accounts=AccountsApi(accounts),
         pools=PoolsApi(
             Federation(

@@ -28,7 +28,8 @@ Only `web/problems.py` knows which HTTP status each becomes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 GUESSED_LENGTH_MAX = 120
@@ -88,6 +89,31 @@ class Unimplemented(Rejected):
 
 class Unauthenticated(BondedError):
     """No credential, or none that proves anybody."""
+
+
+class Ended(Unauthenticated):
+    """A genuine credential which is good no more: *member* and *credential* say whose it was.
+
+    That was proved, so the audit log names them, and they may be told what has ended.
+    """
+
+    def __init__(self, cause: Unauthenticated, member: str, credential: str) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.member = member
+        self.credential = credential
+
+
+@contextmanager
+def proved_to_be(member: str, credential: str) -> Iterator[None]:
+    """Find that a credential, of which it is proved whose it is, is good no more.
+
+    Raises:
+        Ended: in place of Unauthenticated.
+    """
+    try:
+        yield
+    except Unauthenticated as error:
+        raise Ended(error, member, credential) from error
 
 
 class TooMany(BondedError):

@@ -127,6 +127,19 @@ def conjuncts(one: Filter) -> Iterator[Comparison]:
             yield from conjuncts(part)
 
 
+def alternatives(one: Filter) -> Iterator[tuple[Comparison, ...]]:
+    """Yield groups of comparisons of which every matching entry fulfils one at least."""
+    if isinstance(one, Comparison):
+        yield (one,)
+    elif isinstance(one, Every):
+        for part in one.parts:
+            yield from alternatives(part)
+    elif isinstance(one, Some):
+        plain = tuple(part for part in one.parts if isinstance(part, Comparison))
+        if len(plain) == len(one.parts):
+            yield plain
+
+
 def _values(value: Any, path: Path) -> Iterator[Any]:
     if isinstance(value, list):
         for one in value:

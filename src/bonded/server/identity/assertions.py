@@ -43,6 +43,11 @@ class Assertion:
     target_audience: str | None = None
     """Who is to read an ID token, if one is asked for in place of an access token."""
 
+    @property
+    def proves(self) -> tuple[str, str]:
+        """Whom it proves, as a policy names them, and by what."""
+        return f"serviceAccount:{self.email}", f"key:{self.key_id}"
+
 
 class AssertionVerifier:
     """Verifies assertions by the public keys in the metadata store."""
@@ -65,10 +70,10 @@ class AssertionVerifier:
                 "Invalid JWT: the audience is not this server's token endpoint",
                 hint=f"Sign it for {GOOGLE_TOKEN_AUDIENCE}, as Google's libraries do.",
             )
-        return self._assertion(claims, key)
+        return self._assertion(claims, key, self._clock().timestamp())
 
-    async def verify_bearer(self, text: str) -> Assertion:
-        """Verify an assertion that is presented in place of an access token.
+    async def verify_bearer(self, text: str, now: float) -> Assertion:
+        """Verify an assertion that is presented in place of an access token, as of *now*.
 
         Raises:
             Unauthenticated: it proves nobody.
@@ -79,7 +84,7 @@ class AssertionVerifier:
                 "Invalid JWT: the audience is not this API",
                 hint=f"Sign it for {GOOGLE_API_AUDIENCE}, or exchange it at /token.",
             )
-        return self._assertion(claims, key)
+        return self._assertion(claims, key, now)
 
     async def _verify(self, text: str) -> tuple[dict[str, Any], AccountKey]:
         header = header_of(text)
@@ -107,7 +112,8 @@ class AssertionVerifier:
             ) from None
         return claims, key
 
-    def _assertion(self, claims: dict[str, Any], key: AccountKey) -> Assertion:
+    @staticmethod
+    def _assertion(claims: dict[str, Any], key: AccountKey, now: float) -> Assertion:
         if claims.get("iss") != key.email or claims.get("sub", key.email) != key.email:
             raise Unauthenticated(
                 "Invalid JWT: the key belongs to another account",
@@ -118,7 +124,6 @@ class AssertionVerifier:
             raise Unauthenticated(
                 "Invalid JWT: iat and exp are required", hint="Write both, as seconds since 1970."
             )
-        now = self._clock().timestamp()
         if issued > now + SKEW_S:
             raise Unauthenticated(
                 "Invalid JWT: it was issued in the future", hint="Check the clock of the client."

@@ -17,6 +17,7 @@ from bonded.server.core.errors import Rejected, Unauthenticated
 from bonded.server.core.federation import IAM_HOST, Provider
 from bonded.server.identity.bounding import HEAVY
 from bonded.server.identity.expressions import Expression, Value, parse_expression
+from bonded.server.identity.fragments import check_literals
 
 SUBJECT = "google.subject"
 GROUPS = "google.groups"
@@ -66,6 +67,7 @@ def check_expressions(provider: Provider) -> None:
         if len(text) > EXPRESSION_LENGTH_MAX:
             raise Rejected(f"attributeMapping.{key} is longer than {EXPRESSION_LENGTH_MAX}")
         cost += parse_expression(text, _CLAIMS).cost
+        check_literals(text)
     if SUBJECT not in provider.attribute_mapping:
         raise Rejected(
             f"attributeMapping must say what {SUBJECT} is",
@@ -73,6 +75,7 @@ def check_expressions(provider: Provider) -> None:
         )
     if provider.attribute_condition:
         cost += parse_expression(provider.attribute_condition, _MAPPED, is_condition=True).cost
+        check_literals(provider.attribute_condition)
     elif provider.issuer.rstrip("/") in SHARED_ISSUERS:
         raise Rejected(
             f"{provider.issuer} signs tokens for everybody: the provider needs a condition",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from bonded.server.core.audit import note, proved
 from bonded.server.core.clock import Clock
-from bonded.server.core.errors import Unauthenticated
+from bonded.server.core.errors import Unauthenticated, proved_to_be
 from bonded.server.core.iam import Ancestor, Permission, Principal
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity.assertions import AssertionVerifier, is_assertion
@@ -88,17 +88,21 @@ class Authenticator:
         self._known: OrderedDict[bytes, Identified] = OrderedDict()
         self._key_files = asyncio.Semaphore(KEY_FILES_AT_ONCE_MAX)
 
-    async def identify(self, header: bytes, access_serial: int) -> Identified:
+    async def identify(
+        self, header: bytes, access_serial: int, as_of: float | None = None
+    ) -> Identified:
         """Return whom the header proves, and until when, as of *access_serial*.
+
+        What ran out after *as_of* (seconds since 1970; now unless said) still proves somebody.
 
         Raises:
             Unauthenticated: nobody.
         """
         fingerprint = hashlib.sha256(header).digest()
         known = self._known.get(fingerprint)
-        now = self._clock().timestamp()
+        now = self._clock().timestamp() if as_of is None else as_of
         if known is None or known.access_serial != access_serial or known.expires_at <= now:
-            principal, expires_at = await self._verify(header)
+            principal, expires_at = await self._verify(header, now)
             # Once for this credential and serial: decisions find the groups there.
             principal = replace(principal, groups=await self._groups.groups_of(principal))
             known = Identified(principal, expires_at, access_serial, noted_at=0.0)
@@ -111,30 +115,32 @@ class Authenticator:
             self._uses.note(known.principal, now)
         return known
 
-    async def _verify(self, header: bytes) -> tuple[Principal, float]:
+    async def _verify(self, header: bytes, now: float) -> tuple[Principal, float]:
         match parse_authorization(header):
             case PresentedToken(text):
-                return await self._verify_token(text)
+                return await self._verify_token(text, now)
             case PresentedKeyFile() as presented:
                 return await self._verify_key_file(presented)
 
-    async def _verify_token(self, text: str) -> tuple[Principal, float]:
+    async def _verify_token(self, text: str, now: float) -> tuple[Principal, float]:
         try:
-            token = await self._tokens.verify(text)
+            token = await self._tokens.verify(text, now)
         except Unauthenticated:
             if not is_assertion(text):
                 raise
-            assertion = await self._assertions.verify_bearer(text)
-            key = await self._accounts.live_key(assertion.key_id)
+            assertion = await self._assertions.verify_bearer(text, now)
+            with proved_to_be(*assertion.proves):
+                key = await self._accounts.live_key(assertion.key_id)
             return self._principal(key), _sooner(assertion.expires_at, key)
-        expires_at = await self._origins.check(token)
+        with proved_to_be(token.member, token.origin):
+            expires_at = await self._origins.check(token)
         principal = Principal(
             token.member, token.origin, token.also, token.limits, ancestry=token.ancestry
         )
         return principal, expires_at
 
     async def _verify_key_file(self, presented: PresentedKeyFile) -> tuple[Principal, float]:
-        key = await self._accounts.live_key(presented.key_id)
+        key = await self._accounts.get_key(presented.key_id)
         public = None
         if presented.email == key.email:
             async with self._key_files:
@@ -143,6 +149,9 @@ class Authenticator:
             public.strip().encode(), key.public_key_pem.strip().encode()
         ):
             raise Unauthenticated("The service-account key is not valid")
+        # Whose it is comes first: nobody else is to hear that it is disabled, or who is.
+        with proved_to_be(f"serviceAccount:{key.email}", f"key:{key.id}"):
+            key = await self._accounts.live_key(key.id)
         return self._principal(key), _sooner(self._clock().timestamp() + KEY_FILE_LIFE_S, key)
 
     async def exchange(self, assertion: str) -> Exchanged:
@@ -154,7 +163,8 @@ class Authenticator:
             Unauthenticated: the assertion proves nobody.
         """
         verified = await self._assertions.verify_grant(assertion)
-        account, key = await self._accounts.live(verified.key_id)
+        with proved_to_be(*verified.proves):
+            account, key = await self._accounts.live(verified.key_id)
         principal = self._principal(key)
         self._uses.note(principal, self._clock().timestamp())
         if verified.target_audience is not None:

@@ -48,9 +48,27 @@ _UNBOUNDED_CLASSES = frozenset("pPQC")
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """One word or sign of an expression: a text, a name, a number or another."""
+
     kind: str
     text: str
+    start: int = 0
+    """Where it begins, counted in characters."""
+
+    @property
+    def end(self) -> int:
+        """Where it has ended."""
+        return self.start + len(self.text)
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the words and signs of *text*, without spaces and comments."""
+    return [
+        Token(str(found.lastgroup), found[0], found.start())
+        for found in _TOKEN.finditer(text)
+        if found.lastgroup != "space"
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +88,7 @@ def measure(text: str, *, has_comprehensions: bool) -> Measured:
     Raises:
         Rejected: more than one may cost.
     """
-    tokens = [
-        _Token(str(found.lastgroup), found[0])
-        for found in _TOKEN.finditer(text)
-        if found.lastgroup != "space"
-    ]
+    tokens = tokenize(text)
     mentions = [at for at in range(len(tokens)) if _is_mention(tokens, at)]
     if len(mentions) > MENTIONS_MAX:
         raise Rejected(
@@ -139,7 +153,7 @@ def check_values(values: Mapping[str, object], *, is_matched: bool) -> None:
             raise Rejected(f"A text is longer than the {MATCHED_LENGTH_MAX} that matches is for")
 
 
-def _is_mention(tokens: list[_Token], at: int) -> bool:
+def _is_mention(tokens: list[Token], at: int) -> bool:
     token = tokens[at]
     if token.kind != "name" or token.text in _WORDS or _text(tokens, at + 1) == "(":
         return False
@@ -147,7 +161,7 @@ def _is_mention(tokens: list[_Token], at: int) -> bool:
     return _text(tokens, at - 1) != "." or not _is_operand(tokens, at - 2)
 
 
-def _is_operand(tokens: list[_Token], at: int) -> bool:
+def _is_operand(tokens: list[Token], at: int) -> bool:
     if at < 0:
         return False
     token = tokens[at]
@@ -156,15 +170,15 @@ def _is_operand(tokens: list[_Token], at: int) -> bool:
     return token.text not in _WORDS
 
 
-def _is_call(tokens: list[_Token], at: int, names: frozenset[str]) -> bool:
+def _is_call(tokens: list[Token], at: int, names: frozenset[str]) -> bool:
     return tokens[at].text in names and _text(tokens, at + 1) == "("
 
 
-def _patterns(tokens: list[_Token]) -> Iterator[str]:
+def _patterns(tokens: list[Token]) -> Iterator[str]:
     for at in range(len(tokens)):
         if not _is_call(tokens, at, frozenset({"matches"})):
             continue
-        argument = tokens[at + 2] if at + 2 < len(tokens) else _Token("other", "")
+        argument = tokens[at + 2] if at + 2 < len(tokens) else Token("other", "")
         is_literal = argument.kind == "text" and _text(tokens, at + 3) == ")"
         if not is_literal or _text(tokens, at - 1) != ".":
             raise Rejected(
@@ -174,7 +188,7 @@ def _patterns(tokens: list[_Token]) -> Iterator[str]:
         yield argument.text
 
 
-def _networks(tokens: list[_Token]) -> Iterator[str]:
+def _networks(tokens: list[Token]) -> Iterator[str]:
     for at in range(len(tokens)):
         if _is_call(tokens, at, frozenset({"inIpRange"})):
             end = _end_of(tokens, at + 2)
@@ -183,7 +197,7 @@ def _networks(tokens: list[_Token]) -> Iterator[str]:
 
 
 def _check_comprehensions(
-    tokens: list[_Token], found: list[int], *, has_comprehensions: bool
+    tokens: list[Token], found: list[int], *, has_comprehensions: bool
 ) -> None:
     if not has_comprehensions:
         raise Rejected(
@@ -226,7 +240,7 @@ def _check_comprehensions(
         )
 
 
-def _end_of(tokens: list[_Token], start: int) -> int:
+def _end_of(tokens: list[Token], start: int) -> int:
     depth = 1
     for at in range(start, len(tokens)):
         if tokens[at].kind == "other":
@@ -236,6 +250,6 @@ def _end_of(tokens: list[_Token], start: int) -> int:
     return len(tokens)
 
 
-def _text(tokens: list[_Token], at: int) -> str:
+def _text(tokens: list[Token], at: int) -> str:
     is_there = 0 <= at < len(tokens) and tokens[at].kind in ("other", "name")
     return tokens[at].text if is_there else ""

@@ -7,8 +7,8 @@ about none), and `request.ip`, where it comes from, with `inIpRange(request.ip, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -23,6 +23,7 @@ from bonded.server.identity.expressions import (
     Verdict,
     parse_expression,
 )
+from bonded.server.identity.fragments import check_literals, conjuncts
 
 COMPILED_MAX = 4096
 COST_MAX = 600
@@ -54,24 +55,47 @@ class Circumstances:
     """Normalized; "" if the request is about none, None if it is not known yet about which."""
 
 
-def check_conditions(conditions: Iterable[Condition]) -> None:
-    """Refuse what are no conditions of a policy.
+def check_conditions(conditions: Iterable[Condition], before: Collection[Condition] = ()) -> None:
+    """Refuse what are no conditions of a policy, and what can never be as it is written.
+
+    What was stored *before* may stay, or it would keep everything else from being changed.
 
     Raises:
         Rejected: one is wrong, which says where the mistake is; or together they cost too much.
     """
     cost = 0
     for condition in conditions:
+        problem = None if condition in before else find_problem(condition)
+        if problem is not None:
+            raise problem
         compiled = _compiled(condition.expression)
-        if isinstance(compiled, Rejected):
-            raise compiled
-        cost += compiled.cost
+        cost += 0 if isinstance(compiled, Rejected) else compiled.cost
     if cost > COST_MAX:
         raise Rejected(
             f"The conditions of the policy cost {cost}; {COST_MAX} are allowed, where every "
             f"variable that is named costs 1, and every matches {HEAVY}",
             hint="Give one binding more members, or use startsWith instead of matches.",
         )
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def find_problem(condition: Condition) -> Rejected | None:
+    """Return why *condition* would be refused today, if it would be."""
+    compiled = _compiled(condition.expression)
+    if isinstance(compiled, Rejected):
+        return compiled
+    try:
+        check_literals(condition.expression, PACKAGE)
+    except Rejected as error:
+        return error
+    return None
+
+
+def parts_of(condition: Condition) -> tuple[Condition, ...]:
+    """Return the conditions that must all hold for *condition* to hold, each a part of it."""
+    if isinstance(_compiled(condition.expression), Rejected):
+        return (condition,)
+    return tuple(replace(condition, expression=one) for one in conjuncts(condition.expression))
 
 
 def verdict_on(condition: Condition, circumstances: Circumstances) -> Verdict:

@@ -15,8 +15,7 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition
 from bonded.server.core.grants import Grant
 from bonded.server.core.iam import ROLES, Permission, Policy, Principal
-from bonded.server.core.names import RepositoryName
-from bonded.server.identity.conditions import Circumstances, lacking, verdict_on
+from bonded.server.identity.conditions import Circumstances, lacking, parts_of, verdict_on
 from bonded.server.identity.expressions import Verdict
 from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.policies import PolicyBook, Resource, policies_on
@@ -69,6 +68,8 @@ class Sight:
     """Whether they may see who is in the groups of this server."""
     has_principal: bool = False
     """Whether they may see how the principal stands, and what their provider says of them."""
+    has_resource: bool = True
+    """Whether they may see that the resource is there."""
     lacks: tuple[str, ...] = ()
     """The permissions, and on what, without which something stays hidden."""
 
@@ -86,28 +87,61 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A condition, or a part of one, what it gives, and what would have to be known for that."""
+
+    condition: Condition
+    verdict: Verdict
+    lacks: tuple[str, ...]
+    """The attributes without which it cannot be said."""
+    parts: tuple[Judged, ...] = ()
+    """Where it joins several that must all hold, each of them."""
+
+    @classmethod
+    def of(cls, condition: Condition, circumstances: Circumstances) -> Judged:
+        """Look at *condition*, and at each of its parts."""
+        parts = parts_of(condition)
+        return cls(
+            condition,
+            verdict_on(condition, circumstances),
+            lacking(condition, circumstances),
+            tuple(cls.of(one, circumstances) for one in parts) if len(parts) > 1 else (),
+        )
+
+    @property
+    def is_false(self) -> bool:
+        """Whether it does not hold, whatever is not known."""
+        return not self.verdict.is_true and not self.lacks
+
+    @property
+    def reason(self) -> str:
+        """Why it does not hold, by the parts of which that is so."""
+        failing = [part.verdict.reason for part in self.parts if part.is_false]
+        return "; ".join(failing) or self.verdict.reason
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One grant that names the principal, and what it is worth for the question."""
 
     grant: Grant
     has_permission: bool
-    verdicts: tuple[tuple[Condition, Verdict, tuple[str, ...]], ...]
-    """Each condition, what it gives, and the attributes without which that cannot be said."""
+    judged: tuple[Judged, ...]
+    """Its conditions."""
     way: tuple[str, ...]
     """From the principal to the member that is named: the groups in between, outermost last."""
 
     @property
     def access(self) -> Access:
         """What this grant alone would do."""
-        is_false = any(not one.is_true and not lacks for _, one, lacks in self.verdicts)
-        if not self.has_permission or is_false:
+        if not self.has_permission or any(one.is_false for one in self.judged):
             return Access.NOT_GRANTED
         return Access.UNKNOWN_CONDITIONAL if self.lacks else Access.GRANTED
 
     @property
     def lacks(self) -> tuple[str, ...]:
         """What was not said and would have to be known."""
-        return tuple(dict.fromkeys(name for _, _, lacks in self.verdicts for name in lacks))
+        return tuple(dict.fromkeys(name for one in self.judged for name in one.lacks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +231,7 @@ class Explaining:
             Look(
                 grant,
                 question.permission in grant.permissions,
-                _judged(grant.conditions, question.circumstances),
+                tuple(Judged.of(one, question.circumstances) for one in grant.conditions),
                 _way(ways, grant.member, principal),
             )
             for grant in grants.given_to(known)
@@ -231,17 +265,9 @@ class Explaining:
 def _is_seen(grant: Grant, sight: Sight, resource: Resource) -> bool:
     # Who is a project's owner, for whom projectOwner:P stands, is in the project's policy.
     needed = {grant.resource}
-    if grant.through and isinstance(resource, RepositoryName):
-        needed.add(f"projects/{resource.project}")
+    if grant.through:
+        needed.add("/".join(str(resource).split("/")[:2]))
     return needed <= sight.policies
-
-
-def _judged(
-    conditions: Iterable[Condition], circumstances: Circumstances
-) -> tuple[tuple[Condition, Verdict, tuple[str, ...]], ...]:
-    return tuple(
-        (one, verdict_on(one, circumstances), lacking(one, circumstances)) for one in conditions
-    )
 
 
 def _undecided(

@@ -24,6 +24,8 @@ from bonded.server.identity.bounding import Measured, check_pattern, check_value
 
 TEXT_LENGTH_MAX = 4096
 """Of one expression: Google's limit for conditions."""
+SHOWN_MAX = 120
+"""Characters of an expression that a message repeats."""
 LIST_LENGTH_MAX = 1000
 """Of a list that an expression gives."""
 
@@ -128,9 +130,9 @@ def parse_expression(
         ) from None
     measured = measure(text, has_comprehensions=has_comprehensions)
     for literal in measured.patterns:
-        check_pattern(_string_in(literal, "The pattern of matches"))
+        check_pattern(string_in(literal, "The pattern of matches"))
     for literal in measured.networks:
-        _check_network(_string_in(literal, "The network of inIpRange"))
+        _check_network(string_in(literal, "The network of inIpRange"))
     if is_condition and program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = program.return_type().name()
         raise Rejected(
@@ -139,8 +141,8 @@ def parse_expression(
     return Expression(text, program, measured)
 
 
-def _string_in(literal: str, what: str) -> str:
-    """Return the text that a literal of CEL stands for."""
+def string_in(literal: str, what: str) -> str:
+    """Return the text that a literal of CEL stands for. Raises Rejected if it is no string."""
     text: object = _environment(()).compile(literal).eval(data={}).value()
     if not isinstance(text, str):
         raise Rejected(f"{what} must be a string")
@@ -247,7 +249,8 @@ def _names(variables: tuple[str, ...] | Kinds) -> tuple[str, ...]:
 
 
 def _shown(text: str) -> str:
-    return f"`{' '.join(text.split())[:120]}`"
+    line = " ".join(text.split())
+    return f"`{line if len(line) <= SHOWN_MAX else f'{line[: SHOWN_MAX - 1]}…'}`"
 
 
 def _where(error: str) -> str:

@@ -73,6 +73,14 @@ class AccountOrigins:
         self._metadata = metadata
         self._clock = clock
 
+    async def get_key(self, key_id: str) -> AccountKey:
+        """Return a key, whether it is good or not. Raises Unauthenticated if there is none."""
+        async with self._metadata.read() as tx:
+            key = await tx.accounts.find_key(key_id)
+        if key is None:
+            raise _gone()
+        return key
+
     async def live_key(self, key_id: str) -> AccountKey:
         """Return a key that is good now. Raises Unauthenticated."""
         return (await self.live(key_id))[1]
@@ -83,7 +91,7 @@ class AccountOrigins:
             key = await tx.accounts.find_key(key_id)
             account = None if key is None else await tx.accounts.find(key.email)
         if key is None or account is None:
-            raise Unauthenticated("The service-account key does not exist any more", hint=NEW_KEY)
+            raise _gone()
         if account.is_disabled:
             raise _disabled(account.email)
         if key.is_disabled:
@@ -118,6 +126,10 @@ class AccountOrigins:
         if account.is_disabled:
             raise _disabled(email)
         return FOR_EVER
+
+
+def _gone() -> Unauthenticated:
+    return Unauthenticated("The service-account key does not exist any more", hint=NEW_KEY)
 
 
 def _disabled(email: str) -> Unauthenticated:

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.digests import sha256_of
-from bonded.server.core.errors import GrantRefused, Unauthenticated
+from bonded.server.core.errors import GrantRefused, Unauthenticated, proved_to_be
 from bonded.server.identity.tokens import AccessToken, TokenIssuer
 from bonded.server.metadata.people import Session
 from bonded.server.metadata.store import MetadataStore, Transaction
@@ -141,6 +141,8 @@ class Sessions:
             GrantRefused: there is none, it has ended, or it is another client's.
         """
         session = await self._find(refresh_token)
+        if session is None:
+            await self._refuse_disabled(refresh_token)
         if session is None or session.client != client or client == BROWSER:
             raise GrantRefused(
                 "invalid_grant", "The sign-in has ended or was revoked", hint="Sign in again."
@@ -158,6 +160,16 @@ class Sessions:
         if user is None:
             raise GrantRefused("invalid_grant", "The user does not exist any more")
         return user.unique_id
+
+    async def _refuse_disabled(self, secret: str) -> None:
+        """Say so to whoever has signed in, and is disabled since. Raises Ended."""
+        async with self._metadata.read() as tx:
+            session = await tx.sessions.find_by_secret(
+                sha256_of(secret[:SECRET_LENGTH_MAX].encode())
+            )
+            if session is not None and session.expires_at > self._clock():
+                with proved_to_be(f"user:{session.address}", f"session:{session.id}"):
+                    await _require_enabled(tx, session.address)
 
     def issue(self, session: Session) -> tuple[str, int]:
         """Return an access token that hangs on *session*, and its life in seconds."""
@@ -182,8 +194,11 @@ class Sessions:
         Raises:
             Unauthenticated: the session has ended, or its user may not sign in any more.
         """
+        kind, _, address = token.member.partition(":")
         async with self._metadata.read() as tx:
             session = await self._alive(tx, await tx.sessions.find(session_id))
+            if session is None and kind == "user":
+                await _require_enabled(tx, address)
         if session is None or token.member != f"user:{session.address}":
             raise Unauthenticated("The sign-in has ended or was revoked", hint="Sign in again.")
         return session.expires_at.timestamp()
@@ -193,3 +208,13 @@ class Sessions:
             return None
         user = await tx.users.find(session.address)
         return None if user is None or user.is_disabled else session
+
+
+async def _require_enabled(tx: Transaction, address: str) -> None:
+    user = await tx.users.find(address)
+    if user is not None and user.is_disabled:
+        raise Unauthenticated(
+            f"The user {address} is disabled",
+            hint="Signing in again does not help: ask an administrator of this server for "
+            f"`bonded users enable {address}`.",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from datetime import datetime
 
 from bonded.server.core.clock import Clock
 from bonded.server.metadata.people import User
@@ -37,20 +38,20 @@ class Standings:
         self._clock = clock
         self._vouches_for = vouches_for
 
-    async def of(self, tx: Transaction, member: str) -> Standing:
-        """Say how *member* stands."""
+    async def of(self, tx: Transaction, member: str, at: datetime | None = None) -> Standing:
+        """Say how *member* stands, or would stand *at* some time if nothing else changes."""
         kind, _, address = member.partition(":")
         match kind:
             case "user":
                 return await self._of_user(tx, address)
             case "serviceAccount":
-                return await self._of_account(tx, address)
+                return await self._of_account(tx, address, at or self._clock())
             case _:
                 return Standing.UNKNOWN
 
-    async def can_sign_in(self, tx: Transaction, member: str) -> bool:
-        """Say whether *member* is somebody who can prove it to this server."""
-        return await self.of(tx, member) is Standing.ABLE
+    async def can_sign_in(self, tx: Transaction, member: str, at: datetime) -> bool:
+        """Say whether *member* is somebody who can prove it to this server *at* some time."""
+        return await self.of(tx, member, at) is Standing.ABLE
 
     async def _of_user(self, tx: Transaction, address: str) -> Standing:
         user = await tx.users.find(address)
@@ -63,12 +64,11 @@ class Standings:
         is_able = has_password or self._vouches_for(user)
         return Standing.ABLE if is_able else Standing.UNPROVEN
 
-    async def _of_account(self, tx: Transaction, email: str) -> Standing:
+    async def _of_account(self, tx: Transaction, email: str, at: datetime) -> Standing:
         account = await tx.accounts.find(email)
         if account is None:
             return Standing.ABSENT
         if account.is_disabled:
             return Standing.DISABLED
-        now = self._clock()
-        is_able = any(key.is_good(now) for key in await tx.accounts.list_keys(email))
+        is_able = any(key.is_good(at) for key in await tx.accounts.list_keys(email))
         return Standing.ABLE if is_able else Standing.UNPROVEN

@@ -113,14 +113,14 @@ class TokenIssuer:
         header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM]), life_s
 
-    async def verify(self, token: str) -> AccessToken:
-        """Return what *token* says.
+    async def verify(self, token: str, as_of: float | None = None) -> AccessToken:
+        """Return what *token* says, *as_of* a moment (seconds since 1970; now unless said).
 
         Raises:
             Unauthenticated: not one of ours, changed on the way, or expired.
         """
         found = await self.read(token)
-        now = self._clock().timestamp()
+        now = self._clock().timestamp() if as_of is None else as_of
         if found.expires_at <= now:
             raise Unauthenticated("The access token has expired", hint=FETCH)
         if found.issued_at > now + SKEW_S:

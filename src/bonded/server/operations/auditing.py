@@ -17,6 +17,7 @@ import orjson
 from bonded.server.core.audit import (
     START,
     SYSTEM,
+    UNREADABLE,
     Act,
     Kind,
     Sealed,
@@ -32,7 +33,9 @@ from bonded.server.core.iam import ORGANIZATION
 from bonded.server.core.log_fields import ALIASES
 from bonded.server.core.names import ACCOUNT_DOMAIN
 from bonded.server.metadata.store import ChainEnd, LoggedEntry, MetadataStore, Search
-from bonded.server.operations.recording import Trail, log_entry
+from bonded.server.operations.founding import FOUND
+from bonded.server.operations.recording import DROPPED, Trail, log_entry
+from bonded.server.operations.unmatched import Unknown, Unmatched
 
 SCAN_MAX = 20_000
 """Entries that one page looks at; a page may then be short, or empty, and go on."""
@@ -129,6 +132,16 @@ class AuditLog:
             if len(rows) < CHUNK:
                 return Page(tuple(gathered.found), None)
         return Page(tuple(gathered.found), gathered.place)
+
+    async def find_unknown(self, query: Query, kinds: Mapping[str, Kind]) -> tuple[Unknown, ...]:
+        """Return what *query*, which no entry answers, names and is not there.
+
+        *kinds* says of every route's method when the log keeps it. Raises Rejected.
+        """
+        own = dict.fromkeys((CUT, DROPPED, FOUND, UNREADABLE), Kind.ACT)
+        looked = Unmatched(query.projects, {**kinds, **own}, self._trail.has_downloads)
+        async with self._metadata.read() as tx:
+            return await looked.find(tx, parse_filter(query.filter))
 
     async def verify(self, after: ChainEnd, expected: ChainEnd | None = None) -> Verified:
         """Verify the part of the chain behind *after*, whose hash was found right before.

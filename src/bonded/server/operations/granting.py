@@ -39,7 +39,7 @@ class Granting:
     def __init__(
         self,
         metadata: MetadataStore,
-        check_conditions: Callable[[Iterable[Condition]], None],
+        check_conditions: Callable[[Iterable[Condition], Collection[Condition]], None],
         owners: Owners,
         naming: Naming,
     ) -> None:
@@ -54,6 +54,11 @@ class Granting:
             await _require(tx, resource)
             policy = await tx.policies.find(str(resource))
         return policy or Policy(str(resource), etag=NEVER_SET)
+
+    async def require(self, resource: Resource) -> None:
+        """Do nothing if *resource* exists. Raises NotFound."""
+        async with self._metadata.read() as tx:
+            await _require(tx, resource)
 
     async def set_policy(
         self, policy: Policy, resource: Resource, version: int, guard: Guard | None = None
@@ -77,8 +82,7 @@ class Granting:
             before = await tx.policies.find(str(resource))
             if before is None or policy.etag in ("", before.etag):  # `set` refuses any other
                 policy = restore_conditions(policy, before, version)
-                named = (binding.condition for binding in policy.bindings)
-                self._check_conditions(one for one in named if one is not None)
+                self._check_conditions(_conditions(policy), set(_conditions(before)))
                 for binding in policy.bindings:
                     _check_members(binding, resource)
                 await self._check_gained(tx, before, policy)
@@ -139,6 +143,11 @@ def _delta(action: str, role: str, member: str, condition: Condition | None) -> 
 def _grants(policy: Policy | None) -> set[tuple[str, str, Condition | None]]:
     bindings = () if policy is None else policy.bindings
     return {(one.role, member, one.condition) for one in bindings for member in one.members}
+
+
+def _conditions(policy: Policy | None) -> list[Condition]:
+    bindings = () if policy is None else policy.bindings
+    return [one.condition for one in bindings if one.condition is not None]
 
 
 async def _check_roles(tx: Transaction, roles: Collection[str], resource: str) -> None:

@@ -2,7 +2,8 @@
 
 An owner has `roles/owner` on the server, always, by name or through groups of this server, and
 can sign in by themselves: a user who exists, is enabled and has a password, or has signed in
-through the provider that is configured; a service account that is enabled and has a good key.
+through the provider that is configured; a service account that is enabled and has a good key, one
+that is good for another day as long as somebody has one.
 Nobody else counts, because nobody here can know that they will come: users who have not accepted
 their invitation, identities of outside issuers (`principal://…`), groups and domains that a
 provider names, who may act as somebody else. Nor does a custom role make an owner, so changing
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Lockout
@@ -23,8 +25,12 @@ from bonded.server.metadata.store import Transaction
 LISTED_MAX = 100
 """Members of groups that are looked at in one query; nearly always the first can sign in."""
 
-CanSignIn = Callable[[Transaction, str], Awaitable[bool]]
-"""Says whether a user or a service account can prove who they are."""
+LASTING = timedelta(days=1)
+"""A key that ends sooner is none for who should stay: time, which nobody refuses, would take the
+last owner soon after the act."""
+
+CanSignIn = Callable[[Transaction, str, datetime], Awaitable[bool]]
+"""Says whether a user or a service account can prove who they are at some time."""
 
 
 Guard = Callable[[Transaction], Awaitable[None]]
@@ -55,28 +61,32 @@ class Owners:
         if about and not await _is_among(tx, about, await _named(tx)):
             yield
             return
-        had_one = await self._has_one(tx)
+        at = self._clock() + LASTING
+        had_one = await self._has_one(tx, at)
+        if not had_one:
+            at = self._clock()
+            had_one = await self._has_one(tx, at)
         yield
-        if had_one and not await self._has_one(tx):
+        if had_one and not await self._has_one(tx, at):
             raise Lockout(
                 f"This would leave the server without an owner ({OWNER} on {ORGANIZATION}) who "
                 "can sign in",
                 hint="Grant that role first to another user who has a password, or to another "
-                "service account that is enabled and has a key.",
+                "service account that is enabled and has a key that is good for another day.",
             )
 
-    async def _has_one(self, tx: Transaction) -> bool:
+    async def _has_one(self, tx: Transaction, at: datetime) -> bool:
         named = await _named(tx)
         for member in named:
-            if not member.startswith("group:") and await self._can_sign_in(tx, member):
+            if not member.startswith("group:") and await self._can_sign_in(tx, member, at):
                 return True
         groups = [member for member in named if member.startswith("group:")]
         after = ""
         while groups:
-            found = await tx.groups.list_provable(groups, self._clock(), after, LISTED_MAX)
+            found = await tx.groups.list_provable(groups, at, after, LISTED_MAX)
             for member in found:
                 # Whether a provider vouches for somebody is not the database's to know.
-                if await self._can_sign_in(tx, member):
+                if await self._can_sign_in(tx, member, at):
                     return True
             if len(found) < LISTED_MAX:
                 break

@@ -109,7 +109,9 @@ class Users:
             return await tx.users.list(after, limit)
 
     async def disable(self, address: str) -> User:
-        """Let nobody sign in as this user; their sign-ins and tokens end at once.
+        """Let nobody sign in as this user; their sign-ins and tokens end at once, for good.
+
+        The sign-ins are kept until the user is enabled, so that whoever holds one can be told.
 
         Raises:
             NotFound: there is no such user.
@@ -121,13 +123,16 @@ class Users:
             self._owners.kept(tx, f"user:{user.address}"),
         ):
             await tx.users.set_disabled(user.address, is_disabled=True)
-            await tx.sessions.remove_all(user.address)
         return await self.get(address)
 
     async def enable(self, address: str) -> User:
         """Let the user sign in again. Raises NotFound."""
         user = await self.get(address)
         async with self._metadata.transaction() as tx:
+            # Takes the lock on access: nobody is disabled meanwhile.
+            await tx.policies.hold()
+            if (await tx.users.find(user.address) or user).is_disabled:
+                await tx.sessions.remove_all(user.address)
             await tx.users.set_disabled(user.address, is_disabled=False)
         return await self.get(address)
 

@@ -60,15 +60,21 @@ class Access:
         self._clock = clock
         self._nobody = Identified(ANONYMOUS, math.inf, -1, math.inf)
 
-    async def identify(self, authorization: bytes | None) -> Identified:
+    def now(self) -> float:
+        """Return the time, in seconds since 1970."""
+        return self._clock().timestamp()
+
+    async def identify(self, authorization: bytes | None, as_of: float | None = None) -> Identified:
         """Return who is calling, until when, and the access serial as of which that holds.
+
+        What ran out after *as_of* (seconds since 1970; now unless said) still proves somebody.
 
         Raises:
             Unauthenticated: the credential proves nobody.
         """
         (serial,) = await self._serials.read(ACCESS)
         if authorization is not None:
-            return await self._authenticator.identify(authorization, serial)
+            return await self._authenticator.identify(authorization, serial, as_of)
         if self._nobody.access_serial != serial:
             self._nobody = Identified(ANONYMOUS, math.inf, serial, math.inf)
         return self._nobody
@@ -105,15 +111,16 @@ class Access:
     ) -> None:
         """Check as `check` does, when whoever calls may have lost since what let them in.
 
-        They are identified anew if anything of access has changed, and only then: a credential
-        that merely ran out while a long body came was good when it began.
+        They are identified anew if anything of access has changed, and as of when the request
+        began: a credential that merely ran out while a long body came was good then.
 
         Raises:
             Unauthenticated: the credential has been ended.
             Forbidden: the principal may not, or may not any longer.
         """
         if await self.serial() != call.access_serial:
-            identified = await self.identify(call.headers.get(b"authorization"))
+            header = call.headers.get(b"authorization")
+            identified = await self.identify(header, call.began_at)
             call.principal = identified.principal
             call.access_serial = identified.access_serial
         await self.check(call, permission, resource, package)

@@ -165,6 +165,7 @@ class Application:
             identified = await self._access.identify(call.headers.get(b"authorization"))
             call.principal = identified.principal
             call.access_serial = identified.access_serial
+            call.began_at = self._access.now()
             named = match.endpoint.resources_in_body
             for resource in (call.resource,) if named is None else await named(call):
                 call.resource = resource

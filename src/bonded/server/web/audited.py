@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from bonded.server.core.audit import DONE, MUTATIONS, Act, Kind, Outcome, acting
-from bonded.server.core.errors import BondedError, Forbidden, Unauthenticated
+from bonded.server.core.errors import BondedError, Ended, Forbidden, Unauthenticated
+from bonded.server.core.iam import Principal
 from bonded.server.identity.throttle import network_of
 from bonded.server.operations.recording import Trail
 from bonded.server.web.addresses import Addresses
@@ -65,15 +66,21 @@ class Audited:
                 return
         act = call.act or self._act_of(endpoint, call)
         act.details.update(claimed)
-        self._record(act, Outcome(google_code(error), sentence_of(error)))
+        is_stranger = act.principal.is_anonymous
+        if isinstance(error, Ended) and is_stranger:
+            # It was proved who they were. They are let in no more, and may leave no more entries
+            # than strangers may: whoever is shut out must not fill the log.
+            act.principal = Principal(error.member, error.credential)
+        self._record(act, Outcome(google_code(error), sentence_of(error)), is_stranger=is_stranger)
 
     def crashed(self, endpoint: Endpoint, call: Call) -> None:
         """Record that a request failed for a reason that nobody foresaw."""
         if endpoint.kind in _ALWAYS:
             self._record(call.act or self._act_of(endpoint, call), Outcome(13, CRASHED))
 
-    def _record(self, act: Act, outcome: Outcome) -> None:
-        is_stranger = act.principal.is_anonymous
+    def _record(self, act: Act, outcome: Outcome, *, is_stranger: bool | None = None) -> None:
+        if is_stranger is None:
+            is_stranger = act.principal.is_anonymous
         # Nobody has changed nothing: to revoke what is no token, say, is no news.
         if is_stranger and outcome is DONE and act.kind in MUTATIONS:
             return

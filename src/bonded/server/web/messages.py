@@ -62,6 +62,8 @@ class Call:
     principal: Principal = ANONYMOUS
     access_serial: int = -1
     """As of which *principal* was identified and let in."""
+    began_at: float | None = None
+    """When that was, in seconds since 1970."""
     act: Act | None = None
     """What is being done, if it is something that the audit log keeps."""
     kept_body: bytes | None = None

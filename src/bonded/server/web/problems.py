@@ -16,6 +16,7 @@ from bonded.server.core.errors import (
     Aborted,
     BondedError,
     Conflict,
+    Ended,
     Forbidden,
     Gone,
     GrantRefused,
@@ -47,6 +48,7 @@ STATUS: Mapping[type[BondedError], HTTPStatus] = {
     GrantRefused: HTTPStatus.BAD_REQUEST,
     TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Ended: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Reserved: HTTPStatus.NOT_FOUND,
@@ -87,6 +89,7 @@ _GOOGLE: Mapping[type[BondedError], str] = {
     GrantRefused: "UNAUTHENTICATED",
     TooMany: "RESOURCE_EXHAUSTED",
     Unauthenticated: "UNAUTHENTICATED",
+    Ended: "UNAUTHENTICATED",
     Forbidden: "PERMISSION_DENIED",
     NotFound: "NOT_FOUND",
     Reserved: "NOT_FOUND",
@@ -107,11 +110,13 @@ _REST = ("/v1/", "/v2/")
 # Of the token endpoints (RFC 6749 §5.2, RFC 8693 §2.2.2).
 _OAUTH: Mapping[type[BondedError], str] = {
     Unauthenticated: "invalid_grant",
+    Ended: "invalid_grant",
     NotFound: "invalid_target",
 }
 # Of trusted publishing (standards.md §2.8, T-4); the words are Warehouse's.
 _MINTING: Mapping[type[BondedError], str] = {
     Unauthenticated: "invalid-token",
+    Ended: "invalid-token",
     Forbidden: "invalid-publisher",
     Conflict: "invalid-reuse-token",
 }

@@ -95,7 +95,7 @@ def route_table(
 ) -> RouteTable:
     """Return the table that decides every request."""
     # fmt: off
-    return RouteTable(
+    table = RouteTable(
         (
             Endpoint("GET", "/healthz", health.alive, Open.HEALTH, K.NOTHING, "Bonded.Alive"),
             Endpoint("GET", "/readyz", health.ready, Open.HEALTH, K.NOTHING, "Bonded.Ready"),
@@ -204,6 +204,7 @@ def route_table(
             Endpoint("POST", f"{ORGANIZATION}/roles/{{role}}:undelete", roles.undelete, P.ROLE_UNDELETE, K.ACT, f"{IAM}.UndeleteRole"),
             Endpoint("POST", f"{ORGANIZATION}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
             Endpoint("POST", f"{PROJECT}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
+            Endpoint("POST", f"{ACCOUNT}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
             Endpoint("POST", f"{REPOSITORY}:troubleshootIamPolicy", policies.troubleshoot, P.POLICY_TROUBLESHOOT, K.READ, "bonded.v1.Policies.Troubleshoot"),
             # Groups: the resource is the group, on which its owners have a role.
             Endpoint("POST", "/v1/groups", groups.create, P.GROUP_CREATE, K.ACT, "bonded.v1.Groups.CreateGroup"),
@@ -278,3 +279,7 @@ def route_table(
             Endpoint("DELETE", f"{REPOSITORY}/trustedPublishers/{{publisher}}", publishers.delete, P.TRUST_DELETE, K.ACT, f"{AR}.DeleteTrustedPublisher"),
         )
     )
+    # fmt: on
+    # Whoever looks into the log for what no row is called is told so.
+    entries.learn(table.endpoints)
+    return table

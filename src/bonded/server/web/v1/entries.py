@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bonded.server.core.audit import Kind
 from bonded.server.core.errors import Rejected
-from bonded.server.core.iam import ORGANIZATION
-from bonded.server.core.names import is_project_id
+from bonded.server.core.iam import ORGANIZATION, Permission
+from bonded.server.core.names import RepositoryName, is_project_id
 from bonded.server.identity.seals import Seals
 from bonded.server.metadata.store import ChainEnd
 from bonded.server.operations.administering import PAGE_SIZE_MAX
 from bonded.server.operations.auditing import BEGINNING, AuditLog, Place, Query
+from bonded.server.operations.unmatched import Unknown
+from bonded.server.web.access import Access
 from bonded.server.web.messages import Answer, Call, json_reply
+from bonded.server.web.routing import Endpoint
 from bonded.server.web.v1 import wire
 
 ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
@@ -27,15 +32,25 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class EntriesApi:
     """Reads and verifies the audit log."""
 
-    def __init__(self, log: AuditLog, seals: Seals) -> None:
+    def __init__(self, log: AuditLog, access: Access, seals: Seals) -> None:
         self._log = log
+        self._access = access
+        self._kinds: dict[str, Kind] = {}
         self._seals = seals
+
+    def learn(self, endpoints: Iterable[Endpoint]) -> None:
+        """Learn what the routes are called in the log, and when it keeps them."""
+        for one in endpoints:
+            # Of those with one name, some may be kept.
+            if self._kinds.get(one.name, Kind.NOTHING) is Kind.NOTHING:
+                self._kinds[one.name] = one.kind
 
     async def list(self, call: Call) -> Answer:
         """Answer with entries, in order of time.
 
         A page may be short or empty and go on all the same: each looks at a
-        bounded number of entries.
+        bounded number of entries. The last one, if it is empty, says which names in the filter
+        are of nothing that is there.
         """
         body = await call.json()
         order = wire.parse_text(body, "orderBy").strip()
@@ -53,7 +68,22 @@ class EntriesApi:
         answer: dict[str, Any] = {"entries": list(page.entries)} if page.entries else {}
         if page.after is not None:
             answer["nextPageToken"] = self._token(page.after)
+        elif not page.entries and (unknown := await self._log.find_unknown(query, self._kinds)):
+            # Of ours. Whoever has had entries on an earlier page need not be told.
+            answer["unknown"] = [await self._told(call, one) for one in unknown]
         return json_reply(answer)
+
+    async def _told(self, call: Call, unknown: Unknown) -> str:
+        if not unknown.near or not await self._may_see(call, unknown.resource):
+            return unknown.what
+        return f"{unknown.what} Did you mean {unknown.near}?"
+
+    async def _may_see(self, call: Call, resource: str | RepositoryName | None) -> bool:
+        if resource is None:
+            return True
+        is_repository = isinstance(resource, RepositoryName)
+        permission = Permission.REPOSITORY_GET if is_repository else Permission.PROJECT_GET
+        return await self._access.allows(call, permission, resource)
 
     def _token(self, place: Place) -> str:
         # Sealed: the entry that was looked at last may be another project's, and is not shown.

@@ -67,15 +67,23 @@ class PoliciesApi:
         return json_reply(_view(written if version == CONDITIONAL else hide_conditions(written)))
 
     async def troubleshoot(self, call: Call) -> Answer:
-        """Answer why a principal may or may not use a permission on the resource."""
+        """Answer why a principal may or may not use a permission on the resource.
+
+        Raises:
+            NotFound: it does not exist, which is told to whoever may see that.
+        """
         body = await call.json()
         member, text = wire.parse_text(body, "principal"), wire.parse_text(body, "permission")
         if text not in set(Permission):
             raise Rejected(
                 f"No route asks for the permission {text[:120]!r}",
-                hint="docs/reference/roles.md lists the permissions there are.",
+                hint=did_you_mean(text, Permission)
+                or "docs/reference/roles.md lists the permissions there are.",
             )
         principal = ANONYMOUS if member == ALL_USERS else Principal(parse_member(member))
+        sight = await sight_of(self._access, call, principal.member)
+        if sight.has_resource:
+            await self._granting.require(_resource(call))
         question = Question(
             principal,
             Permission(text),
@@ -83,7 +91,7 @@ class PoliciesApi:
             troubleshooting.parse_request(
                 wire.parse_object(body, "request"), call.resource, self._explaining.now()
             ),
-            await sight_of(self._access, call, principal.member),
+            sight,
             troubleshooting.parse_groups(body),
         )
         explanation = await self._explaining.explain(question, await self._access.serial())

@@ -9,6 +9,7 @@ from bonded.server.web.access import Access
 from bonded.server.web.messages import Call
 
 Resource = str | RepositoryName
+ACCOUNTS = "/serviceAccounts/"
 
 
 async def sight_of(access: Access, call: Call, member: str) -> Sight:
@@ -26,7 +27,18 @@ async def sight_of(access: Access, call: Call, member: str) -> Sight:
     has_groups = await sees(Permission.GROUP_GET, ORGANIZATION)
     needed = None if member == call.principal.member else _needed_for(member)
     has_principal = needed is None or await sees(*needed)
-    return Sight(frozenset(seen), has_groups, has_principal, tuple(lacks))
+    shows = _shows(call.resource)
+    has_resource = shows is None or await access.allows(call, shows, call.resource)
+    return Sight(frozenset(seen), has_groups, has_principal, has_resource, tuple(lacks))
+
+
+def _shows(resource: Resource) -> Permission | None:
+    """Return what it takes to see whether *resource* is there; None if everybody knows."""
+    if isinstance(resource, RepositoryName):
+        return Permission.REPOSITORY_GET
+    if ACCOUNTS in resource:
+        return Permission.ACCOUNT_GET
+    return None if resource == ORGANIZATION else Permission.PROJECT_GET
 
 
 def _readers(resource: Resource) -> dict[Resource, Permission]:
@@ -36,7 +48,10 @@ def _readers(resource: Resource) -> dict[Resource, Permission]:
         found[f"projects/{resource.project}"] = Permission.PROJECT_GET_POLICY
         found[resource] = Permission.REPOSITORY_GET_POLICY
     elif resource != ORGANIZATION:
-        found[resource] = Permission.PROJECT_GET_POLICY
+        project, inside, _ = resource.partition(ACCOUNTS)
+        found[project] = Permission.PROJECT_GET_POLICY
+        if inside:
+            found[resource] = Permission.ACCOUNT_GET_POLICY
     return found
 
 

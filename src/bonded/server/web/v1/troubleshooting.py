@@ -13,9 +13,8 @@ from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
 from bonded.server.core.iam import parse_member
 from bonded.server.core.names import RepositoryName
-from bonded.server.identity.conditions import Circumstances
-from bonded.server.identity.explaining import Access, Explanation, Look
-from bonded.server.identity.expressions import Verdict
+from bonded.server.identity.conditions import Circumstances, find_problem
+from bonded.server.identity.explaining import Access, Explanation, Judged, Look
 from bonded.server.identity.standing import Standing
 from bonded.server.web.v1 import wire
 
@@ -127,19 +126,28 @@ def _look_view(look: Look) -> dict[str, object]:
     }
     if look.way:
         shown["through"] = list(look.way)
-    if look.verdicts:
-        shown["conditions"] = [_verdict_view(*one) for one in look.verdicts]
+    if look.judged:
+        shown["conditions"] = [_condition_verdict(one) for one in look.judged]
     return shown
 
 
-def _verdict_view(
-    condition: Condition, verdict: Verdict, lacks: tuple[str, ...]
-) -> dict[str, object]:
-    shown: dict[str, object] = {**condition_view(condition)}
-    if lacks:
-        return shown | {"result": "UNKNOWN", "reason": f"it depends on {' and '.join(lacks)}"}
-    shown["result"] = "TRUE" if verdict.is_true else "FALSE"
-    return shown | ({"reason": verdict.reason} if verdict.reason else {})
+def _condition_verdict(one: Judged) -> dict[str, object]:
+    shown: dict[str, object] = {**condition_view(one.condition), **_verdict_view(one)}
+    if one.parts:
+        shown["parts"] = [
+            {"expression": part.condition.expression} | _verdict_view(part) for part in one.parts
+        ]
+    if (problem := find_problem(one.condition)) is not None:
+        shown["problem"] = str(problem)
+    return shown
+
+
+def _verdict_view(one: Judged) -> dict[str, object]:
+    if one.lacks:
+        return {"result": "UNKNOWN", "reason": f"it depends on {' and '.join(one.lacks)}"}
+    if one.is_false:
+        return {"result": "FALSE", "reason": one.reason}
+    return {"result": "TRUE"}
 
 
 _KEPT_OUT = {
@@ -151,11 +159,14 @@ _SAY = {"resource.package": "the package", "request.ip": "the address it comes f
 
 
 def _summary(explanation: Explanation) -> str:
-    who = explanation.question.principal.member
-    if not explanation.is_kept_out:
-        return f"{who} {_by_policy(explanation)}"
-    why = f"{who} may not: {_KEPT_OUT[explanation.standing]}"
-    return f"{why}. By the policies, {who} {_by_policy(explanation)}"
+    question = explanation.question
+    who = question.principal.member
+    summary = f"{who} {_by_policy(explanation)}"
+    if explanation.is_kept_out:
+        summary = f"{who} may not: {_KEPT_OUT[explanation.standing]}. By the policies, {summary}"
+    if question.sight.has_resource:
+        return summary
+    return f"{summary} That is so if {question.resource} exists, which you may not see."
 
 
 def _by_policy(explanation: Explanation) -> str:
@@ -171,8 +182,10 @@ def _by_policy(explanation: Explanation) -> str:
         )
     if unknown := _unknown(explanation):
         return unknown
-    if any(look.has_permission for look in explanation.looks):
-        return "may not: every binding that would allow it has a condition that fails."
+    failing = [one for one in explanation.looks if one.has_permission]
+    if failing:
+        why = next(one.reason for one in failing[0].judged if one.is_false)
+        return f"may not: every binding that would allow it has a condition that fails: {why}."
     if explanation.looks:
         return "may not: none of the roles they have here holds the permission."
     return "may not: no binding here or above names them or a group they are in."

@@ -1,0 +1,171 @@
+"""Parts of an expression, read before it is ever evaluated: what it joins, and what can never be.
+
+The evaluator checks names and types. That a moment is none, or that no package is called as it
+says, would show only when somebody who should be let in is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
+
+from bonded.server.core.errors import Rejected
+from bonded.server.identity.bounding import Token, tokenize
+from bonded.server.identity.expressions import parse_expression, string_in
+
+_MADE = {
+    "timestamp": 'A moment is written as in timestamp("2027-01-31T12:00:00Z").',
+    "duration": 'A duration is written as in duration("3600s") or duration("1h30m").',
+    **dict.fromkeys(("bool", "double", "int", "uint"), ""),
+}
+"""Functions that make a value of a text, and how that is written."""
+_READS_ZONE = re.compile(r"get[A-Z][A-Za-z]+")
+_ZONE = 'A time zone is written as in "Europe/Berlin" or "+02:00".'
+_SOME_MOMENT = 'timestamp("2027-01-31T12:00:00Z")'
+_COMPARES = ("==", "!=")
+_NAME = re.compile(r"(?:[a-z0-9]+(?:-[a-z0-9]+)*)?")
+_PART_OF_NAME = re.compile(r"(?!.*--)[a-z0-9-]*")
+
+
+def conjuncts(text: str) -> tuple[str, ...]:
+    """Return the expressions that must all be true for *text*, a well-formed one, to be true."""
+    tokens = tokenize(text)
+    while _is_enclosed(tokens):
+        tokens = tokens[1:-1]
+    depth, start, parts = 0, 0, []
+    for at, token in enumerate(tokens):
+        depth += _step(token)
+        if depth:
+            continue
+        # An alternative binds less: what stands beside it need not be true.
+        if token.text == "?" or _is_pair(tokens, at, "|"):
+            return (_text_of(text, tokens),)
+        if _is_pair(tokens, at, "&"):
+            parts.append(tokens[start:at])
+            start = at + 2
+    if not parts:
+        return (_text_of(text, tokens),)
+    parts.append(tokens[start:])
+    return tuple(one for part in parts for one in conjuncts(_text_of(text, part)))
+
+
+def check_literals(text: str, package: str = "") -> None:
+    """Refuse what is written out in *text*, a well-formed expression, and can never be.
+
+    *package* is the variable that holds the normalized name of a package, if there is one.
+
+    Raises:
+        Rejected: it holds such a thing; the message says where.
+    """
+    tokens = tokenize(text)
+    for fault in (*_unmade(tokens), *(_unnamed(tokens, package) if package else ())):
+        before = text[: fault.token.start]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise Rejected(
+            f"The expression is wrong at line {line}, column {column}: {fault.what}",
+            hint=fault.hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    token: Token
+    what: str
+    hint: str
+
+
+def _unmade(tokens: list[Token]) -> Iterator[_Fault]:
+    """Yield what calls a function with a text of which it can make nothing."""
+    for at in range(len(tokens) - 3):
+        name, opening, literal, closing = tokens[at : at + 4]
+        if (opening.text, closing.text) != ("(", ")") or literal.kind not in ("text", "number"):
+            continue
+        is_method = at > 0 and tokens[at - 1].text == "."
+        if is_method and _READS_ZONE.fullmatch(name.text):
+            call, hint = f"{_SOME_MOMENT}.{name.text}({literal.text})", _ZONE
+        elif not is_method and name.text in _MADE:
+            call, hint = f"{name.text}({literal.text})", _MADE[name.text]
+        else:
+            continue
+        try:
+            parse_expression(call, ()).evaluate({})
+        except Rejected as error:
+            why = error.message.rpartition(" cannot be evaluated: ")[2]
+            yield _Fault(literal, f"{name.text}({literal.text[:80]}): {why}", hint)
+
+
+def _unnamed(tokens: list[Token], spelled: str) -> Iterator[_Fault]:
+    """Yield the texts with which the package's name is compared and which no package has."""
+    words = [token.text for token in tokens]
+    wanted = spelled.replace(".", " . ").split()
+    for at in range(len(tokens)):
+        if words[at : at + len(wanted)] != wanted:
+            continue
+        for literal, is_whole in _compared(tokens, words, at, at + len(wanted)):
+            name = string_in(literal.text, "A package's name")
+            possible = _NAME if is_whole else _PART_OF_NAME
+            if possible.fullmatch(name):
+                continue
+            normal = canonicalize_name(name)
+            what = "no package is called" if is_whole else "no package's name holds"
+            yield _Fault(
+                literal,
+                f"{what} {literal.text[:80]}, for {spelled} is normalized (PEP 503)",
+                f'Write "{normal[:80]}".'
+                if possible.fullmatch(normal)
+                else f"For names that begin alike, write {spelled}.startsWith.",
+            )
+
+
+def _compared(
+    tokens: list[Token], words: list[str], start: int, end: int
+) -> Iterator[tuple[Token, bool]]:
+    """Yield the texts with which what stands between *start* and *end* is compared.
+
+    Each with whether it is compared with all of it, or a part.
+    """
+    after = words[end : end + 2]
+    if "".join(after) in _COMPARES and _is_text(tokens, end + 2):
+        yield tokens[end + 2], True
+    if "".join(words[max(start - 2, 0) : start]) in _COMPARES and _is_text(tokens, start - 3):
+        yield tokens[start - 3], True
+    if after == ["in", "["]:
+        for token in tokens[end + 2 :]:
+            if token.text == "]":
+                break
+            if token.kind == "text":
+                yield token, True
+    is_part = words[end + 1 : end + 2] and words[end + 1] in ("startsWith", "endsWith", "contains")
+    if is_part and words[end] == "." and _is_text(tokens, end + 3):
+        yield tokens[end + 3], False
+
+
+def _is_text(tokens: list[Token], at: int) -> bool:
+    return 0 <= at < len(tokens) and tokens[at].kind == "text"
+
+
+def _is_pair(tokens: list[Token], at: int, sign: str) -> bool:
+    return [token.text for token in tokens[at : at + 2]] == [sign, sign]
+
+
+def _step(token: Token) -> int:
+    return (token.text in ("(", "[", "{")) - (token.text in (")", "]", "}"))
+
+
+def _is_enclosed(tokens: list[Token]) -> bool:
+    """Say whether one pair of parentheses is around all of it."""
+    if not tokens or tokens[0].text != "(":
+        return False
+    depth = 0
+    for at, token in enumerate(tokens):
+        depth += _step(token)
+        if depth == 0:
+            return at == len(tokens) - 1
+    return False
+
+
+def _text_of(text: str, tokens: list[Token]) -> str:
+    return text[tokens[0].start : tokens[-1].end] if tokens else ""
