@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from bonded.server.core.errors import Lockout
 from bonded.server.core.iam import ORGANIZATION, Binding, Policy
 from bonded.server.metadata.groups import Group, Membership
 from bonded.server.metadata.people import Proof, User
-from bonded.server.metadata.sql.store import SqlMetadataStore
+from bonded.server.metadata.sql.store import SqlMetadataStore, open_postgresql, open_sqlite
 from bonded.server.metadata.store import AccountKey, Project, ServiceAccount, Transaction
 from bonded.server.operations.owning import Owners
+
+if TYPE_CHECKING:
+    from support.postgresql import PostgreSql
 
 pytest_plugins = ("support.databases",)
 
@@ -20,6 +28,38 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MANY = 150
 GOOD = "zoe@example.com"
 OUTER, INNER = "group:outer@example.com", "group:inner@example.com"
+
+
+@pytest.fixture(name="shared", scope="module")
+def _shared(postgresql: PostgreSql) -> Iterator[str]:
+    """One database of PostgreSQL: to make its tables takes longer than all that is asked of it."""
+    url = asyncio.run(postgresql.make_database())
+    yield url
+    asyncio.run(postgresql.drop_database(url))
+
+
+@pytest.fixture(name="place", params=["sqlite", "postgresql"])
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where there is a database of each kind, with nothing in it."""
+    if request.param == "sqlite":
+        return tmp_path / "bonded.sqlite3"
+    url: str = request.getfixturevalue("shared")
+    return url
+
+
+@pytest.fixture(name="metadata")
+async def _metadata(place: Path | str) -> AsyncIterator[SqlMetadataStore]:
+    """A store on it, which leaves nothing behind."""
+    if isinstance(place, Path):
+        store: SqlMetadataStore = await open_sqlite(place)
+    else:
+        store = await open_postgresql(place)
+    yield store
+    await store.close()
+    if isinstance(place, str):
+        connection = await asyncpg.connect(place)
+        await connection.execute("TRUNCATE policies, groups, users, projects CASCADE")
+        await connection.close()
 
 
 class Asked:

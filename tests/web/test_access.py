@@ -367,6 +367,7 @@ async def test_the_access_table_reads_as_we_mean_it(shared: Site) -> None:
         ("DELETE", R, "admin, owner"),
         ("GET", f"{R}/packages", ALL),
         ("GET", f"{R}/packages/{{package}}", ALL),
+        ("GET", f"{R}/packages/{{package}}:listUpstreamFiles", ALL),
         ("GET", f"{R}/packages/{{package}}:explain", ALL),
         ("GET", f"{R}/packages/{{package}}/versions", ALL),
         ("GET", f"{R}/packages/{{package}}/versions/{{version}}", ALL),
