@@ -202,7 +202,9 @@ def _telling_the_way_on() -> Iterator[None]:
     except Unavailable as error:
         raise Unavailable(
             error.message,
-            hint="Go back and try again in a moment. Who has a password of this registry can sign "
+            # What is known to be wrong with the settings does not pass in a moment.
+            hint=error.hint
+            or "Go back and try again in a moment. Who has a password of this registry can sign "
             "in with that there.",
         ) from error
 
