@@ -354,6 +354,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"public_url must be http(s)://HOST[:PORT] without a path, not {settings.url!r}."
         )
+    if settings.public_index_url:
+        _check_index(settings.public_index_url)
     if settings.database_url and not settings.database_url.startswith("postgresql://"):
         raise SettingsError("database_url must start with postgresql://.")
     if settings.token_life_max_s < settings.token_life_s:
@@ -364,6 +366,23 @@ def _check(settings: Settings) -> None:
         _check_provider(settings)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsError("log_level must be debug, info, warning or error.")
+
+
+def _check_index(address: str) -> None:
+    try:
+        url = urlsplit(address)
+        is_reachable = bool(url.hostname) and url.port != 0
+    except ValueError as error:
+        raise SettingsError(f"public_index_url is malformed: {error}.") from error
+    is_plain = address.isascii() and not re.search(r"[\s\"<>]", address)
+    if url.scheme not in ("http", "https") or not is_reachable or not is_plain:
+        raise SettingsError("public_index_url must be the http(s):// address of a simple index.")
+    # Whoever may read the repository is told the address (gar.md §2.2).
+    if url.username is not None or url.query or url.fragment:
+        raise SettingsError(
+            "public_index_url must not carry a user, a password, a query or a fragment. For an "
+            "index that wants credentials, create a remote repository with upstream credentials."
+        )
 
 
 def _is_bracketed(host: str) -> bool:
