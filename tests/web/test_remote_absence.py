@@ -124,13 +124,17 @@ async def test_a_name_that_an_upstream_had_is_nobody_elses_until_an_administrato
     assert await stage.versions() == ["1.0"]
 
 
+def _make_credentials(site: Site) -> UpstreamCredentials:
+    place = site.data_dir / "secrets" / "my-project"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "nexus").write_text("a token")
+    return UpstreamCredentials("", SecretReference.parse("file:nexus", "my-project"))
+
+
 async def test_a_private_index_must_know_us_before_its_404_is_an_absence(
     site: Site,
 ) -> None:
-    place = site.data_dir / "secrets" / "my-project"
-    place.mkdir(parents=True)
-    (place / "nexus").write_text("a token")
-    token = UpstreamCredentials("", SecretReference.parse("file:nexus", "my-project"))
+    token = _make_credentials(site)
     async with open_index() as index:
         index.publish(make_wheel("other", "1.0"))
         async with open_remote(site, index.url, credentials=token) as remote:
@@ -138,6 +142,21 @@ async def test_a_private_index_must_know_us_before_its_404_is_an_absence(
             index.faults["/"] = say(Response(404))
             site.clock.now += timedelta(minutes=2)
             assert (await remote.get("simple/acme/")).status_code == 502
+
+
+async def test_what_a_private_index_said_to_a_clock_ahead_is_no_absence_when_it_is_right_again(
+    site: Site,
+) -> None:
+    token = _make_credentials(site)
+    now = site.clock()
+    async with open_index() as index:
+        index.publish(make_wheel("other", "1.0"))
+        async with open_remote(site, index.url, credentials=token) as remote:
+            site.clock.now = now + timedelta(minutes=30)
+            assert (await remote.get("simple/acme/")).status_code == 404
+            site.clock.now = now
+            index.faults["/"] = say(Response(404))
+            assert (await remote.get("simple/elsewhere/")).status_code == 502
 
 
 async def test_asking_for_what_does_not_exist_leaves_nothing_behind(

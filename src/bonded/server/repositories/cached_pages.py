@@ -103,7 +103,7 @@ class CachedPages:
         self._stale_max = timedelta(seconds=stale_max_s)
         self._vouch = vouch
         self._is_private = is_private
-        self._vouched_until: datetime | None = None
+        self._vouched_at: datetime | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._renewing: dict[str, _Renewal] = {}
         self._confirmed: dict[str, CachedPage] = {}
@@ -283,10 +283,15 @@ class CachedPages:
 
     async def _ask_for_list(self, now: datetime) -> None:
         """Look whether the upstream still is an index that knows us. Raises UpstreamFailed."""
-        if self._vouch is None or (self._vouched_until is not None and now < self._vouched_until):
+        if self._vouch is None:
             return
+        if self._vouched_at is not None:
+            age = now - self._vouched_at
+            # A time to come was told by a clock that was wrong: it says nothing of now.
+            if timedelta(0) <= age < timedelta(seconds=VOUCHED_FOR_S):
+                return
         await self._vouch()
-        self._vouched_until = now + timedelta(seconds=VOUCHED_FOR_S)
+        self._vouched_at = now
 
     async def _packed(
         self, name: PackageName, fetched: FetchedPage, page: CachedPage | None, asked: datetime
