@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
+from twine.utils import get_config
 
 from support.cli_registry import Registry, Said, Terminal
 
@@ -92,6 +93,62 @@ username = oauth2accesstoken
     )
     assert (tmp_path / ".pypirc").is_symlink()
     assert stat.S_IMODE(pypirc.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("before", "servers"),
+    [
+        ("", {"pypi", "testpypi", "python"}),
+        (
+            "[pypi]\nusername = me\npassword = hush\n[testpypi]\nusername = me\n",
+            {"pypi", "testpypi", "python"},
+        ),
+        ("[distutils]\nindex-servers = pypi\n[pypi]\nusername = me\n", {"pypi", "python"}),
+    ],
+)
+def test_twine_reads_what_it_read_before_and_ours_beside_it(
+    bonded: Terminal, tmp_path: Path, before: str, servers: set[str]
+) -> None:
+    (tmp_path / ".pypirc").write_text(before)
+    line = ("auth", "configure-twine", "--repository=python", "--quiet")
+    read = get_config(str(tmp_path / ".pypirc"))
+
+    assert "WARNING" not in bonded(*line).err
+
+    ours = {
+        "repository": f"http://127.0.0.1:{bonded.port}/my-project/python/",
+        "username": "oauth2accesstoken",
+        "password": None,
+    }
+    found = get_config(str(tmp_path / ".pypirc"))
+    assert set(found) == servers
+    assert found == read | {"python": ours}
+    assert "as it should be" in bonded(*line).err
+
+
+@pytest.mark.parametrize(
+    ("before", "warned"),
+    [
+        ("[python]\npassword = hush\n", ["[python]"]),
+        ("[server-login]\npassword: hush\n", ["[server-login]"]),
+        ("[DEFAULT]\npassword =\n", ["[python]"]),
+        ("[pypi]\npassword = hush\n", []),
+    ],
+)
+def test_a_password_that_twine_takes_in_place_of_a_token_is_warned_of(
+    bonded: Terminal, tmp_path: Path, before: str, warned: list[str]
+) -> None:
+    (tmp_path / ".pypirc").write_text(before)
+    line = ("auth", "configure-twine", "--repository=python", "--quiet")
+    for _ in range(2):
+        said = bonded(*line).err
+
+        # The second time nothing is written, and the password is as wrong as before.
+        warnings = [each for each in said.splitlines() if each.startswith("WARNING: ")]
+        assert [each.split()[1] for each in warnings] == warned
+        assert "hush" not in said
+    password = get_config(str(tmp_path / ".pypirc"))["python"]["password"]
+    assert (password is not None) == bool(warned)
 
 
 def test_uv_is_configured(bonded: Terminal, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from bonded.client.private_files import read_private, write_private
 F = TypeVar("F", bound=Callable[..., Any])
 Edit = Callable[[str], str]
 
+# What twine knows while no list says otherwise: once there is one, it reads no section beside it.
+_TWINE_SERVERS = "pypi testpypi"
+
 
 def _options(command: F) -> F:
     """Add the options of every command here."""
@@ -106,14 +109,18 @@ def configure_twine(
     require_uploads(target)
 
     def edit(text: str) -> str:
-        servers = config_files.read_option(text, "distutils", "index-servers").split()
-        if target.repository not in servers:
-            listed = "".join(f"\n    {each}" for each in [*servers, target.repository])
-            text = config_files.set_option(text, "distutils", "index-servers", listed)
+        text = config_files.add_word(
+            text, "distutils", "index-servers", target.repository, absent=_TWINE_SERVERS
+        )
         text = config_files.set_option(text, target.repository, "repository", target.upload_url)
         return config_files.set_option(text, target.repository, "username", target.user)
 
-    _change(session, path or _home(session) / ".pypirc", edit)
+    _change(
+        session,
+        path or _home(session) / ".pypirc",
+        edit,
+        find_rivals=lambda text: config_files.find_pypirc_rivals(text, target.repository),
+    )
     session.say(f"Publish: twine upload --repository {target.repository} dist/*")
 
 

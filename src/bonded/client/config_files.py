@@ -60,13 +60,39 @@ def set_option(text: str, section: str, key: str, value: str) -> str:
     return changed
 
 
-def read_option(text: str, section: str, key: str) -> str:
-    """Return an option of the INI file *text*, or nothing.
+def read_option(text: str, section: str, key: str, absent: str = "") -> str:
+    """Return an option of the INI file *text*, or what counts if it is *absent*.
 
     Raises:
         Misconfigured: it is no INI file.
     """
-    return _options(text).get(section, {}).get(key, "")
+    options = _options(text).get(section, {})
+    return {_plain(name): value for name, value in options.items()}.get(_plain(key), absent)
+
+
+def add_word(text: str, section: str, key: str, word: str, *, absent: str = "") -> str:
+    """Return the INI file *text* with *word* among those of an option, after the others.
+
+    *absent* holds the words that count where the option is not set, and would not any more.
+
+    Raises:
+        Misconfigured: as for `set_option`.
+    """
+    words = read_option(text, section, key, absent).split()
+    if word in words:
+        return text
+    listed = "".join(f"\n    {each}" for each in [*words, word])
+    return set_option(text, section, key, listed if words else word)
+
+
+def find_pypirc_rivals(text: str, name: str) -> tuple[str, ...]:
+    """Return what in the .pypirc *text* twine uses before keyring for *name*, in sentences."""
+    options = _options(text)
+    return tuple(
+        f"[{section}] password stays, and twine takes it in place of a token. Remove it."
+        for section in (name, "server-login")
+        if "password" in options.get(section, {})
+    )
 
 
 def find_pip_rivals(text: str) -> tuple[str, ...]:
