@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bonded.client.errors import Misconfigured
-from bonded.client.lock_urls import Locked, file_url, like, list_locked, replace
+from bonded.client.errors import ClientError, Misconfigured
+from bonded.client.lock_urls import Locked, file_url, is_writable, like, list_locked, replace
 
 UV = """\
 version = 1
@@ -143,3 +143,73 @@ def test_an_index_is_replaced_for_the_packages_that_are_meant_alone() -> None:
 def test_a_lock_that_is_no_toml_is_named() -> None:
     with pytest.raises(Misconfigured, match="cannot be read"):
         list_locked('version = 1\n[[package]\nname = "demo"\n')
+
+
+ODD_LOCKS = {
+    "a package without a name": f'[[package]]\nsdist = {{ url = "{DEMO}" }}',
+    "a name that is a number": f'[[package]]\nname = 1\nsdist = {{ url = "{DEMO}" }}',
+    "a source that is text": '[[package]]\nname = "demo"\nsource = "registry+https://a.test"',
+    "an index that is a number": '[[packages]]\nname = "demo"\nindex = 1',
+    "packages that are text": 'package = "x"',
+    "packages that are none": "packages = [1]",
+    "a URL that is a number": '[[package]]\nname = "demo"\nsdist = { url = 5 }',
+    "a file that is text": '[[package]]\nname = "demo"\nsdist = "x"',
+    "files that are text": '[[package]]\nname = "demo"\nwheels = ["x"]',
+    "files that are no list": '[[package]]\nname = "demo"\nwheels = { url = "x" }',
+    "lists without an end in sight": "x = " + "[" * 5_000,
+}
+
+
+@pytest.mark.parametrize("rest", ODD_LOCKS.values(), ids=ODD_LOCKS.keys())
+def test_a_lock_of_another_shape_is_named(rest: str) -> None:
+    with pytest.raises(Misconfigured, match=r"The lock file cannot be read: .+\."):
+        list_locked(f"version = 1\n{rest}\n")
+
+
+SIGNS = ['"', "'", " ", "\t", "\n", "\r", "\x0b", "\x0c", "\x1b", "\x1c", "\x85", "\u2028", "\\"]
+URLS_THAT_ARE_MORE = [
+    *(f"https://evil.test/{sign}/demo-1.0.tar.gz" for sign in SIGNS),
+    *("https://evil.test/${HOME}/demo-1.0.tar.gz", "https://evil.test/demo-1.0.tar.gz#sha256=00"),
+    *("https://evil.test/d?demo-1.0.tar.gz", "https://evil.test/;x/demo-1.0.tar.gz"),
+    *("file:///demo-1.0.tar.gz", "https://evil.test/\u202edemo-1.0.tar.gz", "https://", ""),
+]
+
+
+@pytest.mark.parametrize("url", URLS_THAT_ARE_MORE)
+def test_a_url_that_would_mean_more_in_a_lock_is_none_to_write(url: str) -> None:
+    assert not is_writable(url)
+
+
+@pytest.mark.parametrize(
+    "url", [DEMO, "http://[::1]:8080/a%22b/demo-1.0%2Bcpu.tar.gz", "https://a.test/~x/(y)/$z,1=2"]
+)
+def test_a_url_as_rfc_3986_has_them_is_one_to_write(url: str) -> None:
+    assert is_writable(url)
+
+
+OTHER = "https://evil.test/demo-1.0.tar.gz"
+HASHED = f'{OTHER}", hash = "sha256:ee" }}\nx = {{ url = "{OTHER}'
+TABLES = f'{OTHER}", hashes = {{ sha256 = "ee" }} }}\nx = {{ y = {{ url = "{OTHER}'
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (UV, HASHED),
+        (PYLOCK, TABLES),
+        (UV, f'{OTHER}", x = "'),
+        (REQUIREMENTS, f"{OTHER}\x0c--extra-index-url https://evil.test/simple\x0cx"),
+        (REQUIREMENTS, f"{OTHER}\u2028--pre\u2028demo @ {OTHER}"),
+        (REQUIREMENTS, "https://evil.test/evil-1.0.tar.gz"),
+    ],
+)
+def test_nothing_but_a_url_takes_the_place_of_one(text: str, url: str) -> None:
+    with pytest.raises(ClientError, match="Nothing is written"):
+        replace(text, {DEMO: url}, {})
+
+
+def test_nothing_but_a_url_takes_the_place_of_an_index() -> None:
+    evil = 'https://evil.test/simple" }\nx = { y = "'
+
+    with pytest.raises(ClientError, match="Nothing is written"):
+        replace(UV, {}, {("demo", "https://a.test/simple"): evil})

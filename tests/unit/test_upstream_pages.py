@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from bonded.server.core.errors import UpstreamFailed
 from bonded.server.core.files import Package, UpstreamFile
 from bonded.server.core.names import PackageName
-from bonded.server.upstream.pages import FILES_MAX
+from bonded.server.upstream.pages import FILES_MAX, dump, load
 from bonded.server.upstream.parsing import JSON_MEDIA, PARTS_MAX, parse_page
 from bonded.server.upstream.tags import PIECES_MAX, read_tags
 
@@ -87,6 +88,55 @@ def test_an_anchor_says_everything_that_an_entry_does() -> None:
     assert (file.requires_python, file.yanked, file.has_core_metadata) == (">=3.9", "", True)
     assert (file.size_bytes, file.upload_time.day) == (12, 3)
     assert file.provenance == "https://index.test/files/p.json"
+
+
+EVIL = 'https://files.test/demo-1.tar.gz", hash = "sha256:ee" }, { url = "https://files.test/x'
+ENCODED = [
+    (EVIL, EVIL.replace('"', "%22").replace(" ", "%20").replace("{", "%7B").replace("}", "%7D")),
+    ("a\x0c--pre\x0c\x1b/demo-1.tar.gz", f"{URL}a%0C--pre%0C%1B/demo-1.tar.gz"),
+    (
+        "a\u2028\u202e/demo-1.tar.gz?s='<x>'",
+        f"{URL}a%E2%80%A8%E2%80%AE/demo-1.tar.gz?s=%27%3Cx%3E%27",
+    ),
+    # A line's end is left out, as of every URL (WHATWG URL §4.1), wherever it leads.
+    ("a\r\nb/demo-1.tar.gz", f"{URL}ab/demo-1.tar.gz"),
+    ("http://files.test/a\r\nb/demo-1.tar.gz", "http://files.test/ab/demo-1.tar.gz"),
+    # What is encoded already may be signed as it is.
+    ("a%2fb%7E%/demo-1.tar.gz?s=%2B+/=", f"{URL}a%2fb%7E%/demo-1.tar.gz?s=%2B+/="),
+]
+
+
+@pytest.mark.parametrize(("url", "kept"), ENCODED)
+def test_what_has_no_place_in_a_url_is_kept_encoded(url: str, kept: str) -> None:
+    entry = {"filename": "demo-1.tar.gz", "url": url, "provenance": url}
+
+    file = only(parse_json({"files": [entry]}))
+
+    assert (file.url, file.provenance) == (kept, kept)
+
+
+def test_what_comes_before_urls_is_encoded_too() -> None:
+    file = only(parse(b"<base href='/\"x y\"/'><a href=f/demo-1.tar.gz>"))
+
+    assert file.url == "https://index.test/%22x%20y%22/f/demo-1.tar.gz"
+
+
+@pytest.mark.parametrize(
+    "host", ['files.test"', "files test", "files\u2028.test", "b\xfccher.test"]
+)
+def test_a_host_that_would_have_to_be_encoded_is_none(host: str) -> None:
+    files = [{"filename": "demo-1.tar.gz", "url": f"https://{host}/demo-1.tar.gz"}]
+
+    assert parse_json({"files": files}).files == ()
+
+
+def test_a_page_that_was_kept_with_urls_as_they_came_is_read_with_encoded_ones() -> None:
+    package = parse_json({"files": [{"filename": "demo-1.tar.gz", "url": "f/demo-1.tar.gz"}]})
+    before = replace(package, files=(replace(only(package), url=EVIL, provenance=EVIL),))
+
+    file = only(load(dump(before)))
+
+    assert (file.url, file.provenance) == (ENCODED[0][1], ENCODED[0][1])
 
 
 ODD_ENTRIES: dict[str, Any] = {

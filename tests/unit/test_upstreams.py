@@ -190,6 +190,8 @@ def test_a_password_given_in_place_of_a_reference_is_not_repeated() -> None:
         ("https://index.test:port/", "is malformed"),
         ("https://index.test/\n", "printable"),
         ("https://[::1/", "is malformed"),
+        ('https://index.test/"simple/', "has a character that no URL has"),
+        ("https://index.test/{simple}/", "has a character that no URL has"),
     ],
 )
 def test_an_address_that_is_none_is_refused_without_repeating_a_password(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bonded.server.core.names import RepositoryName
+from bonded.server.core.names import PackageName, RepositoryName
 from bonded.server.core.upstreams import UpstreamPolicy, VirtualConfig
 from bonded.server.metadata.store import RepositoryRecord
 from support.remotes import Remote, open_remote
-from support.site import Site, open_site
+from support.site import HTML, Site, open_site
 from support.upstream import Index, Response, open_index, say
 from support.wheels import make_sdist, make_wheel
 
@@ -107,3 +107,36 @@ async def test_nobody_in_particular_is_told(remote: Remote, index: Index) -> Non
 
     assert refused.status_code == 401
     assert index.asked == []
+
+
+EVIL = 'https://evil.test/", hash = "sha256:ee"\x0c\u2028/'
+ENCODED = "https://evil.test/%22,%20hash%20=%20%22sha256:ee%22%0C%E2%80%A8/"
+
+
+async def test_a_url_that_would_be_more_elsewhere_is_told_encoded(
+    remote: Remote, index: Index
+) -> None:
+    provenance = {"provenance": f"{EVIL}p"}
+    index.changes[WHEEL.filename] = {"url": EVIL + WHEEL.filename, **provenance}
+
+    files = (await origin(remote.site, remote.name))["files"]
+    html = (await remote.get("simple/demo/", accept=HTML)).text
+
+    assert {"filename": WHEEL.filename, "upstreamUrl": ENCODED + WHEEL.filename} in files
+    assert (await remote.entry(WHEEL.filename))["provenance"] == f"{ENCODED}p"
+    assert f'data-provenance="{ENCODED}p"' in html
+
+
+async def test_a_copy_whose_url_an_earlier_version_kept_as_it_came_is_told_with_an_encoded_one(
+    remote: Remote,
+) -> None:
+    assert (await remote.get(f"demo/{WHEEL.filename}")).status_code == 200
+    demo = PackageName.parse("demo")
+    async with remote.site.registry.metadata.transaction() as tx:
+        (cached,) = await tx.caches.list_files(remote.name, demo)
+        old = replace(cached, url=EVIL + WHEEL.filename)
+        await tx.caches.keep_file(remote.name, demo, old, b"", is_news=False)
+
+    (file,) = (await remote.site.call("GET", f"/v1/{remote.name}/files")).json()["files"]
+
+    assert file["annotations"] == {"upstreamUrl": ENCODED + WHEEL.filename}

@@ -1,15 +1,17 @@
 """The URLs in a lock file: which they are, and the same file with others in their place.
 
-Nothing but URLs changes, so what is replaced and replaced back is the same to the byte.
+Nothing but URLs changes, so what is replaced and replaced back is the same to the byte; and who
+reads the file finds nothing else changed, whatever was to take a URL's place.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace as replaced
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import (
@@ -20,16 +22,23 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from bonded.client.errors import Misconfigured
+from bonded.client.errors import ClientError, Misconfigured
 
 # What follows `#` or `?` in a URL is no part of where a file is.
 _URL = re.compile(r"https?://[^\s\"'#?;]+")
+# What RFC 3986 lets a URL have, of that. No quotation mark, space, backslash or brace is among it:
+# in a lock file they end a string, begin an option, or name a variable.
+_WRITABLE_URL = re.compile(r"https?://[A-Za-z0-9._~:/\[\]@!$&()*+,=%-]+")
 _INDEXES = (
     # uv.lock: of a package, and of what depends on one that is there twice.
     re.compile(r'\bname = "(?P<name>[^"]+)"[^{}\[\]]*?source = \{ registry = "(?P<url>[^"]+)" \}'),
     # pylock.toml (PEP 751).
     re.compile(r'\bname = "(?P<name>[^"]+)"[^\[\]]*?\nindex = "(?P<url>[^"]+)"'),
 )
+
+_Table = dict[str, Any]
+_Kind = TypeVar("_Kind")
+_KINDS: Mapping[type, str] = {dict: "table", list: "list", str: "string"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +57,65 @@ class Locked:
         return unquote(self.url.rpartition("/")[2])
 
 
+def is_writable(url: str) -> bool:
+    """Say whether *url* means nothing but itself wherever a lock file has a URL."""
+    return _WRITABLE_URL.fullmatch(url) is not None
+
+
 def list_locked(text: str) -> list[Locked]:
     """Return the files that a uv.lock, a pylock.toml or requirements name by a URL, in order.
 
     Raises:
-        Misconfigured: it begins like TOML, and is none.
+        Misconfigured: it begins like TOML, and is none, or no lock file.
     """
-    if not re.search(r"^(?:lock-)?version = ", text, re.MULTILINE):
-        return list(_of_requirements(text))
+    return list(_of_tables(_parse(text)) if _is_toml(text) else _of_requirements(text))
+
+
+def _is_toml(text: str) -> bool:
+    return re.search(r"^(?:lock-)?version = ", text, re.MULTILINE) is not None
+
+
+def _parse(text: str) -> _Table:
     try:
-        data = tomllib.loads(text)
-    except ValueError as error:
-        raise Misconfigured(f"The lock file cannot be read: {error}.") from error
-    return [*_of_tables(data.get("package", ())), *_of_tables(data.get("packages", ()))]
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(str(error)) from error
 
 
-def _of_tables(packages: Iterable[Mapping[str, Any]]) -> Iterator[Locked]:
-    for package in packages:
-        index = package.get("source", package).get("registry", package.get("index"))
-        if index is None and "source" in package:
+def _of_tables(lock: _Table) -> Iterator[Locked]:
+    for package in [*_tables(lock, "package"), *_tables(lock, "packages")]:
+        source = _part(package, "source", dict, {})
+        index = _part(source, "registry", str, "") or _part(package, "index", str, "")
+        if not index and "source" in package:
             # From a checkout, or from another address: no index is asked for it.
             continue
-        files = [package.get("sdist"), *package.get("wheels", ())]
-        for file in filter(None, files):
-            if found := _URL.match(file.get("url", "")):
-                yield Locked(canonicalize_name(package["name"]), found[0], index or "")
+        sdist = _part(package, "sdist", dict, {})
+        for file in [sdist, *_tables(package, "wheels")]:
+            if found := _URL.match(_part(file, "url", str, "")):
+                name = _part(package, "name", str, "")
+                if not name:
+                    raise _unreadable(f"the package of {found[0]} has no name")
+                yield Locked(canonicalize_name(name), found[0], index)
+
+
+def _tables(table: _Table, key: str) -> list[_Table]:
+    found = _part(table, key, list, [])
+    if not all(isinstance(one, dict) for one in found):
+        raise _unreadable(f"{key} has what is no table")
+    return found
+
+
+def _part(table: _Table, key: str, kind: type[_Kind], default: _Kind) -> _Kind:
+    found = table.get(key, default)
+    if not isinstance(found, kind):
+        raise _unreadable(f"{key} is not a {_KINDS[kind]}")
+    return found
+
+
+def _unreadable(why: str) -> Misconfigured:
+    return Misconfigured(
+        f"The lock file cannot be read: {why}.", hint="Have the tool that wrote it write it anew."
+    )
 
 
 def _of_requirements(text: str) -> Iterator[Locked]:
@@ -97,11 +140,46 @@ def replace(text: str, urls: Mapping[str, str], indexes: Mapping[tuple[str, str]
         text: a lock file.
         urls: what takes the place of each; those that are not here stay.
         indexes: the same for those of indexes, by the package's normalized name and the URL.
+
+    Raises:
+        ClientError: whoever reads it would find more changed than URLs.
     """
-    text = _URL.sub(lambda found: urls.get(found[0], found[0]), text)
+    changed = _URL.sub(lambda found: urls.get(found[0], found[0]), text)
     for pattern in _INDEXES:
-        text = pattern.sub(lambda found: _with_index(found, indexes), text)
-    return text
+        changed = pattern.sub(lambda found: _with_index(found, indexes), changed)
+    wanted = [replaced(one, url=urls.get(one.url, one.url), index="") for one in list_locked(text)]
+    if not _is(changed, wanted, _rest(text)):
+        raise ClientError(
+            "Nothing is written: with the other URLs, more than URLs would be another.",
+            hint="Have the tool that wrote the lock file write it anew with the other index.",
+        )
+    return changed
+
+
+def _is(text: str, locked: list[Locked], rest: object) -> bool:
+    try:
+        found = [replaced(one, index="") for one in list_locked(text)]
+        return found == locked and _rest(text) == rest
+    except Misconfigured:
+        return False
+
+
+def _rest(text: str) -> object:
+    """Return all but the URLs, as whoever reads it finds it."""
+    # By lines as pip's: a form feed ends one too.
+    return _without_urls(_parse(text) if _is_toml(text) else text.splitlines())
+
+
+def _without_urls(part: object) -> object:
+    match part:
+        case dict():
+            return {key: _without_urls(each) for key, each in part.items()}
+        case list():
+            return [_without_urls(each) for each in part]
+        case str():
+            return _URL.sub("", part)
+        case _:
+            return part
 
 
 def _with_index(found: re.Match[str], indexes: Mapping[tuple[str, str], str]) -> str:

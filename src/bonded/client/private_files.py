@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bonded.client.errors import Misconfigured
+from bonded.client.whole_files import cannot_write, write_whole
 
 FILE_SIZE_BYTES_MAX = 1 << 20
 _REPLACE = "It is damaged, or another file by mistake: replace it, or remove it."
@@ -39,30 +39,15 @@ def read_private(path: Path) -> str | None:
 def write_private(path: Path, text: str) -> None:
     """Replace *path* by *text*, mode 0600, in a directory that is made as `make_private` does.
 
-    Readers see the old file or the new one. The bytes reach the disk before the name does, so a
-    crash cannot leave an empty file where a key was.
-
     Raises:
         Misconfigured: the file cannot be written.
     """
-    # No two writers share a draft: threads share a process, and containers a home and numbers.
-    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         make_private(path.parent)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         # Lines end as they did in what was read.
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, text.encode(), 0o600)
     except OSError as error:
-        raise Misconfigured(
-            f"Cannot write {path}: {error.strerror}.",
-            hint=f"Make {path.parent} a directory that you may write to, with room on its disk.",
-        ) from error
-    finally:
-        _forget(draft)
+        raise cannot_write(path, error) from error
 
 
 def make_private(directory: Path) -> None:
@@ -105,12 +90,3 @@ def remove_private(path: Path) -> bool:
     except OSError as error:
         raise Misconfigured(f"Cannot remove {path}: {error.strerror}.") from error
     return True
-
-
-def _forget(draft: Path) -> None:
-    """Remove what is left of *draft*; after a success nothing is."""
-    try:
-        draft.unlink(missing_ok=True)
-    except OSError:
-        # The error that brought us here says more than this one would.
-        return

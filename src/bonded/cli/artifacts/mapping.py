@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from bonded.cli.grammar import Command
 from bonded.cli.session import Session, pass_session
 from bonded.client.api import Api, Message, segment
 from bonded.client.errors import ClientError, Misconfigured, Refused
-from bonded.client.lock_urls import Locked, file_url, like, list_locked, replace
+from bonded.client.lock_urls import Locked, file_url, is_writable, like, list_locked, replace
+from bonded.client.whole_files import rewrite
 
 AT_ONCE_MAX = 8
 SHOWN_MAX = 20
@@ -85,7 +87,7 @@ def map_urls(
     wanted = _below(locked, url, file) if to == "upstream" else _of_index(locked, url, index, file)
     asked = _ask(session, place.path, sorted({one.package for one in wanted}))
     found = _to_upstream(wanted, asked, url) if to == "upstream" else _to_here(wanted, asked, url)
-    file.write_bytes(replace(text, found.urls, found.indexes).encode())
+    rewrite(file, replace(text, found.urls, found.indexes).encode())
     stay = f" {found.own} of your own packages stay." if found.own else ""
     session.say(f"{len(found.urls)} URLs of [{file}] are the {to}'s now.{stay}")
 
@@ -146,6 +148,7 @@ def _to_upstream(wanted: Sequence[Locked], asked: Mapping[str, Message], url: st
     missing = [one.url for one in wanted if one.filename not in listed[one.package]]
     _refuse(missing, "Nothing is written. These are on no page any more:")
     urls = {one.url: found for one in wanted if (found := listed[one.package][one.filename])}
+    _check(wanted, urls)
     here = f"{url}/simple"
     indexes = {
         (one.package, one.index): like(index, one.index)
@@ -154,7 +157,21 @@ def _to_upstream(wanted: Sequence[Locked], asked: Mapping[str, Message], url: st
         and one.index.rstrip("/") == here
         and (index := asked[one.package].get("indexUri"))
     }
+    odd = sorted({ascii(url) for url in indexes.values() if not is_writable(url)})
+    _refuse(odd, "Nothing is written. These indexes are at no URL that a lock file can have:")
     return _Mapping(urls, indexes, len(wanted) - len(urls))
+
+
+def _check(wanted: Sequence[Locked], urls: Mapping[str, str]) -> None:
+    """Refuse URLs that would say something else in a lock file; the index has made them up."""
+    odd = [
+        f"{one.filename}: {url!a}"
+        for one in wanted
+        if (url := urls.get(one.url)) is not None
+        # Installers take its last part for the filename.
+        and not (is_writable(url) and replaced(one, url=url).filename == one.filename)
+    ]
+    _refuse(odd, "Nothing is written. The index has these at no URL that a lock file can have:")
 
 
 def _to_here(wanted: Sequence[Locked], asked: Mapping[str, Message], url: str) -> _Mapping:

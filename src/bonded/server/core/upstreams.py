@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from bonded.server.core.errors import Rejected
 from bonded.server.core.names import PackageName, RepositoryName
+from bonded.server.core.urls import percent_encoded
 
 UPSTREAMS_MAX = 30
 """Upstreams of one virtual repository: Google's limit (gar.md §2.3)."""
@@ -194,6 +195,11 @@ def parse_uri(text: str, what: str) -> str:
         )
     if parts.query or parts.fragment:
         raise Rejected(f"{what} must not have a query or a fragment")
+    if percent_encoded(text) != text:
+        raise Rejected(
+            f"{what} has a character that no URL has",
+            hint=f"Encode it: {percent_encoded(text)}",
+        )
     return text
 
 

@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 from bonded.server.core.digests import Sha256, sha256_of
 from bonded.server.core.files import FILENAME_LENGTH_MAX, Package, Status, TimeSource, UpstreamFile
 from bonded.server.core.names import PackageName
+from bonded.server.core.urls import percent_encoded
 
 FILES_MAX = 100_000
 """Of one package; the largest that we know of the public index, ddtrace, has 47,000."""
@@ -104,13 +105,15 @@ class EntryReader:
 
     def _resolve_any(self, url: str) -> str | None:
         try:
-            absolute = urljoin(self._base_url, url.strip()).partition("#")[0]
-            parts = urlsplit(absolute)
+            parts = urlsplit(urljoin(self._base_url, url.strip()).partition("#")[0])
             is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:
             return None
-        # A user in it would be a credential that goes to every client.
-        return absolute if is_usable and "@" not in parts.netloc else None
+        # A user in it would be a credential that goes to every client; and no host has a name
+        # that must be encoded so.
+        if not is_usable or "@" in parts.netloc or percent_encoded(parts.netloc) != parts.netloc:
+            return None
+        return percent_encoded(parts.geturl())
 
     def package(
         self, versions: Iterable[object] = (), status: object = None, reason: object = None
@@ -295,7 +298,8 @@ def _file(entry: list[object]) -> UpstreamFile:
     filename, url, version, moment, source, size, hashes, python, core, has_core, yank, prov = entry
     return UpstreamFile(
         filename=str(filename),
-        url=str(url),
+        # Pages that an earlier version has kept may have it as it came.
+        url=percent_encoded(str(url)),
         version=str(version),
         upload_time=datetime.fromtimestamp(float(str(moment)), UTC),
         time_source=TimeSource(str(source)),
@@ -305,5 +309,5 @@ def _file(entry: list[object]) -> UpstreamFile:
         core_metadata_sha256=Sha256(core) if isinstance(core, str) else None,
         has_core_metadata=bool(has_core),
         yanked=yank if isinstance(yank, str) else None,
-        provenance=prov if isinstance(prov, str) else None,
+        provenance=percent_encoded(prov) if isinstance(prov, str) else None,
     )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from bonded.server.core.errors import UpstreamFailed
+from bonded.server.core.urls import percent_encoded
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -61,7 +62,7 @@ class Origin:
 
 def shown(url: str) -> str:
     """Return *url* as messages have it: what follows its path may be a signature, or a token."""
-    return url.partition("?")[0].partition("#")[0]
+    return percent_encoded(url.partition("?")[0].partition("#")[0])
 
 
 def reach_of(url: str, index: Origin, private_hosts: Collection[str], *, is_page: bool) -> Reach:
