@@ -62,13 +62,17 @@ class Catalog:
         return (await self._look_up(name)).record
 
     async def _look_up(self, name: RepositoryName) -> _Opened:
-        # Read before the row: a change in between costs one more look, never a stale answer.
-        serial = await self.version()
-        known = self._opened.get(name)
-        if known is not None and known.serial == serial:
-            return known
-        async with self._metadata.read() as tx:
-            record = await tx.repositories.find(name)
+        while True:
+            # Read before the row: a change in between costs one more look, never a stale answer.
+            serial = await self.version()
+            known = self._opened.get(name)
+            if known is not None and known.serial == serial:
+                return known
+            async with self._metadata.read() as tx:
+                record = await tx.repositories.find(name)
+            if self._opened.get(name) is known:
+                break
+            # Somebody has looked meanwhile, maybe at a newer row: there is one repository for all.
         if record is None:
             self._opened.pop(name, None)
             raise NotFound(f"Repository {name} does not exist")
