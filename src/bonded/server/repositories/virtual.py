@@ -142,8 +142,7 @@ class VirtualRepository:
         self._opener = opener
         self._upstreams: dict[str, tuple[Hashable, Upstream]] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._merged: OrderedDict[str, tuple[Decision, Package, dict[str, Upstream]]]
-        self._merged = OrderedDict()
+        self._merged: OrderedDict[str, tuple[Hashable, Package, dict[str, int]]] = OrderedDict()
 
     async def version(self, name: PackageName | None) -> Hashable:
         """Return what differs whenever the answers about *name* (or the list) may.
@@ -327,24 +326,24 @@ class VirtualRepository:
         decision = await self._decide(name)
         if not decision.known.is_merged:
             return self._owner(decision, name)
-        _, holders = await self._merge(decision, name)
-        if filename not in holders:
+        _, indexes = await self._merge(decision, name)
+        if filename not in indexes:
             raise NotFound(f"No file {filename} of {name} in {self.name}")
-        return holders[filename]
+        return decision.holders[indexes[filename]]
 
-    async def _merge(
-        self, decision: Decision, name: PackageName
-    ) -> tuple[Package, dict[str, Upstream]]:
+    async def _merge(self, decision: Decision, name: PackageName) -> tuple[Package, dict[str, int]]:
+        """Return the package, and by filename which of the holders has the file."""
         self._owner(decision, name)
+        # Not the holders themselves: set up anew, they are others, and those before must go.
+        key = (decision.asked, tuple(holder.policy for holder in decision.holders))
         kept = self._merged.get(name.normalized)
-        if kept is not None and kept[0].asked == decision.asked:
+        if kept is not None and kept[0] == key:
             return kept[1:]
         packages = [await holder.get_package(name) for holder in decision.holders]
         # Aside: some seconds for as many files as there may be.
         package, indexes = await asyncio.to_thread(merge, packages)
-        holders = {filename: decision.holders[index] for filename, index in indexes.items()}
-        self._merged[name.normalized] = (decision, package, holders)
+        self._merged[name.normalized] = (key, package, indexes)
         self._merged.move_to_end(name.normalized)
         if len(self._merged) > MERGED_MAX:
             self._merged.popitem(last=False)
-        return package, holders
+        return package, indexes
