@@ -405,11 +405,6 @@ class CachedPages:
             async with self._metadata.transaction() as tx:
                 await tx.caches.confirm_pages(self._repository, tuple(confirmed.values()))
 
-    async def drain(self) -> None:
-        """Wait for what is being asked."""
-        if self._renewing:
-            await asyncio.wait([one.task for one in self._renewing.values()])
-
     async def close(self) -> None:
         """Give up what is being asked."""
         running = [one.task for one in self._renewing.values()]

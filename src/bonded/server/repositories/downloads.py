@@ -359,11 +359,6 @@ class Downloads:
             return StoredFile(content, arrived.sha256)
         return StoredFile(Streamed(size, download.read), sha256)
 
-    async def drain(self) -> None:
-        """Wait for what is on its way."""
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks))
-
     async def close(self) -> None:
         """Give up what is on its way."""
         for task in tuple(self._tasks):

@@ -390,15 +390,13 @@ class RemoteRepository:
             self._files.pop((one.name.normalized, one.filename), None)
         return evicted
 
-    async def drain(self) -> None:
-        """Wait for what is on its way."""
-        await self._downloads.drain()
-        if self._extracting:
-            await asyncio.wait(tuple(self._extracting.values()))
-        await self._pages.drain()
-
     async def close(self) -> None:
         """Give up what is on its way."""
+        extracting = tuple(self._extracting.values())
+        for task in extracting:
+            task.cancel()
+        if extracting:
+            await asyncio.wait(extracting)
         await self._downloads.close()
         await self._pages.close()
 

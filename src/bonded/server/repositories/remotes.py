@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -55,12 +56,14 @@ class Remotes:
         self._forget_removed = forget_removed
         self._packages = PackageCache(PACKAGES_FILES_MAX)
         self._open: dict[RepositoryName, tuple[RemoteRepository, UpstreamClient]] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        # Whoever still asks them is answered: they are held by their requests, and by nothing here.
+        self._retired: weakref.WeakSet[RemoteRepository] = weakref.WeakSet()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def make(
         self, name: RepositoryName, config: RemoteConfig, created_at: datetime
     ) -> RemoteRepository:
-        """Return the repository; one made before for *name* ends what it has begun, and goes."""
+        """Return the repository; one made before for *name* serves those who have it, and goes."""
         client = self._clients.make(config)
         repository = RemoteRepository(
             name,
@@ -83,11 +86,16 @@ class Remotes:
         )
         before = self._open.get(name)
         if before is not None:
-            retiring = asyncio.create_task(_retire(*before))
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
+            self._retire(*before)
         self._open[name] = (repository, client)
         return repository
+
+    def _retire(self, repository: RemoteRepository, client: UpstreamClient) -> None:
+        """Let go of a repository that nobody is given any more; some may have it still."""
+        self._retired.add(repository)
+        closing = asyncio.create_task(client.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def index_url(self, config: RemoteConfig) -> str:
         """Return where the index of a remote repository is; the preset says it by a name only."""
@@ -125,7 +133,7 @@ class Remotes:
                 current, client = self._open.get(repository.name, (None, None))
                 if current is repository and client is not None:
                     del self._open[repository.name]
-                    await _close(repository, client)
+                    self._retire(repository, client)
             except Unavailable as error:
                 _log.warning("What was used is not written down: %s", error)
             except Exception:  # noqa: BLE001
@@ -155,23 +163,10 @@ class Remotes:
     async def close(self) -> None:
         """Give up what is on its way, and let go of every connection."""
         await self.tidy()
-        for retiring in tuple(self._retiring):
-            retiring.cancel()
-        if self._retiring:
-            await asyncio.wait(self._retiring)
-        for repository, client in self._open.values():
-            await _close(repository, client)
-        self._open.clear()
+        for name in tuple(self._open):
+            self._retire(*self._open.pop(name))
+        for repository in tuple(self._retired):
+            await repository.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
         self._clients.close()
-
-
-async def _retire(repository: RemoteRepository, client: UpstreamClient) -> None:
-    try:
-        await repository.drain()
-    finally:
-        await _close(repository, client)
-
-
-async def _close(repository: RemoteRepository, client: UpstreamClient) -> None:
-    await repository.close()
-    await client.close()

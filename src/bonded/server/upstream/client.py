@@ -113,7 +113,7 @@ class UpstreamClient:
         return self.index_url
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of every connection, once nobody uses it. Who asks later has one for the time."""
         await self._requests.close()
 
     async def read_head(self, url: str, limit_bytes: int) -> tuple[str, bytes]:

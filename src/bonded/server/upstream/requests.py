@@ -83,38 +83,65 @@ class Requests:
         self._secrets = secrets
         self._bounds = bounds
         self._reaches = {Reach.OWN: route.own, Reach.NAMED: EVERYWHERE, Reach.PUBLIC: NOWHERE}
-        proxy_host = Origin.of(route.proxy).host if route.proxy else ""
-        tls = _tls(route.ca_certificates)
-        self._sessions = {
+        self._tls = _tls(route.ca_certificates)
+        self._sessions: dict[tuple[Reach, bool], aiohttp.ClientSession] = {}
+        self._users = 0
+        self._is_closed = False
+        self._turns = {kind: asyncio.Semaphore(bounds.connections_max) for kind in Kind}
+        self._breakers: OrderedDict[Origin, Breaker] = OrderedDict()
+
+    async def close(self) -> None:
+        """Let go of every connection, once nobody uses it.
+
+        Whoever still asks afterwards is answered, over connections that are let go of at once:
+        a request may have begun before the settings changed for which this is closed.
+        """
+        self._is_closed = True
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        if not self._is_closed or self._users:
+            return
+        sessions, self._sessions = self._sessions, {}
+        # All of them, though whoever is the last to go may be cancelled meanwhile.
+        await asyncio.shield(asyncio.gather(*(one.close() for one in sessions.values())))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[None]:
+        self._users += 1
+        try:
+            self._sessions = self._sessions or self._open_sessions()
+            yield
+        finally:
+            self._users -= 1
+            await self._let_go()
+
+    def _open_sessions(self) -> dict[tuple[Reach, bool], aiohttp.ClientSession]:
+        proxy, private_hosts = self._route.proxy, self._route.private_hosts
+        proxy_host = Origin.of(proxy).host if proxy else ""
+        return {
             (reach, is_page): aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     # Bounded by our own turns, which nobody is blamed for.
                     limit=0,
                     # Behind a proxy, it is the proxy that sockets lead to.
-                    socket_factory=route.private_hosts.sockets_to(proxy_host)
+                    socket_factory=private_hosts.sockets_to(proxy_host)
                     if proxy_host
                     else hosts.sockets_to(self._origin.host),
-                    ssl=tls,
+                    ssl=self._tls,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=is_page,
                 headers={"User-Agent": "bonded"},
                 timeout=aiohttp.ClientTimeout(
                     total=None,
-                    sock_connect=bounds.connect_timeout_s,
-                    sock_read=bounds.silence_timeout_s,
+                    sock_connect=self._bounds.connect_timeout_s,
+                    sock_read=self._bounds.silence_timeout_s,
                 ),
             )
             for reach, hosts in self._reaches.items()
             for is_page in (True, False)
         }
-        self._turns = {kind: asyncio.Semaphore(bounds.connections_max) for kind in Kind}
-        self._breakers: OrderedDict[Origin, Breaker] = OrderedDict()
-
-    async def close(self) -> None:
-        """Let go of every connection."""
-        for session in self._sessions.values():
-            await session.close()
 
     @asynccontextmanager
     async def send(
@@ -132,7 +159,7 @@ class Requests:
         """
         asking = _Asking(url, headers, kind, Origin.of(url))
         limit_s = None if kind is Kind.FILE else self._bounds.page_timeout_s
-        async with self._turns[kind]:
+        async with self._connected(), self._turns[kind]:
             if asking.origin == self._origin:
                 await self._authorization()
             timing = asyncio.timeout(limit_s)
