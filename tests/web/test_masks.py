@@ -227,7 +227,11 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "two spellings in the body": (
         *(OURS, "updateMask=title", {"includedPermissions": [], "included_permissions": []}),
-        "The request has included_permissions and includedPermissions, which is one.",
+        "The request has includedPermissions and included_permissions, which is one.",
+    ),
+    "two spellings, neither of them camelCase": (
+        *(OURS, "updateMask=title", {"included__permissions": [], "included_permissions": []}),
+        "The request has included__permissions and included_permissions, which is one.",
     ),
     "two masks": (
         *(OURS, "updateMask=title&update_mask=stage", {"title": "x", "stage": "GA"}),

@@ -69,13 +69,15 @@ def camelled(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an object by their names in camelCase.
 
     Raises:
-        Rejected: a field is there in both spellings.
+        Rejected: a field is there in more than one spelling.
     """
-    fields = {wire.camel(name): value for name, value in body.items()}
-    if len(fields) < len(body):
-        twice = next(name for name in body if name != wire.camel(name) in body)
-        raise Rejected(f"The request has {twice[:80]} and {wire.camel(twice)[:80]}, which is one")
-    return fields
+    spelled: dict[str, str] = {}
+    for name in body:
+        # Not only in two spellings: of several underscores in a row, all count as one.
+        other = spelled.setdefault(wire.camel(name), name)
+        if other != name:
+            raise Rejected(f"The request has {other[:80]} and {name[:80]}, which is one")
+    return {camel: body[name] for camel, name in spelled.items()}
 
 
 def overlaid(
