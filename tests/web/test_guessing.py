@@ -29,6 +29,7 @@ from support.browsing import (
     Program,
     code_of,
     enrol,
+    invite,
     join,
     log_in,
     open_visitor,
@@ -157,6 +158,22 @@ async def test_a_password_is_not_guessed_for_long_and_its_owner_signs_in_meanwhi
         # network, nor on a new one elsewhere.
         for visitor in (known, elsewhere):
             assert f"user:{ADA}" in (await visitor.sign_in(ADA)).text
+
+
+async def test_whoever_sends_invitations_that_are_none_keeps_nobody_from_their_own(
+    site: Site,
+) -> None:
+    hers = await invite(site, ADA)
+    typed = {"password": PASSWORD, "again": PASSWORD}
+    async with open_visitor(site, ATTACKER) as attacker, open_visitor(site, ATTACKER) as ada:
+        form = (await attacker.open(hers)).form("/_/invitation")
+        form.fields["code"] = "garbage"
+        garbage = [await attacker.send(form, **typed) for _ in range(SITE_GUESSES_OF_ACCOUNT + 1)]
+        await ada.open(hers)
+        accepted = await ada.fill("/_/invitation", **typed)
+
+    assert {page.status for page in garbage} == {404}
+    assert "Your password is set." in accepted.text
 
 
 async def test_a_network_that_guesses_for_many_accounts_is_slowed_down_as_a_whole(

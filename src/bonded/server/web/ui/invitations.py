@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.directory import Directory
-from bonded.server.identity.throttle import Guess, Throttle
+from bonded.server.identity.throttle import Guess, Throttle, place_of
 from bonded.server.metadata.people import User
 from bonded.server.web.messages import Answer, Call, Reply
 from bonded.server.web.ui.browser import Browser, as_page
@@ -33,10 +33,14 @@ class Invitations:
         secret, password = form.get("code", ""), form.get("password", "")
         if password != form.get("again", ""):
             return await self._form(call, secret, "The two passwords are not the same.")
-        # Hashing a password costs as much as judging one.
-        place = self.browser.place_of(call, "")
+        # Looked up first, and never counted: its secret cannot be guessed, and whoever counted
+        # what is none would shut out everybody of that network who has one.
+        invitation = await self._directory.open_invitation(secret)
+        # Hashing a password costs as much as judging one: who has an invitation does not have it
+        # done without end, wherever they call from.
+        place = place_of("", invitation.secret_hash)
         try:
-            with self._throttle.guess("invitation", place) as guess:
+            with self._throttle.guess(invitation.address, place) as guess:
                 user = await self._accepted(secret, password, guess)
         except Rejected as error:
             return await self._form(call, secret, f"{error.message}.")
