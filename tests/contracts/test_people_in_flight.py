@@ -204,17 +204,26 @@ async def test_a_sign_in_that_is_written_at_the_same_time_ends_with_all_others(
         await asyncio.sleep(SOON_S)
         await tx.sessions.add(started.session)
     await asyncio.wait_for(changing, PATIENCE_S)
+    if change is disable:
+        # Kept until then, so that whoever holds one can be told; none comes back to life.
+        assert await house.sessions.find_browser(started.secret) is None
+        await house.users.enable(ADA)
 
     assert await house.living() == []
 
 
-async def test_a_code_that_is_redeemed_at_the_same_time_ends_with_all_others(house: House) -> None:
+@pytest.mark.parametrize("change", [change_password, delete])
+async def test_a_code_that_is_redeemed_at_the_same_time_ends_with_all_others(
+    house: House, change: Change
+) -> None:
     browser = await house.sign_in()
     code = await house.codes.issue(browser, REQUEST)
     secret_hash = sha256_of(code.encode())
     async with house.metadata.transaction() as tx:
         await tx.sign_ins.hold_code(secret_hash)
-        changing = asyncio.create_task(change_password(house))
+        # The browser's row is held, too, before the user is needed.
+        await tx.sessions.hold(browser.id)
+        changing = asyncio.create_task(change(house))
         await asyncio.sleep(SOON_S)
         # Neither waits for the other in a circle.
         started = await house.sessions.start_approved(tx, browser.id, REQUEST.client, "")
@@ -222,7 +231,24 @@ async def test_a_code_that_is_redeemed_at_the_same_time_ends_with_all_others(hou
         await tx.sign_ins.redeem_code(secret_hash, started.session.id)
     await asyncio.wait_for(changing, PATIENCE_S)
 
-    assert await house.living() == []
+    async with house.metadata.read() as tx:
+        assert await tx.sessions.list(ADA) == ()
+
+
+async def test_who_signs_in_twice_at_once_is_let_in_twice_though_the_costs_have_changed(
+    house: House,
+) -> None:
+    todays = house.directory_with(Passwords(128))
+
+    async def sign_in() -> Session:
+        checked = await todays.check(ADA, OLD, is_known=True)
+        assert checked is not None
+        admit = partial(todays.admit, address=ADA, mark=checked.proof, has_shown_factor=False)
+        return (await house.sessions.start(Person(ADA), BROWSER, "", admit)).session
+
+    signed_in = await asyncio.gather(*(sign_in() for _ in range(3)))
+
+    assert sorted(await house.living()) == sorted(one.id for one in signed_in)
 
 
 async def test_a_browser_that_signs_out_while_a_code_is_redeemed_waits_for_it(

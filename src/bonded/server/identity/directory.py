@@ -82,7 +82,7 @@ class Directory:
         if not is_right or user is None:
             return None
         if self._passwords.is_outdated(proof.password_hash):
-            proof = await self._renew(address, proof, password)
+            proof = await self._renew(address, proof, password, is_known=is_known, site=site)
         return Checked(user, bool(proof.factor), _mark_of(proof))
 
     async def check_factor(self, address: str, code: str, mark: str) -> bool:
@@ -247,16 +247,22 @@ class Directory:
             raise Rejected(otherwise)
         return checked.proof
 
-    async def _renew(self, address: str, old: Proof, password: str) -> Proof:
-        """Keep a password with today's costs; return the proof that is in force then."""
+    async def _renew(
+        self, address: str, old: Proof, password: str, *, is_known: bool, site: str
+    ) -> Proof:
+        """Keep a password with today's costs; return the proof by which it was right."""
         password_hash = await self._passwords.hash(password)
         async with self._metadata.transaction() as tx:
             proof = await tx.users.hold_proof(address)
-            if proof is None or proof.password_hash != old.password_hash:
-                return old
-            renewed = replace(proof, password_hash=password_hash)
-            await tx.users.set_proof(address, renewed)
-        return renewed
+            if proof is not None and proof.password_hash == old.password_hash:
+                renewed = replace(proof, password_hash=password_hash)
+                await tx.users.set_proof(address, renewed)
+                return renewed
+        # Another sign-in has renewed it meanwhile, or somebody has another password now.
+        is_still_right = proof is not None and await self._passwords.verify(
+            proof.password_hash, password, is_known=is_known, site=site
+        )
+        return proof if proof is not None and is_still_right else old
 
     def _secret_in(self, sealed: str, address: str, session: str) -> bytes:
         """Return the secret that was shown to a sign-in, and to no other. Raises Rejected."""

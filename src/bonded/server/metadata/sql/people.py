@@ -78,8 +78,14 @@ class SqlUsers:
         )
 
     async def remove(self, address: str) -> None:
-        """Remove the user with their invitations and sign-ins. Raises NotFound."""
+        """Remove the user with their invitations, sign-ins and approvals. Raises NotFound."""
         await advance(self._connection, ACCESS)
+        # Sign-ins wait for this, or this for them. Whoever redeems what a browser has approved
+        # holds that and the browser's session before they need the user, who is therefore locked
+        # for good after these: left to the cascade, the two would wait for each other.
+        await self.hold_proof(address)
+        for table in (_codes, _devices, _invitations, _sessions):
+            await self._connection.execute(delete(table).where(table.c.address == address))
         removed = await self._connection.execute(delete(_users).where(_users.c.address == address))
         if not removed.rowcount:
             raise NotFound(f"User {address} does not exist")
