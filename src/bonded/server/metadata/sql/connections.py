@@ -85,13 +85,18 @@ class LocalConnection:
         self._threads = threads
         # isolation_level=None: the driver's own implicit BEGIN would come too late.
         self.driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in (
-            f"busy_timeout = {busy_timeout_ms}",
-            "journal_mode = WAL",
-            "synchronous = FULL",  # a commit is on the disk when it returns
-            "foreign_keys = ON",
-        ):
-            self.driver.execute(f"PRAGMA {pragma}").close()
+        try:
+            for pragma in (
+                f"busy_timeout = {busy_timeout_ms}",
+                "journal_mode = WAL",
+                "synchronous = FULL",  # a commit is on the disk when it returns
+                "foreign_keys = ON",
+            ):
+                self.driver.execute(f"PRAGMA {pragma}").close()
+        except BaseException:
+            # The first to read the file: it may be no database, and then nobody has us to close.
+            self.driver.close()
+            raise
         engine = create_engine(
             "sqlite://",
             creator=lambda: self.driver,
