@@ -186,7 +186,7 @@ async def test_a_secret_is_neither_logged_nor_told_and_read_again_once_refused(
             tell(site, SECRET)
 
     assert refused.status_code == 502
-    assert "Check the repository's upstream credentials." in refused.text
+    assert "Check the repository's upstream credentials: " in refused.text
     first, second = (one.headers["authorization"] for one in index.asked)
     assert first != second
     for secret in (SECRET, "a-later-one", first, second, first.split()[1], second.split()[1]):
