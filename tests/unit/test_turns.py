@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from bonded.server.core.errors import TooMany
-from bonded.server.identity.turns import BUSY_S, Turns
+from bonded.server.identity.turns import BUSY_S, Party, Turns
 
 CROWD, HERE = "2001:db8:1::/48", "192.0.2.0/24"
 
@@ -23,16 +23,17 @@ class Counter:
         self.retry_after_s: set[int] = set()
         self.go_on = asyncio.Event()
 
-    async def come(self, name: str, site: str = "") -> asyncio.Task[None]:
+    async def come(self, name: str, site: str = "", account: str = "") -> asyncio.Task[None]:
         """Have somebody come; return once they work, wait or are refused."""
-        task = asyncio.create_task(self._serve(name, site))
+        party = Party(account or site, is_known=bool(account))
+        task = asyncio.create_task(self._serve(name, party))
         for _ in range(3):
             await asyncio.sleep(0)
         return task
 
-    async def _serve(self, name: str, site: str) -> None:
+    async def _serve(self, name: str, party: Party) -> None:
         try:
-            async with self.turns.taken(site):
+            async with self.turns.taken(party):
                 await self.go_on.wait()
                 self.served.append(name)
         except TooMany as error:
@@ -69,7 +70,7 @@ async def test_who_is_known_has_places_that_strangers_do_not_get_and_takes_their
     counter = Counter()
     tasks = [await counter.come(f"crowd-{number}", CROWD) for number in range(5)]
 
-    tasks += [await counter.come(f"known-{number}") for number in range(7)]
+    tasks += [await counter.come(f"known-{number}", account=f"{number}") for number in range(7)]
     counter.go_on.set()
     await asyncio.gather(*tasks)
 
@@ -77,11 +78,38 @@ async def test_who_is_known_has_places_that_strangers_do_not_get_and_takes_their
     assert len(counter.served) == 1 + 6
 
 
+async def test_a_crowd_of_one_account_makes_room_for_other_accounts_and_for_strangers() -> None:
+    counter = Counter()
+    tasks = [await counter.come(f"eve-{number}", account="eve") for number in range(8)]
+
+    tasks.append(await counter.come("ada", account="ada"))
+    tasks.append(await counter.come("stranger", HERE))
+    tasks.append(await counter.come("eve-8", account="eve"))
+    counter.go_on.set()
+    await asyncio.gather(*tasks)
+
+    assert counter.refused == ["eve-7", "eve-6", "eve-5", "eve-8"]
+    assert counter.served == [*(f"eve-{number}" for number in range(5)), "ada", "stranger"]
+
+
+async def test_who_is_known_goes_before_strangers_with_one_place_and_not_with_every_other() -> None:
+    counter = Counter()
+    tasks = [await counter.come(f"site-{number}", f"10.0.{number}.0/24") for number in range(5)]
+
+    tasks += [await counter.come(f"eve-{number}", account="eve") for number in range(4)]
+    tasks.append(await counter.come("ada", account="ada"))
+    counter.go_on.set()
+    await asyncio.gather(*tasks)
+
+    # Two places were free; what eve has more than others does not cost strangers theirs.
+    assert counter.refused == ["eve-2", "eve-3", "eve-1"]
+
+
 @pytest.mark.parametrize("is_at_its_turn", [False, True])
 async def test_whoever_leaves_while_waiting_takes_no_turn_along(*, is_at_its_turn: bool) -> None:
     counter = Counter()
     counter.go_on.set()
-    async with counter.turns.taken(HERE):
+    async with counter.turns.taken(Party(HERE, is_known=False)):
         leaver = await counter.come("leaver", HERE)
         patient = await counter.come("patient", HERE)
         if not is_at_its_turn:

@@ -21,7 +21,7 @@ from bonded.server.identity.throttle import (
     NETWORK_GUESSES,
     SITE_GUESSES_OF_ACCOUNT,
 )
-from bonded.server.identity.turns import Turns
+from bonded.server.identity.turns import Party, Turns
 from support.browsing import (
     CLIENT,
     PASSWORD,
@@ -238,7 +238,7 @@ async def test_a_crowd_keeps_nobody_from_a_new_device_and_nobody_pays_for_it_aft
 
     async def wait_in_the_crowd() -> None:
         with suppress(TooMany):
-            async with turns.taken("2001:db8:1::/48"):
+            async with turns.taken(Party("2001:db8:1::/48", is_known=False)):
                 pass
 
     async with AsyncExitStack() as stack:
@@ -247,7 +247,7 @@ async def test_a_crowd_keeps_nobody_from_a_new_device_and_nobody_pays_for_it_aft
         form = (await beside.open("/sign-in")).form("/sign-in")
         async with AsyncExitStack() as busy:
             for _ in range(AT_ONCE_MAX):
-                await busy.enter_async_context(turns.taken())
+                await busy.enter_async_context(turns.taken(Party("eve", is_known=True)))
             crowd = [asyncio.create_task(wait_in_the_crowd()) for _ in range(STRANGERS_MAX)]
             await asyncio.sleep(0)
             refused = [

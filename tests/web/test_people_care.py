@@ -18,6 +18,7 @@ from bonded.server.identity.second_factor import secret_of
 from bonded.server.identity.sessions import Sessions
 from bonded.server.identity.throttle import FREE_GUESSES, site_of
 from bonded.server.identity.tokens import TokenIssuer
+from bonded.server.identity.turns import Party
 from support.browsing import CLIENT, PASSWORD, Visitor, code_of, enrol, join, log_in, open_visitor
 from support.site import Site, open_site
 
@@ -189,10 +190,11 @@ def test_a_site_is_what_is_handed_out_to_one_at_the_most() -> None:
 
 async def test_strangers_leave_places_for_devices_that_are_known() -> None:
     passwords = Passwords(64)
-    good = await passwords.hash(PASSWORD)
+    good = await passwords.hash(PASSWORD, ADA)
 
     async def outcomes(number: int, *, is_known: bool) -> list[object]:
-        asked = (passwords.verify(good, "wrong", is_known=is_known) for _ in range(number))
+        party = Party("here", is_known)
+        asked = (passwords.verify(good, "wrong", party) for _ in range(number))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     strangers = asyncio.create_task(outcomes(AT_ONCE_MAX + STRANGERS_MAX + 1, is_known=False))

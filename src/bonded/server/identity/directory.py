@@ -20,6 +20,7 @@ from bonded.server.identity import second_factor
 from bonded.server.identity.passwords import Passwords, check_password
 from bonded.server.identity.sealing import Sealer
 from bonded.server.identity.seals import Seals
+from bonded.server.identity.turns import Party
 from bonded.server.metadata.people import DIRECTORY, Invitation, Proof, User
 from bonded.server.metadata.store import MetadataStore, Transaction
 
@@ -76,13 +77,12 @@ class Directory:
         async with self._metadata.read() as tx:
             user = await tx.users.find(address)
             proof = await tx.users.find_proof(address) or Proof()
-        is_right = await self._passwords.verify(
-            proof.password_hash, password, is_known=is_known, site=site
-        )
+        party = Party(address if is_known else site, is_known)
+        is_right = await self._passwords.verify(proof.password_hash, password, party)
         if not is_right or user is None:
             return None
         if self._passwords.is_outdated(proof.password_hash):
-            proof = await self._renew(address, proof, password, is_known=is_known, site=site)
+            proof = await self._renew(address, proof, password, party)
         return Checked(user, bool(proof.factor), _mark_of(proof))
 
     async def check_factor(self, address: str, code: str, mark: str) -> bool:
@@ -156,7 +156,7 @@ class Directory:
         invitation = await self.open_invitation(secret)
         note(f"users/{invitation.address}")
         check_password(password, invitation.address)
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash(password, invitation.address)
         async with self._metadata.transaction() as tx:
             proof = await _hold(tx, invitation.address)
             taken = await tx.users.take_invitation(invitation.secret_hash)
@@ -174,7 +174,7 @@ class Directory:
             Rejected: the current one is wrong.
         """
         mark = await self._require(address, current, "The current password is wrong")
-        password_hash = await self._passwords.hash(new)
+        password_hash = await self._passwords.hash(new, address)
         async with self._metadata.transaction() as tx:
             proof = _still(await _hold(tx, address), mark)
             await tx.sessions.remove_all(address, besides=session)
@@ -247,11 +247,9 @@ class Directory:
             raise Rejected(otherwise)
         return checked.proof
 
-    async def _renew(
-        self, address: str, old: Proof, password: str, *, is_known: bool, site: str
-    ) -> Proof:
+    async def _renew(self, address: str, old: Proof, password: str, party: Party) -> Proof:
         """Keep a password with today's costs; return the proof by which it was right."""
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash(password, address)
         async with self._metadata.transaction() as tx:
             proof = await tx.users.hold_proof(address)
             if proof is not None and proof.password_hash == old.password_hash:
@@ -260,7 +258,7 @@ class Directory:
                 return renewed
         # Another sign-in has renewed it meanwhile, or somebody has another password now.
         is_still_right = proof is not None and await self._passwords.verify(
-            proof.password_hash, password, is_known=is_known, site=site
+            proof.password_hash, password, party
         )
         return proof if proof is not None and is_still_right else old
 

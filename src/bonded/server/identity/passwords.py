@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bonded.server.core.errors import Rejected
-from bonded.server.identity.turns import Turns
+from bonded.server.identity.turns import Party, Turns
 
 LENGTH_MIN = 12
 LENGTH_MAX = 256
@@ -41,27 +41,25 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=3, memory_cost=max(memory_kib, 32), parallelism=4)
         self._turns = Turns(AT_ONCE_MAX, WAITING_MAX, STRANGERS_MAX)
 
-    async def hash(self, password: str) -> str:
-        """Return argon2's text for *password*.
+    async def hash(self, password: str, address: str) -> str:
+        """Return argon2's text for *password*, for whoever *address* has proved to be.
 
         Raises:
             TooMany: too many wait for their turn.
         """
-        async with self._turns.taken():
+        async with self._turns.taken(Party(address, is_known=True)):
             return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def verify(
-        self, password_hash: str, password: str, *, is_known: bool, site: str = "unknown"
-    ) -> bool:
+    async def verify(self, password_hash: str, password: str, party: Party) -> bool:
         """Say whether *password* is the one; for no hash ("") take as long, and say no.
 
-        *is_known* says that it comes from where the account was used before, *site* where that
-        is: the strangers of one site share their places.
+        *party* is whose place in the queue that takes: the account's where it comes from where
+        that was used before, else that of the strangers of its site.
 
         Raises:
             TooMany: too many wait for their turn.
         """
-        async with self._turns.taken("" if is_known else site):
+        async with self._turns.taken(party):
             return await asyncio.to_thread(self._verify, password_hash, password)
 
     def is_outdated(self, password_hash: str) -> bool:
