@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import configparser
 import io
 import netrc
 import os
@@ -49,6 +50,23 @@ Wrote DIR/.config/pip/pip.conf.
     assert "The old one is pip.conf.bak." in changed.err
     kept = (tmp_path / ".config/pip/pip.conf.bak").read_text()
     assert "keyring-provider = subprocess" in kept
+
+
+def test_other_hosts_that_pip_trusts_stay_beside_ours(
+    bonded: Terminal, registry: Registry, tmp_path: Path
+) -> None:
+    uri = "eu-python.example.com:8443/my-project/python"
+    registry.add_repository("python", "eu", registryUri=uri)
+    (tmp_path / "pip.conf").write_text("[global]\ntrusted-host = a.example\n    b.example\n")
+    line = ("auth", "configure-pip", "--repository=python", "--location=eu", "--quiet")
+
+    bonded(*line, f"--file={tmp_path / 'pip.conf'}")
+
+    read = configparser.ConfigParser(interpolation=None)
+    read.read(tmp_path / "pip.conf")
+    hosts = ["a.example", "b.example", "eu-python.example.com:8443"]
+    assert read["global"]["trusted-host"].split() == hosts
+    assert "as it should be" in bonded(*line, f"--file={tmp_path / 'pip.conf'}").err
 
 
 def test_a_no_changes_nothing(
@@ -177,6 +195,31 @@ def test_netrc_gets_a_secret_that_is_not_shown(bonded: Terminal, tmp_path: Path)
     assert "token-1" not in said.err
     assert "hush" not in said.err
     assert "expires within the hour" in said.err
+
+
+def test_the_netrc_that_was_there_is_never_lost_however_often_the_token_is_renewed(
+    bonded: Terminal, tmp_path: Path
+) -> None:
+    path, line = tmp_path / ".netrc", ("auth", "configure-netrc", "--repository=python", "--quiet")
+    first = "machine 127.0.0.1 login ada password hush\nmachine 127.0.0.1 login bob password hush\n"
+    path.write_text(first)
+
+    said = bonded(*line).err
+
+    assert "WARNING: All 2 entries of 127.0.0.1 will be replaced by ours" in said
+    assert "hush" not in said
+    for token in ("older", "oldest"):
+        path.write_text(f"machine 127.0.0.1 login oauth2accesstoken password {token}\n")
+        said = bonded(*line).err
+        assert "replaced by ours" not in said
+        assert said.splitlines()[1] == "Wrote DIR/.netrc."
+    second = "machine 127.0.0.1 login eve password hush\n"
+    path.write_text(second)
+    assert "The old one is .netrc.bak2." in bonded(*line).err
+    path.write_text(first)
+    assert "The old one is .netrc.bak." in bonded(*line).err
+    copies = {each.name: each.read_text() for each in tmp_path.glob(".netrc.*")}
+    assert copies == {".netrc.bak": first, ".netrc.bak2": second}
 
 
 def test_netrc_takes_a_key(bonded: Terminal, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonded.client.config_files import (
+    add_word,
     find_pip_rivals,
     find_uv_rivals,
     read_option,
@@ -30,6 +31,10 @@ INDEX = {"name": "python", "url": "https://x.example/p/python/simple/", "default
 
 def _pip(text: str) -> str:
     return set_option(text, "global", "index-url", "https://x.example/")
+
+
+def _trusted(text: str) -> str:
+    return add_word(text, "global", "trusted-host", "x.example:8080")
 
 
 def _uv(text: str) -> str:
@@ -89,6 +94,20 @@ def _netrc(text: str) -> str:
             _pip,
             "[global]\r\nindex-url = old\r\ntimeout = 5\r\n",
             "[global]\r\nindex-url = https://x.example/\ntimeout = 5\r\n",
+        ),
+        (_trusted, "", "[global]\ntrusted-host = x.example:8080\n"),
+        (
+            _trusted,
+            "[global]\ntrusted_host = a.example\n    b.example:8080\ntimeout = 5\n",
+            (
+                "[global]\ntrusted-host =\n    a.example\n    b.example:8080\n"
+                "    x.example:8080\ntimeout = 5\n"
+            ),
+        ),
+        (
+            _trusted,
+            "[global]\ntrusted-host = x.example:8080 a.example\n",
+            "[global]\ntrusted-host = x.example:8080 a.example\n",
         ),
         (
             _uv,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from bonded.cli.session import Session, pass_session
 from bonded.cli.shown_changes import diff
 from bonded.client import config_files
 from bonded.client.errors import Misconfigured
-from bonded.client.netrc_files import set_netrc
+from bonded.client.netrc_files import find_netrc_losses, set_netrc
 from bonded.client.private_files import read_private, write_private
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +26,7 @@ Edit = Callable[[str], str]
 
 # What twine knows while no list says otherwise: once there is one, it reads no section beside it.
 _TWINE_SERVERS = "pypi testpypi"
+_COPIES_MAX = 100
 
 
 def _options(command: F) -> F:
@@ -60,14 +62,14 @@ def configure_pip(
     if keyring_provider == "subprocess":
         # pip runs the command only for a user name that it knows (standards.md §3.1).
         url = url.replace("://", f"://{target.user}@", 1)
-    options = {"index-url": url, "keyring-provider": keyring_provider}
-    if target.is_insecure:
-        options["trusted-host"] = target.server.partition("//")[2]
 
     def edit(text: str) -> str:
-        for key, value in options.items():
-            text = config_files.set_option(text, "global", key, value)
-        return text
+        text = config_files.set_option(text, "global", "index-url", url)
+        text = config_files.set_option(text, "global", "keyring-provider", keyring_provider)
+        if not target.is_insecure:
+            return text
+        host = target.server.partition("//")[2]
+        return config_files.add_word(text, "global", "trusted-host", host)
 
     _change(session, path or _pip_path(session), edit, find_rivals=config_files.find_pip_rivals)
 
@@ -149,6 +151,7 @@ def configure_netrc(
         session,
         chosen,
         lambda text: set_netrc(text, target.host, target.user, password),
+        find_losses=lambda text: find_netrc_losses(text, target.host, target.user),
         hides_text=True,
     )
     session.say(f"WARNING: {chosen} holds a secret now, for every port of {target.host}.")
@@ -162,9 +165,13 @@ def _change(
     edit: Edit,
     *,
     find_rivals: Callable[[str], tuple[str, ...]] = lambda _: (),
+    find_losses: Callable[[str], tuple[str, ...] | None] = lambda _: (),
     hides_text: bool = False,
 ) -> None:
     """Show what *edit* changes in the file at *path*, ask, keep a copy and write.
+
+    *find_rivals* says what in the new text is in the way of ours, and *find_losses* what of the old
+    one is in no other place; None if nothing is lost but what we wrote, so that no copy is kept.
 
     Raises:
         Misconfigured: the file is one that *edit* cannot change, or the answer is no.
@@ -176,8 +183,9 @@ def _change(
         raise Misconfigured(f"{path} is no file.", hint="Say with --file which one to write.")
     old = read_private(path)
     new = _edited(path, old or "", edit, hides_text=hides_text)
-    for rival in find_rivals(new):
-        session.say(f"WARNING: {rival}")
+    losses = find_losses(old or "")
+    for each in (*find_rivals(new), *(losses or ())):
+        session.say(f"WARNING: {each}")
     if new == old:
         session.say(f"{path} is as it should be.")
         return
@@ -187,13 +195,30 @@ def _change(
         session.say(diff(old or "", new, path))
     session.confirm(f"\n{path} will be {'created' if old is None else 'changed'}.")
     mode = None if old is None or hides_text else path.stat().st_mode & 0o777
-    if old is not None:
-        write_private(path.with_name(f"{path.name}.bak"), old)
+    kept = "" if old is None or losses is None else f" The old one is {_keep(path, old).name}."
     write_private(path, new)
     if mode is not None:
         path.chmod(mode)
-    kept = "" if old is None else f" The old one is {path.name}.bak."
     session.say(f"Wrote {path}.{kept}")
+
+
+def _keep(path: Path, old: str) -> Path:
+    """Write the *old* text of *path* beside it, over no copy that was kept before.
+
+    Raises:
+        Misconfigured: it cannot be written, or there are too many copies.
+    """
+    for number in range(1, _COPIES_MAX + 1):
+        copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+        if not os.path.lexists(copy):
+            write_private(copy, old)
+            return copy
+        if copy.is_file() and read_private(copy) == old:
+            return copy
+    raise Misconfigured(
+        f"{_COPIES_MAX} copies of {path} are kept already, as {path.name}.bak and so on.",
+        hint="Nothing was changed. Remove those that you do not need.",
+    )
 
 
 def _edited(path: Path, old: str, edit: Edit, *, hides_text: bool) -> str:

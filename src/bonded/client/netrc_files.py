@@ -34,6 +34,25 @@ def set_netrc(text: str, host: str, user: str, password: str) -> str:
     return changed
 
 
+def find_netrc_losses(text: str, host: str, user: str) -> tuple[str, ...] | None:
+    """Return what `set_netrc` takes out of the netrc *text*, in sentences, showing no word of it.
+
+    None if it is the entry that it wrote there before, and no more.
+
+    Raises:
+        Misconfigured: it is no netrc.
+    """
+    hosts, _ = _read(text)
+    count = sum(name == host for name, _, _ in _entries(text))
+    if count == 1 and hosts[host][0] == user:
+        return None
+    if not count:
+        return ()
+    what = "The entry" if count == 1 else f"All {count} entries"
+    said = f"{what} of {host} will be replaced by ours, since pip takes one for a host."
+    return (f"{said} Whatever else signs in there by netrc needs its own from the copy.",)
+
+
 def _entries(text: str) -> list[tuple[str, int, int]]:
     """Return the host of each entry, and where it begins and ends; a default entry has no host."""
     found: list[tuple[str, int, int]] = []
