@@ -318,7 +318,10 @@ def test_a_credential_of_googles_is_not_for_us(
         ("[]", "is no credential file"),
         ('{"type": "banknote"}', "is no credential file"),
         ('{"type": "service_account"}', "is no credential file"),
+        ('{"type": "service_account", "x": ' + "[" * 9999 + "]" * 9999 + "}", "is not JSON"),
+        ('{"type": "service_account", "token_uri": "x"}', "adc.json has its tokens from nowhere"),
     ],
+    ids=range(7),
 )
 def test_a_broken_default_is_told_only_where_it_matters(
     registry: Registry,
@@ -595,6 +598,28 @@ def test_the_identity_of_the_machine_is_shown_to_whom_it_was_promised(
 
     assert before.stdout.split() == ["None", "None"]
     assert after.stdout.split() == ["attached-token", "None"]
+    assert after.stderr == ""
+
+
+@pytest.mark.parametrize("host", ["host:abc", "a..example", "[zz]"])
+def test_an_impossible_name_of_the_metadata_server_is_said_after_all_else_was_tried(
+    registry: Registry, config: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("GCE_METADATA_HOST", host)
+    monkeypatch.setenv("BONDED_ATTACHED_IDENTITY_HOSTS", registry.url)
+    write(config, server=registry.url)
+    ask_alone = f"from {BondedKeyring.__module__} import BondedKeyring as K\n"
+    ask_alone += f"print(K().get_password({registry.url!r}, None))"
+    line = [sys.executable, "-c", ask_alone]
+
+    alone = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    sign_in(config, registry)
+    after = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+
+    assert alone.stdout == "None\n"
+    assert alone.stderr.startswith("bonded: Cannot use the identity of this machine: ")
+    assert alone.stderr.endswith("if this machine has none, or correct GCE_METADATA_HOST.\n")
+    assert after.stdout == "token-1\n"
     assert after.stderr == ""
 
 

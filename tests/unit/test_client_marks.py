@@ -98,6 +98,8 @@ def test_a_proof_that_only_the_machine_gives_is_exchanged_once_for_each_process(
         ({"file": "PROOF"}, digest("proof")),
         ({"file": "PROOF", "format": {"type": "text"}}, digest("proof")),
         ({"file": "PROOF.missing"}, None),
+        ({"file": "PROOF\0"}, None),
+        ({"file": "PROOF\ud800"}, None),
         ({"file": "PROOF", "executable": {"command": "x"}}, None),
         ({"url": "http://169.254.169.254/"}, None),
         ({"url": "http://169.254.169.254/", "headers": {"Metadata": "True"}}, None),

@@ -20,7 +20,7 @@ from bonded.client.accounts import (
     ServiceAccountKey,
     SignIn,
 )
-from bonded.client.errors import Unreachable
+from bonded.client.errors import NotSignedIn, Unreachable
 from bonded.client.sources import KeyTokens, SignInTokens, tokens_of
 from bonded.client.tokens import (
     REMAINING_LIFE_MIN_S,
@@ -53,6 +53,13 @@ class CountedTokens:
 
     def forget(self) -> None:
         """Nothing is kept here."""
+
+
+class RefusedTokens(CountedTokens):
+    """A source whose proof the server never takes."""
+
+    def get_token(self) -> AccessToken:
+        raise NotSignedIn("The server refuses it.")
 
 
 def test_a_fresh_token_is_fetched_once(tmp_path: Path) -> None:
@@ -173,6 +180,35 @@ def test_forgetting_a_token_leaves_the_lock_to_who_holds_it(tmp_path: Path) -> N
         with pytest.raises(Timeout):
             FileLock(lock, timeout=0).acquire()
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_proofs_that_are_refused_leave_nothing_behind(tmp_path: Path) -> None:
+    source = RefusedTokens()
+    tokens = CachedTokens(source, tmp_path, SERVER)
+    for job in range(3):
+        source.mark = f"job{job}"
+        with pytest.raises(NotSignedIn):
+            tokens.get_token()
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_lock_that_was_left_behind_goes_with_the_next_token_unless_it_is_held(
+    tmp_path: Path,
+) -> None:
+    source = CountedTokens()
+    source.mark = "first"
+    tokens = CachedTokens(source, tmp_path, SERVER)
+    tokens.get_token()
+    (lock,) = tmp_path.rglob("*.lock")
+    left, held = (lock.with_name(lock.name.replace("first", each)) for each in ("left", "held"))
+    left.touch()
+    with FileLock(held):
+        source.mark = "second"
+        tokens.get_token()
+
+        names = {each.stem.rpartition("+")[2] for each in tmp_path.rglob("*.lock")}
+        assert names == {"first", "second", "held"}
 
 
 def test_a_secret_does_not_print() -> None:

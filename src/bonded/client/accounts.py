@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from bonded.client.credential_files import endpoint_of
+from bonded.client.credential_files import endpoint_of, parse_json
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private, remove_private, write_private
 from bonded.client.servers import origin_of
@@ -47,7 +47,7 @@ class ServiceAccountKey:
             "Create a key with `bonded iam service-accounts keys create FILE --iam-account=EMAIL`."
         )
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
             raise Misconfigured(f"{source} is not JSON, so not a key file.", hint=hint) from error
         if not isinstance(fields, dict) or fields.get("type") != "service_account":
@@ -104,7 +104,7 @@ class SignIn:
             f"{source} is no sign-in of a person.", hint="Sign in again with `bonded auth login`."
         )
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             token = fields.get("refresh_token")
             if fields["type"] == SIGN_IN_TYPE and isinstance(token, str | None):
                 return cls(str(fields["account"]), origin_of(fields["token_url"]), token)
@@ -170,7 +170,7 @@ class Workload:
             "--output-file=FILE`."
         )
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
             raise Misconfigured(f"{source} is not JSON.", hint=hint) from error
         if not isinstance(fields, dict) or fields.get("type") != WORKLOAD_TYPE:
@@ -220,7 +220,7 @@ def parse_credential(text: str, source: str) -> Credential:
         Misconfigured: it is nothing of the kind.
     """
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
     except ValueError as error:
         raise Misconfigured(
             f"{source} is not JSON, so no credential file.",

@@ -6,6 +6,7 @@ job gets tokens as whoever it is now, which may be somebody else than a minute a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,20 @@ from bonded.client.private_files import read_private
 _GOOGLE = "googleapis.com"
 # Of a digest in hexadecimal: 96 bits tell proofs apart, in a name with room for other things.
 MARK_CHARACTERS = 24
+# A file that google-auth knows has fewer than ten.
+BRACKETS_MAX = 100
+
+
+def parse_json(text: str) -> Any:
+    """Return what a credential file holds.
+
+    Raises:
+        ValueError: it is not JSON, or may be nested so deeply that nobody can read it.
+    """
+    # No file goes deeper than it has brackets, wherever they are.
+    if text.count("{") + text.count("[") > BRACKETS_MAX:
+        raise ValueError(f"There are more than {BRACKETS_MAX} opening brackets in it.")
+    return json.loads(text)
 
 
 def endpoint_of(fields: Mapping[str, Any]) -> str | None:

@@ -7,11 +7,12 @@ for nine seconds. The files are found where it finds them, and read by its own l
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from bonded.client.credential_files import digest, endpoint_of, find_mark
+from bonded.client.credential_files import digest, endpoint_of, find_mark, parse_json
 from bonded.client.environment import Environment
 from bonded.client.errors import Misconfigured
 from bonded.client.private_files import read_private
@@ -21,6 +22,9 @@ from bonded.client.tokens import AccessToken, fetch_by_file, fetch_token
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _FILENAME = "application_default_credentials.json"
 _LOGIN = "`bonded auth application-default login`"
+_HOST_VARIABLE = "GCE_METADATA_HOST"
+_METADATA_HOST = "metadata.google.internal"
+_MACHINE = "the identity of this machine"
 # As patient as google-auth is with one request. It is answered by this machine.
 METADATA_TIMEOUT_S = 3.0
 METADATA_SIZE_BYTES_MAX = 1 << 16
@@ -42,10 +46,10 @@ class DefaultCredential:
         """Parse the contents of a credential file.
 
         Raises:
-            Misconfigured: it is none that google-auth knows.
+            Misconfigured: it is none that google-auth knows, or names no server.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
             raise Misconfigured(
                 f"{path} is not JSON, so no credential file.", hint=_hint(path)
@@ -55,6 +59,12 @@ class DefaultCredential:
             raise Misconfigured(
                 f"{path} is no credential file that google-auth knows.", hint=_hint(path)
             )
+        try:
+            origin_of(endpoint)
+        except Misconfigured as error:
+            raise Misconfigured(
+                f"{path} has its tokens from nowhere: {error.message}", hint=_hint(path)
+            ) from error
         return cls(path, fields["type"], endpoint, text)
 
     @property
@@ -130,16 +140,15 @@ class AttachedIdentity:
         from http import HTTPStatus  # noqa: PLC0415 - seldom needed
         from http.client import HTTPConnection, HTTPException  # noqa: PLC0415
 
-        connection = HTTPConnection(self.host, timeout=METADATA_TIMEOUT_S)
         try:
-            connection.request("GET", _WHO_PATH, headers={"Metadata-Flavor": "Google"})
-            answer = connection.getresponse()
-            said = answer.read(METADATA_SIZE_BYTES_MAX)
-            is_told = answer.status == HTTPStatus.OK
-        except (OSError, HTTPException):
+            with closing(HTTPConnection(self.host, timeout=METADATA_TIMEOUT_S)) as connection:
+                connection.request("GET", _WHO_PATH, headers={"Metadata-Flavor": "Google"})
+                answer = connection.getresponse()
+                said = answer.read(METADATA_SIZE_BYTES_MAX)
+                is_told = answer.status == HTTPStatus.OK
+        except (OSError, HTTPException, ValueError, OverflowError):
+            # The last two are for a host that can have no such name or port.
             return None
-        finally:
-            connection.close()
         return digest(said.decode(errors="replace")) if is_told else None
 
     def get_token(self) -> AccessToken:
@@ -150,12 +159,19 @@ class AttachedIdentity:
         """
         from google.auth.compute_engine import Credentials  # noqa: PLC0415 - slow to import
 
+        correct = "" if self.host == _METADATA_HOST else f", or correct {_HOST_VARIABLE}"
+        hint = f"Unset [auth/attached_identity_hosts] if this machine has none{correct}."
+        try:
+            # google-auth would try for many seconds.
+            origin_of(f"http://{self.host}")
+        except Misconfigured as error:
+            raise Misconfigured(f"Cannot use {_MACHINE}: {error.message}", hint=hint) from error
         return fetch_token(
             Credentials(),  # type: ignore[no-untyped-call]
-            subject="the identity of this machine",
+            subject=_MACHINE,
             endpoint=f"http://{self.host}",
             asks_elsewhere=True,
-            hint="Unset [auth/attached_identity_hosts] if this machine has none.",
+            hint=hint,
         )
 
     def forget(self) -> None:
@@ -185,7 +201,7 @@ def is_default_named(environment: Environment) -> bool:
 
 def find_attached(environment: Environment) -> AttachedIdentity:
     """Return the identity of this machine; whether it has one, only a fetch tells."""
-    return AttachedIdentity(environment.find("GCE_METADATA_HOST") or "metadata.google.internal")
+    return AttachedIdentity(environment.find(_HOST_VARIABLE) or _METADATA_HOST)
 
 
 def _hint(path: Path) -> str:

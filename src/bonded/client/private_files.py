@@ -29,6 +29,8 @@ def read_private(path: Path) -> str | None:
         return None
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{path} is not a text file.", hint=_REPLACE) from error
+    except ValueError as error:
+        raise Misconfigured(f"{str(path)!r} cannot be the name of a file: {error}.") from error
     except OSError as error:
         raise Misconfigured(
             f"Cannot read {path}: {error.strerror}.",

@@ -131,6 +131,9 @@ def fetch_token(
             f"Nobody answers at {endpoint}, where {subject} is to be exchanged for a token.",
             hint="Start the server with `bonded serve`, or check the network and the address.",
         ) from error
+    except (OSError, ValueError) as error:
+        # A proof that cannot be read, or an address that holds no possible name of a host.
+        raise Misconfigured(f"Cannot use {subject}: {error}.", hint=hint) from error
     # google-auth's expiry is in UTC but does not say so.
     expires_at = credentials.expiry.replace(tzinfo=UTC).timestamp()
     return AccessToken(credentials.token, expires_at)
@@ -202,6 +205,9 @@ class CachedTokens:
             return self._find_fresh(mark) or self._fetch()
         finally:
             lock.release()
+            if not path.exists():
+                # Nothing came of this proof, and the next job has another.
+                _remove_lock(path)
 
     def forget(self) -> None:
         """Remove the token, because the server refused it."""
@@ -273,12 +279,18 @@ def _read(path: Path) -> AccessToken | None:
 def _remove(path: Path) -> None:
     """Remove the token at *path*, and its lock unless somebody holds it."""
     remove_private(path)
+    _remove_lock(path)
+
+
+def _remove_lock(path: Path) -> None:
+    """Remove the lock of the token at *path*, unless somebody holds it."""
     lock = path.with_suffix(".lock")
     if lock.exists():
         from filelock import FileLock, Timeout  # noqa: PLC0415 - as above
 
+        # Whoever waits for it sees that it is gone, and takes a new one. Windows removes its own.
         with suppress(OSError, Timeout), FileLock(lock, timeout=0):
-            remove_private(lock)
+            lock.unlink()
 
 
 def _token_path(directory: Path, account: Account, mark: str = "") -> Path:
@@ -289,6 +301,10 @@ def _token_path(directory: Path, account: Account, mark: str = "") -> Path:
 
 
 def _marked(path: Path) -> tuple[Path, ...]:
-    """Return where tokens with a mark are kept, of the account whose token is kept at *path*."""
+    """Return where tokens with a mark are or were, of the account whose token is kept at *path*.
+
+    A process that was killed may have left a lock, and no token.
+    """
     name = path.stem.partition("+")[0]
-    return tuple(path.parent.glob(f"{name}+*.json"))
+    found = (*path.parent.glob(f"{name}+*.json"), *path.parent.glob(f"{name}+*.lock"))
+    return tuple({each.with_suffix(".json") for each in found})
