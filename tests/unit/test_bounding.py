@@ -98,6 +98,9 @@ def test_the_patterns_that_people_write_are_allowed(pattern: str) -> None:
         ("a.matches('^x$')", 21),
         ("a.g.filter(g, g.startsWith('x-'))", 23),
         ("a.matches == 'x' && a.map == a.all", 3),
+        ("true", 1),
+        ("&&".join(["0<1"] * 100), 19),
+        (f"a in {['q'] * 100}", 8),
     ],
 )
 def test_names_and_what_is_heavy_are_counted_and_texts_are_not(text: str, cost: int) -> None:
@@ -180,8 +183,36 @@ def test_the_conditions_of_a_policy_cost_so_much_together() -> None:
     allowed = COST_MAX // 21
 
     check_conditions([matching] * allowed)
-    with pytest.raises(Rejected, match="The conditions of the policy cost 609; 600 are allowed"):
+    with pytest.raises(Rejected, match="The conditions of the policy cost more than 600"):
         check_conditions([matching] * (allowed + 1))
+
+
+def test_what_names_nothing_costs_something_too() -> None:
+    many = [
+        Condition("many", "&&".join(f"{one}<{number}" for number in range(350))) for one in "12"
+    ]
+
+    check_conditions(many * 4)
+    with pytest.raises(Rejected, match="cost more than 600"):
+        check_conditions(many * 5)
+
+
+def test_conditions_that_were_stored_may_cost_what_they_did_and_no_more() -> None:
+    stored = [Condition("stored", "resource.package.matches('^a')")] * COST_MAX
+
+    check_conditions(stored, stored)
+    check_conditions(stored[1:], stored)
+    with pytest.raises(Rejected, match="cost more than 600"):
+        check_conditions([*stored, Condition("new", "true")], stored)
+
+
+def test_an_expression_calls_so_many_functions_with_literals() -> None:
+    few, many = (Condition("calls", "||".join(['int("1")==1'] * count)) for count in (40, 41))
+
+    check_conditions([few])
+    check_conditions([many], [many])
+    with pytest.raises(Rejected, match="and the like 41 times with what is written out; 40 are"):
+        check_conditions([many])
 
 
 def test_what_is_measured_needs_no_sense() -> None:

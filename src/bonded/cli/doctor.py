@@ -92,6 +92,8 @@ class Examination:
     asks_upstreams: bool = False
     skipped: list[str] = field(default_factory=list)
     known: Known = field(default_factory=Known)
+    _explained: dict[tuple[str, str], Message] = field(default_factory=dict)
+    """Answers of the server by resource and member: each is about all of the member's grants."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield everything that is found."""
@@ -240,11 +242,13 @@ class Examination:
 
     def _explain(self, resource: str, member: str) -> Message:
         """Return why *member* may own the server, or not, with all that is granted to them."""
-        path = f"{_path_of(resource)}:troubleshootIamPolicy"
-        permission = "resourcemanager.organizations.setIamPolicy"
-        asked = {"principal": member, "permission": permission}
-        answers = self._seen(lambda: [self.session.api.post(path, asked)], path)
-        return answers[0] if answers else {}
+        if (resource, member) not in self._explained:
+            path = f"{_path_of(resource)}:troubleshootIamPolicy"
+            permission = "resourcemanager.organizations.setIamPolicy"
+            asked = {"principal": member, "permission": permission}
+            answers = self._seen(lambda: [self.session.api.post(path, asked)], path)
+            self._explained[resource, member] = answers[0] if answers else {}
+        return self._explained[resource, member]
 
     def _upstream(self, repository: Message) -> Iterator[Finding]:
         resource = repository["name"]

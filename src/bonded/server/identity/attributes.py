@@ -15,7 +15,7 @@ from typing import Any
 
 from bonded.server.core.errors import Rejected, Unauthenticated
 from bonded.server.core.federation import IAM_HOST, Provider
-from bonded.server.identity.bounding import HEAVY
+from bonded.server.identity.bounding import HEAVY, TOKENS_PER_COST
 from bonded.server.identity.expressions import Expression, Value, parse_expression
 from bonded.server.identity.fragments import check_literals
 
@@ -85,7 +85,8 @@ def check_expressions(provider: Provider) -> None:
     if cost > COST_MAX:
         raise Rejected(
             f"The provider's expressions cost {cost} together; {COST_MAX} are allowed, where every "
-            f"variable that is named costs 1, and every matches, filter and the like {HEAVY}",
+            f"variable that is named costs 1 (or every {TOKENS_PER_COST} words and signs, if that "
+            f"is more), and every matches, filter and the like {HEAVY}",
             hint="Map fewer attributes, or use startsWith instead of matches.",
         )
 

@@ -3,7 +3,8 @@
 The evaluator bounds nesting and iterations, and its regular expressions take time linear in
 the text; but ten thousand iterations over a large list, each with a large expression, are
 half a minute, and nothing else is answered meanwhile. So what grows is counted here: names,
-comprehensions, and regular expressions with how far their repetitions unfold.
+comprehensions, and regular expressions with how far their repetitions unfold; and all words and
+signs, each of which has to be compiled, and costs though it names nothing (`0<1&&0<2&&…`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ CALLS_MAX = 4
 """Of functions in a comprehension, for every element."""
 HEAVY = 20
 """What a regular expression or a comprehension costs, in mentions."""
+TOKENS_PER_COST = 25
+"""Words and signs that cost as much as one mention, where there are more than go with those."""
 MATCHED_LENGTH_MAX = 1024
 """Of a text that a regular expression is asked about."""
 ELEMENTS_MAX = 1000
@@ -105,7 +108,8 @@ def measure(text: str, *, has_comprehensions: bool) -> Measured:
     if comprehensions:
         _check_comprehensions(tokens, comprehensions, has_comprehensions=has_comprehensions)
     heavy = len(patterns) + len(comprehensions)
-    return Measured(len(mentions) + HEAVY * heavy, patterns, tuple(_networks(tokens)))
+    cost = max(1, len(mentions), len(tokens) // TOKENS_PER_COST) + HEAVY * heavy
+    return Measured(cost, patterns, tuple(_networks(tokens)))
 
 
 def check_pattern(pattern: str) -> None:

@@ -16,7 +16,7 @@ from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
 from bonded.server.core.iam import ORGANIZATION
 from bonded.server.core.names import RepositoryName
-from bonded.server.identity.bounding import HEAVY
+from bonded.server.identity.bounding import HEAVY, TOKENS_PER_COST
 from bonded.server.identity.expressions import (
     Expression,
     Kinds,
@@ -58,24 +58,33 @@ class Circumstances:
 def check_conditions(conditions: Iterable[Condition], before: Collection[Condition] = ()) -> None:
     """Refuse what are no conditions of a policy, and what can never be as it is written.
 
-    What was stored *before* may stay, or it would keep everything else from being changed.
+    What was stored *before* may stay, or it would keep everything else from being changed; and if
+    that costs more than is allowed now, as much as it did.
+
+    It may take a second the first time, and hardly any when it is asked again: ask in a thread.
 
     Raises:
         Rejected: one is wrong, which says where the mistake is; or together they cost too much.
     """
-    cost = 0
+    cost, cost_max, stored = 0, max(COST_MAX, sum(map(_cost_of, before))), set(before)
     for condition in conditions:
-        problem = None if condition in before else find_problem(condition)
+        problem = None if condition in stored else find_problem(condition)
         if problem is not None:
-            raise problem
-        compiled = _compiled(condition.expression)
-        cost += 0 if isinstance(compiled, Rejected) else compiled.cost
-    if cost > COST_MAX:
-        raise Rejected(
-            f"The conditions of the policy cost {cost}; {COST_MAX} are allowed, where every "
-            f"variable that is named costs 1, and every matches {HEAVY}",
-            hint="Give one binding more members, or use startsWith instead of matches.",
-        )
+            raise problem.with_traceback(None)  # it is kept: what raised it before is not
+        cost += _cost_of(condition)
+        # At once: what follows could take long to look at.
+        if cost > cost_max:
+            raise Rejected(
+                f"The conditions of the policy cost more than {COST_MAX}, where every variable "
+                f"that is named costs 1 (or every {TOKENS_PER_COST} words and signs, if that is "
+                f"more), and every matches {HEAVY}",
+                hint="Give one binding more members, or use startsWith instead of matches.",
+            )
+
+
+def _cost_of(condition: Condition) -> int:
+    compiled = _compiled(condition.expression)
+    return 0 if isinstance(compiled, Rejected) else compiled.cost
 
 
 @lru_cache(maxsize=COMPILED_MAX)
@@ -103,7 +112,19 @@ def verdict_on(condition: Condition, circumstances: Circumstances) -> Verdict:
 
     Nor does what was stored by a server that allowed more.
     """
-    expression = _compiled(condition.expression)
+    return _verdict(_compiled(condition.expression), circumstances)
+
+
+def judge_part(part: Condition, circumstances: Circumstances) -> tuple[Verdict, tuple[str, ...]]:
+    """Return what `verdict_on` and `lacking` say of one of `parts_of` a condition.
+
+    It is not kept: parts decide nothing, and would drive out conditions that do.
+    """
+    expression = _compile(part.expression)
+    return _verdict(expression, circumstances), _lacking(expression, circumstances)
+
+
+def _verdict(expression: Expression | Rejected, circumstances: Circumstances) -> Verdict:
     if isinstance(expression, Rejected):
         return Verdict(is_true=False, reason=expression.message)
     return expression.verdict(_attributes(circumstances))
@@ -118,12 +139,15 @@ def holds(condition: Condition, circumstances: Circumstances) -> bool:
 
 def lacking(condition: Condition, circumstances: Circumstances) -> tuple[str, ...]:
     """Return the attributes that are not known and on which it depends whether it holds."""
+    return _lacking(_compiled(condition.expression), circumstances)
+
+
+def _lacking(expression: Expression | Rejected, circumstances: Circumstances) -> tuple[str, ...]:
+    if isinstance(expression, Rejected):
+        return ()
     known = _attributes(circumstances)
-    absent = tuple(
-        name for name, _ in ATTRIBUTES if name not in known and name in condition.expression
-    )
-    expression = _compiled(condition.expression)
-    if not absent or isinstance(expression, Rejected):
+    absent = tuple(name for name, _ in ATTRIBUTES if name not in known and name in expression.text)
+    if not absent:
         return ()
     # Without an attribute, CEL gives an error just where the answer depends on it.
     try:
@@ -135,6 +159,10 @@ def lacking(condition: Condition, circumstances: Circumstances) -> tuple[str, ..
 
 @lru_cache(maxsize=COMPILED_MAX)
 def _compiled(text: str) -> Expression | Rejected:
+    return _compile(text)
+
+
+def _compile(text: str) -> Expression | Rejected:
     try:
         # Google's conditions ask about no elements either.
         return parse_expression(text, ATTRIBUTES, is_condition=True, has_comprehensions=False)

@@ -6,6 +6,7 @@ narrows. What the answer depends on and nobody has said is named, and never gues
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,13 @@ from bonded.server.core.clock import Clock
 from bonded.server.core.conditions import Condition
 from bonded.server.core.grants import Grant
 from bonded.server.core.iam import ROLES, Permission, Policy, Principal
-from bonded.server.identity.conditions import Circumstances, lacking, parts_of, verdict_on
+from bonded.server.identity.conditions import (
+    Circumstances,
+    judge_part,
+    lacking,
+    parts_of,
+    verdict_on,
+)
 from bonded.server.identity.expressions import Verdict
 from bonded.server.identity.groups import GroupBook
 from bonded.server.identity.policies import PolicyBook, Resource, policies_on
@@ -25,6 +32,8 @@ from bonded.server.metadata.store import MetadataStore, Transaction
 
 NAMED_MAX = 20
 """Groups and sets that an answer names because nobody knows whether the principal is in them."""
+PARTS_MAX = 20
+"""Parts of a condition that an answer shows; one with more is shown as a whole."""
 _SUBJECT = "/subject/"
 
 
@@ -95,7 +104,7 @@ class Judged:
     lacks: tuple[str, ...]
     """The attributes without which it cannot be said."""
     parts: tuple[Judged, ...] = ()
-    """Where it joins several that must all hold, each of them."""
+    """Where it joins several that must all hold, and not too many, each of them."""
 
     @classmethod
     def of(cls, condition: Condition, circumstances: Circumstances) -> Judged:
@@ -105,7 +114,9 @@ class Judged:
             condition,
             verdict_on(condition, circumstances),
             lacking(condition, circumstances),
-            tuple(cls.of(one, circumstances) for one in parts) if len(parts) > 1 else (),
+            tuple(cls(one, *judge_part(one, circumstances)) for one in parts)
+            if 1 < len(parts) <= PARTS_MAX
+            else (),
         )
 
     @property
@@ -227,16 +238,13 @@ class Explaining:
         ways = await self._groups.ways_to(principal) if sight.has_groups else {}
         known = replace(principal, groups=frozenset(ways))
         grants = await self._policies.grants_on(question.resource, serial)
-        looks = tuple(
-            Look(
-                grant,
-                question.permission in grant.permissions,
-                tuple(Judged.of(one, question.circumstances) for one in grant.conditions),
-                _way(ways, grant.member, principal),
-            )
+        named = [
+            (grant, _way(ways, grant.member, principal))
             for grant in grants.given_to(known)
             if _is_seen(grant, sight, question.resource)
-        )
+        ]
+        # Their conditions may have to be compiled, and each of their parts: that takes a while.
+        looks = await asyncio.to_thread(_look_at, named, question)
         seen = [policy for policy in policies if policy.resource in sight.policies]
         undecided = _undecided(question, seen, known) if source is Source.NOT_KNOWN else ()
         return Explanation(question, looks, standing, also, source, undecided)
@@ -260,6 +268,20 @@ class Explaining:
         alive = [one for one in await tx.sessions.list(name) if one.expires_at > now]
         named = tuple(sorted({group for one in alive for group in one.also}))
         return named, Source.SIGN_INS if alive else Source.NOT_KNOWN
+
+
+def _look_at(
+    named: Iterable[tuple[Grant, tuple[str, ...]]], question: Question
+) -> tuple[Look, ...]:
+    return tuple(
+        Look(
+            grant,
+            question.permission in grant.permissions,
+            tuple(Judged.of(one, question.circumstances) for one in grant.conditions),
+            way,
+        )
+        for grant, way in named
+    )
 
 
 def _is_seen(grant: Grant, sight: Sight, resource: Resource) -> bool:

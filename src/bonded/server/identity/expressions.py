@@ -26,6 +26,8 @@ TEXT_LENGTH_MAX = 4096
 """Of one expression: Google's limit for conditions."""
 SHOWN_MAX = 120
 """Characters of an expression that a message repeats."""
+LITERALS_KEPT_MAX = 1024
+"""Literals of which is kept what they stand for: each has to be compiled."""
 LIST_LENGTH_MAX = 1000
 """Of a list that an expression gives."""
 
@@ -141,6 +143,7 @@ def parse_expression(
     return Expression(text, program, measured)
 
 
+@lru_cache(maxsize=LITERALS_KEPT_MAX)
 def string_in(literal: str, what: str) -> str:
     """Return the text that a literal of CEL stands for. Raises Rejected if it is no string."""
     text: object = _environment(()).compile(literal).eval(data={}).value()

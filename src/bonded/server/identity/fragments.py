@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from packaging.utils import canonicalize_name
 
 from bonded.server.core.errors import Rejected
 from bonded.server.identity.bounding import Token, tokenize
 from bonded.server.identity.expressions import parse_expression, string_in
+
+CALLS_MAX = 40
+"""Of functions with a literal in one expression: each is tried when it is checked."""
+CALLS_KEPT_MAX = 1024
+"""Such calls of which is kept what is wrong with them."""
 
 _MADE = {
     "timestamp": 'A moment is written as in timestamp("2027-01-31T12:00:00Z").',
@@ -58,9 +64,16 @@ def check_literals(text: str, package: str = "") -> None:
     *package* is the variable that holds the normalized name of a package, if there is one.
 
     Raises:
-        Rejected: it holds such a thing; the message says where.
+        Rejected: it holds such a thing; the message says where. Or it has too many calls.
     """
     tokens = tokenize(text)
+    calls = sum(_call_at(tokens, at) is not None for at in range(len(tokens)))
+    if calls > CALLS_MAX:
+        raise Rejected(
+            f"The expression calls timestamp, int and the like {calls} times with what is written "
+            f"out; {CALLS_MAX} are allowed",
+            hint="Split it.",
+        )
     for fault in (*_unmade(tokens), *(_unnamed(tokens, package) if package else ())):
         before = text[: fault.token.start]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -79,22 +92,37 @@ class _Fault:
 
 def _unmade(tokens: list[Token]) -> Iterator[_Fault]:
     """Yield what calls a function with a text of which it can make nothing."""
-    for at in range(len(tokens) - 3):
-        name, opening, literal, closing = tokens[at : at + 4]
-        if (opening.text, closing.text) != ("(", ")") or literal.kind not in ("text", "number"):
-            continue
-        is_method = at > 0 and tokens[at - 1].text == "."
-        if is_method and _READS_ZONE.fullmatch(name.text):
-            call, hint = f"{_SOME_MOMENT}.{name.text}({literal.text})", _ZONE
-        elif not is_method and name.text in _MADE:
-            call, hint = f"{name.text}({literal.text})", _MADE[name.text]
-        else:
-            continue
-        try:
-            parse_expression(call, ()).evaluate({})
-        except Rejected as error:
-            why = error.message.rpartition(" cannot be evaluated: ")[2]
-            yield _Fault(literal, f"{name.text}({literal.text[:80]}): {why}", hint)
+    for at, name in enumerate(tokens):
+        call = _call_at(tokens, at)
+        if call is not None and (why := _why_unmade(call)):
+            literal = tokens[at + 2]
+            yield _Fault(
+                literal,
+                f"{name.text}({literal.text[:80]}): {why}",
+                _MADE.get(name.text, _ZONE),
+            )
+
+
+def _call_at(tokens: list[Token], at: int) -> str | None:
+    """Return the expression that tries the call which begins *at*, if one with a literal does."""
+    if at + 3 >= len(tokens):
+        return None
+    name, opening, literal, closing = tokens[at : at + 4]
+    if (opening.text, closing.text) != ("(", ")") or literal.kind not in ("text", "number"):
+        return None
+    is_method = at > 0 and tokens[at - 1].text == "."
+    if is_method and _READS_ZONE.fullmatch(name.text):
+        return f"{_SOME_MOMENT}.{name.text}({literal.text})"
+    return None if is_method or name.text not in _MADE else f"{name.text}({literal.text})"
+
+
+@lru_cache(maxsize=CALLS_KEPT_MAX)
+def _why_unmade(call: str) -> str:
+    try:
+        parse_expression(call, ()).evaluate({})
+    except Rejected as error:
+        return error.message.rpartition(" cannot be evaluated: ")[2]
+    return ""
 
 
 def _unnamed(tokens: list[Token], spelled: str) -> Iterator[_Fault]:

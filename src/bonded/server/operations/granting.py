@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable
 from contextlib import nullcontext
 
@@ -75,14 +76,19 @@ class Granting:
             Lockout: the server would be left without an owner.
             Aborted: the policy carries an etag and has been changed since it was read.
         """
+        # In a thread and before the lock, because it may take a second; asked again under it, what
+        # has been looked at is known.
+        async with self._metadata.read() as tx:
+            before = await tx.policies.find(str(resource))
+        if before is None or policy.etag in ("", before.etag):
+            await asyncio.to_thread(self._checked, policy, before, version)
         async with self._metadata.transaction() as tx:
             # First of all, because that takes the lock on access: what is asked after it
             # stays true until the commit.
             await tx.policies.hold()
             before = await tx.policies.find(str(resource))
             if before is None or policy.etag in ("", before.etag):  # `set` refuses any other
-                policy = restore_conditions(policy, before, version)
-                self._check_conditions(_conditions(policy), set(_conditions(before)))
+                policy = self._checked(policy, before, version)
                 for binding in policy.bindings:
                     _check_members(binding, resource)
                 await self._check_gained(tx, before, policy)
@@ -94,6 +100,12 @@ class Granting:
             if guard is not None:
                 await guard(tx)
         return written
+
+    def _checked(self, policy: Policy, before: Policy | None, version: int) -> Policy:
+        """Return *policy* with the conditions that its author did not see, all of them good."""
+        policy = restore_conditions(policy, before, version)
+        self._check_conditions(_conditions(policy), _conditions(before))
+        return policy
 
     async def _check_gained(self, tx: Transaction, before: Policy | None, policy: Policy) -> None:
         """Refuse what is granted anew of a role, or to somebody of this server, that is not there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from typing import Any
@@ -95,7 +96,8 @@ class PoliciesApi:
             troubleshooting.parse_groups(body),
         )
         explanation = await self._explaining.explain(question, await self._access.serial())
-        return json_reply(troubleshooting.view(explanation))
+        # What would be refused of the conditions today is part of it, and takes a while to find.
+        return json_reply(await asyncio.to_thread(troubleshooting.view, explanation))
 
     async def test(self, call: Call) -> Answer:
         """Answer with those permissions, of the ones asked about, that the caller has."""
