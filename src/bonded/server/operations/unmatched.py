@@ -5,6 +5,7 @@ A mistyped name finds nothing, as what has never happened does; only here is it 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from bonded.server.metadata.store import Transaction
 
 COMPARED_MAX = 1000
 """Names among which a similar one is looked for."""
+UNKNOWN_MAX = 3
+"""Alternatives of a filter that are told to name what is not there: each is looked for."""
 _METHOD, _RESOURCE = (tuple(ALIASES[one][0].split(".")) for one in ("method", "resource"))
 _NAMED = re.compile(r"projects/([^/]+)(?:/locations/([^/]+)/repositories/([^/]+))?(?:/.*)?")
 
@@ -51,6 +54,8 @@ class Unmatched:
         """Return what *wanted*, which no entry answers, names and is not there."""
         found = [await self._in_resource(tx, f"projects/{one}") for one in self.projects]
         for choice in alternatives(wanted):
+            if len(found) >= UNKNOWN_MAX + len(self.projects):
+                break
             unknowns = [await self._in_comparison(tx, one) for one in choice]
             # Of several that would do, one that is there is enough.
             found += unknowns if all(unknowns) else []
@@ -88,7 +93,7 @@ class Unmatched:
             return Unknown(f"Entries about projects/{project} are not among those asked for.")
         if await tx.projects.find(project) is None:
             listed = [one.id for one in await tx.projects.list("", COMPARED_MAX)]
-            near = _nearest(project, listed)
+            near = await asyncio.to_thread(_nearest, project, listed)
             what = f"There is no project {project[:120]}, or no more."
             return Unknown(what, near, f"projects/{near}") if near else Unknown(what)
         if repository is None:
@@ -108,7 +113,7 @@ async def _in_project(
     what = f"There is no repository {repository[:120]} in {location[:120]}, or no more."
     there = await tx.repositories.list(project, None, "", COMPARED_MAX)
     names = {one.name.repository: one.name for one in there}
-    near = _nearest(repository, names)
+    near = await asyncio.to_thread(_nearest, repository, names)
     return Unknown(what, str(names[near]), names[near]) if near else Unknown(what)
 
 
