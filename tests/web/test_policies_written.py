@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
+from bonded.server.core.iam import Binding, Policy
+from bonded.server.metadata.groups import Membership
 from support.site import Site, open_site
 
 PROJECT = "/v1/projects/my-project"
+WRITER = "roles/artifactregistry.writer"
 READER = "roles/artifactregistry.reader"
 PICKER = "projects/my-project/roles/picker"
 GROUP = "/v1/groups/devs@example.com"
@@ -103,6 +107,45 @@ async def test_a_role_that_was_deleted_keeps_nothing_else_from_being_changed(sit
     statuses = [one.status_code for one in (before, beside, more, without, again)]
     assert statuses == [200, 200, 400, 200, 400]
     assert f"Role {PICKER} does not exist" in message(more)
+
+
+STORED = "user:a;id@x.example"
+"""Whom an older server took, and this one refuses."""
+
+
+async def test_a_member_whom_an_older_server_took_keeps_nothing_else_from_being_changed(
+    site: Site,
+) -> None:
+    resource = site.rest.removeprefix("/v1/")
+    async with site.registry.metadata.transaction() as tx:
+        await tx.policies.set(Policy(resource, (Binding(READER, (STORED,)),)))
+
+    beside = await write(site, bind(READER, STORED.upper().replace("USER", "user"), "allUsers"))
+    moved = await write(site, bind(WRITER, STORED), bind(READER, "user:o'brien@x.example"))
+    other = await write(site, bind(READER, STORED, "user:b;id@x.example"))
+    without = await write(site, bind(READER, "allUsers"))
+    again = await write(site, bind(READER, STORED))
+
+    statuses = [one.status_code for one in (beside, moved, other, without, again)]
+    assert statuses == [200, 200, 400, 200, 400]
+    assert beside.json()["bindings"][0]["members"] == [STORED, "allUsers"]
+    assert "'user:b;id@x.example' is not a valid member. Use user:ADDRESS" in message(other)
+
+
+async def test_a_member_whom_an_older_server_took_can_be_taken_out_of_a_group(site: Site) -> None:
+    await site.call("POST", "/v1/groups", {"email": "devs@example.com"})
+    async with site.registry.metadata.transaction() as tx:
+        await tx.groups.put_member("devs@example.com", Membership(STORED, is_owner=False))
+    path = f"{GROUP}/members/{quote(STORED)}"
+
+    refused = await site.call("POST", f"{GROUP}/members", {"member": STORED})
+    answers = [await site.call("DELETE", path) for _ in range(2)]
+    never = await site.call("DELETE", f"{GROUP}/members/user:a%00@x.example")
+    left = await site.call("GET", f"{GROUP}/members")
+
+    statuses = [one.status_code for one in (refused, *answers, never)]
+    assert statuses == [400, 200, 404, 400]
+    assert STORED not in left.text
 
 
 async def test_a_permission_that_is_misspelt_is_guessed(shared: Site) -> None:

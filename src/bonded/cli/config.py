@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from bonded.cli.grammar import Group
@@ -30,8 +32,9 @@ def set_property(session: Session, section_property: str, value: str) -> None:
     session.say(f"Updated property [{known.name}].")
     if known is ACCOUNT and not session.accounts.list_accounts(value):
         session.say(
-            f"WARNING: [{value}] has no credentials here. Run `bonded auth login {value}`, or for "
-            "a service account `bonded auth activate-service-account --key-file=FILE`."
+            f"WARNING: [{value}] has no credentials here. Run `bonded auth login "
+            f"{shlex.quote(value)}`, or for a service account "
+            "`bonded auth activate-service-account --key-file=FILE`."
         )
     if known is HOSTS and session.configuration.server is None:
         session.say(

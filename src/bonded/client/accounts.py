@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -316,7 +317,7 @@ def _way_back(account: Account) -> str:
         return "`bonded auth login --cred-file=FILE`"
     if account.email.endswith(".gserviceaccount.com"):
         return "`bonded auth activate-service-account --key-file=FILE`"
-    return f"`bonded auth login {account.email} --server={account.server}`"
+    return f"`bonded auth login {shlex.quote(account.email)} --server={account.server}`"
 
 
 def _email_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 from bonded.client.accounts import Credential, ServiceAccountKey, SignIn, Workload
@@ -90,7 +91,7 @@ class SignInTokens:
             Credentials.from_info(sign_in.info),  # type: ignore[no-untyped-call]
             subject=f"the sign-in of [{self.account}]",
             endpoint=sign_in.info["token_url"],
-            hint=f"Sign in again with `bonded auth login {self.account}`.",
+            hint=f"Sign in again with `bonded auth login {shlex.quote(self.account)}`.",
         )
 
     def forget(self) -> None:
@@ -148,7 +149,7 @@ def complete(sign_in: SignIn) -> SignIn:
         raise NotSignedIn(
             f"The sign-in of [{sign_in.email}] is in the system's keyring, which does not give it.",
             hint="Unlock the keyring, or sign in again from here with "
-            f"`bonded auth login {sign_in.email} --force`.",
+            f"`bonded auth login {shlex.quote(sign_in.email)} --force`.",
         )
     return replace(sign_in, refresh_token=secret)
 

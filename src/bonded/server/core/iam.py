@@ -15,7 +15,6 @@ from typing import Self
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected, did_you_mean
-from bonded.server.core.names import ADDRESS, DOMAIN
 from bonded.server.core.roles import DEFINITIONS, GOOGLE_PERMISSIONS, LASTING, OWNER, is_custom
 
 BINDINGS_MAX = 1500
@@ -334,56 +333,28 @@ class Principal:
 
 ANONYMOUS = Principal(ALL_USERS)
 
-_MEMBER = re.compile(
-    rf"(?:user|serviceAccount|group):{ADDRESS}|domain:(?=.*\.){DOMAIN}"
-    r"|project(?:Owner|Editor|Viewer):[a-z0-9.:-]+"
-)
-_POOL = (
-    r"//iam\.googleapis\.com/projects/\d{1,18}"
-    r"/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}"
-)
-_FEDERATED = re.compile(
-    rf"principal:{_POOL}/subject/.+"
-    rf"|principalSet:{_POOL}/(?:group/.+|attribute\.[a-z0-9_]{{1,100}}/.+|\*)"
-)
-MEMBER_LENGTH_MAX = 1024
+OUTSIDE = ("principal:", "principalSet:")
+"""Kinds of members that stand for identities of outside issuers."""
 _WITH_CONDITION = re.compile(r"_withcond_[0-9a-f]{20}$")
 """How a role is marked for clients that know no conditions (policy_versions.py)."""
 
 
-def parse_member(text: str) -> str:
-    """Return *text* if a policy may name it (gar.md §3.3), with its address in lower case.
+def spell_member(text: str) -> str:
+    """Return *text* as it is kept, its address in lower case, if any policy could ever name it.
+
+    Policies and groups may hold what an older server took and `members.parse_member` refuses:
+    that can be kept and removed.
 
     Raises:
-        Rejected: the kind is unknown or the address is malformed.
+        Rejected: it is not printable.
     """
-    if text in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+    if not text.isprintable():
+        raise Rejected(f"{text[:120]!r} is not a valid member: it holds what cannot be printed")
+    # Case counts in federated ones: subjects, groups and attributes are the issuer's own words.
+    if text.startswith(OUTSIDE) or ":" not in text:
         return text
-    if text.startswith(("principal:", "principalSet:")):
-        return _parse_federated(text)
-    if not text.isprintable() or not _MEMBER.fullmatch(text):
-        raise Rejected(
-            f"{text[:120]!r} is not a valid member",
-            hint="Use user:ADDRESS, serviceAccount:ADDRESS, group:ADDRESS, domain:DOMAIN, "
-            "principal://…, principalSet://…, allUsers or allAuthenticatedUsers; on a repository "
-            "also projectOwner:PROJECT, projectEditor:PROJECT or projectViewer:PROJECT.",
-        )
     kind, _, address = text.partition(":")
     return f"{kind}:{address.lower()}"
-
-
-def _parse_federated(text: str) -> str:
-    # Case counts here: subjects, groups and attributes are the issuer's own words.
-    is_long = len(text) > MEMBER_LENGTH_MAX
-    if is_long or not text.isprintable() or not _FEDERATED.fullmatch(text):
-        raise Rejected(
-            f"{text[:240]!r} is not a valid member",
-            hint="Use principal://iam.googleapis.com/projects/NUMBER/locations/global/"
-            "workloadIdentityPools/POOL/subject/SUBJECT, or principalSet:// with group/GROUP, "
-            "attribute.NAME/VALUE or * in place of subject/SUBJECT; NUMBER is the project's "
-            "number, which `bonded projects describe` shows.",
-        )
-    return text
 
 
 def plain_role(role: str) -> str:
@@ -401,10 +372,10 @@ class Binding:
 
     @classmethod
     def parse(cls, role: str, members: Iterable[str], condition: Condition | None = None) -> Self:
-        """Check role and members. Whether a custom role exists is asked when it is written.
+        """Check the role. Of custom roles and members, whoever writes asks: some were there before.
 
         Raises:
-            Rejected: the role does not exist or a member is malformed.
+            Rejected: the role does not exist or a member is not printable.
         """
         plain = plain_role(role)
         if plain not in ROLES and not is_custom(plain):
@@ -413,7 +384,7 @@ class Binding:
                 hint=did_you_mean(plain, ROLES)
                 or "Use a predefined role, such as roles/artifactregistry.reader.",
             )
-        named = tuple(dict.fromkeys(parse_member(member) for member in members))
+        named = tuple(dict.fromkeys(spell_member(member) for member in members))
         return cls(role, named, condition)
 
 

@@ -22,9 +22,10 @@ _LOCATION_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _REPOSITORY_ID = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
-# What providers give out of RFC 5321's dot-atoms and RFC 6531's other scripts, but nothing that
-# a page, a header or a shell could stumble over; nor the beginning of an option.
-_ATOM = r"[a-zA-Z0-9_+%=~#\u0080-\U0010ffff-]+"
+# What providers give out of RFC 5321's dot-atoms and RFC 6531's other scripts. No `/`, which parts
+# the names of resources, no `*`, which would look like everybody, nothing that opens a command
+# within double quotes, and not the beginning of an option. Commands quote the other signs.
+_ATOM = r"[a-zA-Z0-9_+%=~#'&!\u0080-\U0010ffff-]+"
 _LABEL = r"[a-zA-Z0-9_\u0080-\U0010ffff-]+"
 DOMAIN = rf"(?!-){_LABEL}(?:\.{_LABEL})*"
 ADDRESS = rf"(?!-){_ATOM}(?:\.{_ATOM})*@{DOMAIN}"

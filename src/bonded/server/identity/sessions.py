@@ -10,6 +10,7 @@ and ending it ends its access tokens within a second (RFC 9700 §4.14).
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -216,5 +217,5 @@ async def _require_enabled(tx: Transaction, address: str) -> None:
         raise Unauthenticated(
             f"The user {address} is disabled",
             hint="Signing in again does not help: ask an administrator of this server for "
-            f"`bonded users enable {address}`.",
+            f"`bonded users enable {shlex.quote(address)}`.",
         )

@@ -21,6 +21,7 @@ from bonded.server.core.iam import (
     Policy,
     is_reading,
 )
+from bonded.server.core.members import parse_member
 from bonded.server.core.names import RepositoryName
 from bonded.server.core.policy_versions import restore_conditions
 from bonded.server.core.roles import counts_on
@@ -110,9 +111,12 @@ class Granting:
     async def _check_gained(self, tx: Transaction, before: Policy | None, policy: Policy) -> None:
         """Refuse what is granted anew of a role, or to somebody of this server, that is not there.
 
-        What was there before may stay, or a role that has been deleted would keep everything
-        else in the policy from being changed. Users may be invited later.
+        What was there before may stay, or a role that has been deleted, or a member whom an
+        older server took, would keep everything else in the policy from being changed. Users
+        may be invited later.
         """
+        for member in sorted(_members(policy) - _members(before)):
+            parse_member(member)
         gained = _grants(policy) - _grants(before)
         await _check_roles(tx, {role for role, _, _ in gained}, policy.resource)
         for member in sorted({member for _, member, _ in gained}):
@@ -155,6 +159,10 @@ def _delta(action: str, role: str, member: str, condition: Condition | None) -> 
 def _grants(policy: Policy | None) -> set[tuple[str, str, Condition | None]]:
     bindings = () if policy is None else policy.bindings
     return {(one.role, member, one.condition) for one in bindings for member in one.members}
+
+
+def _members(policy: Policy | None) -> set[str]:
+    return {member for _, member, _ in _grants(policy)}
 
 
 def _conditions(policy: Policy | None) -> list[Condition]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bonded.server.core.audit import note
 from bonded.server.core.clock import Clock
 from bonded.server.core.errors import Conflict, NotFound, Rejected
-from bonded.server.core.iam import parse_member
+from bonded.server.core.iam import spell_member
+from bonded.server.core.members import parse_member
 from bonded.server.metadata.groups import LEVELS_MAX, Group, Membership
 from bonded.server.metadata.store import MetadataStore, Transaction
 from bonded.server.operations.naming import Naming
@@ -112,15 +113,16 @@ class Groups:
     async def remove_member(self, address: str, member: str, guard: Guard | None = None) -> None:
         """Remove a member; what they had through the group ends at once.
 
-        *guard* has the last word.
+        *guard* has the last word. Members whom only an older server took can be removed, too.
 
         Raises:
             NotFound: they are not in the group, or there is none.
+            Rejected: nobody was ever called so.
             Lockout: they are the server's last owner, or have it among them.
         """
         note(member=member)
         async with self._metadata.transaction() as tx, self._owners.kept(tx, f"group:{address}"):
-            await tx.groups.remove_member(address, parse_member(member))
+            await tx.groups.remove_member(address, spell_member(member))
             if guard is not None:
                 await guard(tx)
 

@@ -19,8 +19,8 @@ from bonded.server.core.iam import (
     ORGANIZATION,
     Permission,
     Principal,
-    parse_member,
 )
+from bonded.server.core.members import parse_member
 from bonded.server.core.names import (
     RepositoryName,
     account_resource,

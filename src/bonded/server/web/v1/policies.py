@@ -18,8 +18,8 @@ from bonded.server.core.iam import (
     Permission,
     Policy,
     Principal,
-    parse_member,
 )
+from bonded.server.core.members import parse_member
 from bonded.server.core.names import RepositoryName, account_resource
 from bonded.server.core.policy_versions import CONDITIONAL, VERSIONS, hide_conditions
 from bonded.server.identity.explaining import Explaining, Question

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
-from bonded.server.core.iam import parse_member
+from bonded.server.core.members import parse_member
 from bonded.server.core.names import RepositoryName
 from bonded.server.identity.conditions import Circumstances, find_problem
 from bonded.server.identity.explaining import Access, Explanation, Judged, Look
