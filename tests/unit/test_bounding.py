@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -20,6 +21,7 @@ from bonded.server.identity.conditions import (
     Circumstances,
     check_conditions,
     holds,
+    lacking,
     verdict_on,
 )
 from bonded.server.identity.expressions import parse_expression
@@ -176,6 +178,17 @@ def test_a_condition_that_was_stored_before_it_was_refused_holds_for_nobody(
     assert "may not use all, exists" in verdict_on(stored, circumstances).reason
     with pytest.raises(Rejected, match="may not use all, exists"):
         check_conditions([stored])
+
+
+@pytest.mark.parametrize("name", ["resource.package", "resource . package", "resource\n.package"])
+def test_a_condition_may_hold_until_the_package_is_known_however_it_is_spaced(name: str) -> None:
+    asking = Condition("asking", f"{name} == 'demo'")
+    saying = Condition("saying", "1 / 0 == 1 || 'resource.package' == ''")
+    early = Circumstances("projects/p", datetime(2027, 1, 1, tzinfo=UTC), package=None)
+
+    assert holds(asking, early)
+    assert not holds(asking, replace(early, package="other"))
+    assert (lacking(asking, early), lacking(saying, early)) == (("resource.package",), ())
 
 
 def test_the_conditions_of_a_policy_cost_so_much_together() -> None:

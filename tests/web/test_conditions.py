@@ -159,6 +159,7 @@ async def test_a_forwarded_address_counts_only_from_a_proxy_that_is_trusted(site
         ),
         ('resource.package in ["a", "B_"]', "(PEP 503). For names that begin"),
         ('resource.package in ["a", "B"]', 'is normalized (PEP 503). Write "b".'),
+        ('resource.package in [resource.name.extract("{a}"), "B"]', "column 52: no package is"),
         ('"acme-*" == resource.package', "column 1: no package is called"),
         ('"acme-*" == resource.package', "begin alike, write resource.package.startsWith"),
         ("!resource.package.startsWith('Acme.')", "column 30: no package's name holds 'Acme.',"),
@@ -184,6 +185,7 @@ async def test_a_wrong_condition_is_refused_with_the_place_of_the_mistake(
         "resource.package.startsWith('acme-') || resource.package == ''",
         "resource.package == 'a' && resource.name != 'A_B'",
         "request.time < timestamp(resource.name)",
+        "resource.package in ['a', resource.name.extract('x{Y}')]",
         "int('5') > 4",
     ],
 )

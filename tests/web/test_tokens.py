@@ -236,6 +236,29 @@ async def test_a_chosen_life_is_a_limit_for_whatever_is_made_with_the_token(site
     assert (await site.call("GET", f"{path}/keys", None, token)).status_code == 200
 
 
+async def test_a_token_of_a_chosen_life_puts_no_repository_before_others_for_good(
+    site: Site,
+) -> None:
+    token = (await narrowed(site, site.admin, lifetime="900s")).json()["accessToken"]
+    place = site.rest.rpartition("/")[0]
+    through = {"priority": 1, "repository": site.rest.removeprefix("/v1/")}
+    virtual = {
+        "format": "PYTHON",
+        "mode": "VIRTUAL_REPOSITORY",
+        "virtualRepositoryConfig": {"upstreamPolicies": [through | {"id": "own"}]},
+    }
+    made = [
+        await site.call("POST", f"{place}?repositoryId=open", virtual, one)
+        for one in (token, site.admin)
+    ]
+    changed = await site.call(
+        "PATCH", f"{place}/open?updateMask=virtualRepositoryConfig", virtual, token
+    )
+
+    assert [one.status_code for one in (*made, changed)] == [403, 200, 403]
+    assert "the access token is limited to what ends with it" in changed.text
+
+
 def test_what_gives_lasting_access_is_not_for_a_token_of_a_chosen_life() -> None:
     limits = TokenLimits(ends_at=1.0)
 
@@ -243,7 +266,7 @@ def test_what_gives_lasting_access_is_not_for_a_token_of_a_chosen_life() -> None
 
     # Whatever sets a policy, makes a credential, or says who somebody is or what a role holds.
     ways = ("setIamPolicy", "create", "update", "enable", "undelete")
-    of_access = ("Policy", "iam.", "bonded.", "trustedPublishers")
+    of_access = ("Policy", "iam.", "bonded.", "trustedPublishers", "artifactregistry.repositories.")
     ends_by_itself = {
         *("iam.serviceAccounts.create", "iam.serviceAccounts.update"),
         *("bonded.files.undelete", "bonded.packages.undelete", "bonded.versions.undelete"),

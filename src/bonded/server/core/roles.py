@@ -165,7 +165,8 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 LASTING = (
     _named("resourcemanager", "organizations.setIamPolicy projects.setIamPolicy")
-    | _named("artifactregistry", "repositories.setIamPolicy trustedPublishers.create")
+    | _named("artifactregistry", "repositories.{create,setIamPolicy,update}")
+    | _named("artifactregistry", "trustedPublishers.create")
     | _named("iam", "serviceAccounts.{enable,setIamPolicy} serviceAccountKeys.{create,enable}")
     | _named("iam", "workloadIdentityPools.{create,update}")
     | _named("iam", "workloadIdentityPoolProviders.{create,update}")
@@ -173,7 +174,7 @@ LASTING = (
     | _named("bonded", "groups.{create,update} users.{create,update}")
 )
 """Permissions for what gives access that does not end by itself: keys, grants, memberships,
-invitations, and whom an outside issuer lets in."""
+invitations, whom an outside issuer lets in, and which repositories others read through one."""
 
 GOOGLE_PERMISSIONS = frozenset[str]().union(*DEFINITIONS.values())
 """Permissions that exist by name, whether a route asks for them or not."""

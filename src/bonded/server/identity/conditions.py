@@ -16,7 +16,7 @@ from bonded.server.core.conditions import Condition
 from bonded.server.core.errors import Rejected
 from bonded.server.core.iam import ORGANIZATION
 from bonded.server.core.names import RepositoryName
-from bonded.server.identity.bounding import HEAVY, TOKENS_PER_COST
+from bonded.server.identity.bounding import HEAVY, TOKENS_PER_COST, tokenize
 from bonded.server.identity.expressions import (
     Expression,
     Kinds,
@@ -146,7 +146,7 @@ def _lacking(expression: Expression | Rejected, circumstances: Circumstances) ->
     if isinstance(expression, Rejected):
         return ()
     known = _attributes(circumstances)
-    absent = tuple(name for name, _ in ATTRIBUTES if name not in known and name in expression.text)
+    absent = tuple(name for name in _asked(expression.text) if name not in known)
     if not absent:
         return ()
     # Without an attribute, CEL gives an error just where the answer depends on it.
@@ -155,6 +155,15 @@ def _lacking(expression: Expression | Rejected, circumstances: Circumstances) ->
     except Rejected:
         return absent
     return ()
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def _asked(text: str) -> tuple[str, ...]:
+    """Return the attributes that an expression asks about, however their names are spaced."""
+    words = "".join(
+        " " if token.kind == "text" else token.text.strip("`") for token in tokenize(text)
+    )
+    return tuple(name for name, _ in ATTRIBUTES if name in words)
 
 
 @lru_cache(maxsize=COMPILED_MAX)

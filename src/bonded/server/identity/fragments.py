@@ -161,14 +161,26 @@ def _compared(
     if "".join(words[max(start - 2, 0) : start]) in _COMPARES and _is_text(tokens, start - 3):
         yield tokens[start - 3], True
     if after == ["in", "["]:
-        for token in tokens[end + 2 :]:
-            if token.text == "]":
-                break
-            if token.kind == "text":
-                yield token, True
+        yield from ((token, True) for token in _elements(tokens, end + 2) if token.kind == "text")
     is_part = words[end + 1 : end + 2] and words[end + 1] in ("startsWith", "endsWith", "contains")
     if is_part and words[end] == "." and _is_text(tokens, end + 3):
         yield tokens[end + 3], False
+
+
+def _elements(tokens: list[Token], start: int) -> Iterator[Token]:
+    """Yield what a list that opens before *start* has of elements of one token each.
+
+    What an element is made of, such as the arguments of a call, is compared with nothing.
+    """
+    depth = 0
+    for before, token, after in zip(
+        tokens[start - 1 :], tokens[start:], tokens[start + 1 :], strict=False
+    ):
+        if depth == 0 and before.text in ("[", ",") and after.text in (",", "]"):
+            yield token
+        depth += _step(token)
+        if depth < 0:
+            return
 
 
 def _is_text(tokens: list[Token], at: int) -> bool:
