@@ -9,7 +9,6 @@ from clients.stages import Stage
 from support.tools import UV, tool
 from support.wheels import make_wheel
 
-NAMES = ("poetry", "pdm", "hatch")
 _PARCEL = """\
 [project]
 name = "{name}"
@@ -62,7 +61,7 @@ def publish_by_projects(stage: Stage, directory: Path) -> None:
         assert list(stage.shelf.list_files(f"by-{name}")) == [wheel.name]
 
 
-def install_by_projects(stage: Stage, directory: Path, names: tuple[str, ...] = NAMES) -> None:
+def install_by_projects(stage: Stage, directory: Path, names: tuple[str, ...]) -> None:
     """Install by-uv with some of the tools, each into an environment of its own."""
     project = directory / "consumer"
     project.mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.projects import NAMES, install_by_projects, publish_by_projects
+from clients.projects import install_by_projects, publish_by_projects
 from clients.shelves import USER
 from clients.stages import (
     GOOGLES_HOST,
@@ -38,7 +38,7 @@ def _stage(request: pytest.FixtureRequest, theatre: Theatre, desk: Desk, plugin:
 
 
 @pytest.mark.parametrize(
-    ("credential", "tokens", "by_googles"),
+    ("credential", "tokens", "by"),
     [
         (key_file, 1, "poetry"),
         (offline_key_file, 0, "pdm"),
@@ -50,14 +50,14 @@ def _stage(request: pytest.FixtureRequest, theatre: Theatre, desk: Desk, plugin:
     ids=["key-file", "offline-key-file", "metadata-server", "account", "workload", "person"],
 )
 def test_publishing_and_installing_need_no_password(
-    stage: Stage, credential: Credential, tokens: int, by_googles: str, tmp_path: Path
+    stage: Stage, credential: Credential, tokens: int, by: str, tmp_path: Path
 ) -> None:
-    """With Google's plugin one tool for each credential: to it, all tools are the same."""
+    """One tool installs for each credential: to a plugin, all tools are the same."""
     wheels = [make_wheel(name, "1.0").write_to(tmp_path) for name in ("by-twine", "by-uv")]
     with credential(stage) as ready:
         publish(ready, *wheels)
         install(ready, is_thorough=stage.host == OTHER_HOST or credential is key_file)
-        install_by_projects(ready, tmp_path, NAMES if stage.host == OTHER_HOST else (by_googles,))
+        install_by_projects(ready, tmp_path, (by,))
         if stage.host == OTHER_HOST:
             publish_by_projects(ready, tmp_path)
 
