@@ -31,7 +31,7 @@ def lines_of(page: str, placeholders: dict[str, str]) -> list[list[str]]:
     for line in range(len(found)):
         for word, meant in placeholders.items():
             found[line] = found[line].replace(word, meant)
-    return [shlex.split(re.sub(r"\[(-[^\]]*)\]", r"\1", line)) for line in found]
+    return [shlex.split(re.sub(r"\[(-[^\]]*)\]", r"\1", line), comments=True) for line in found]
 
 
 def block_of(page: str, start: str) -> str:
@@ -51,6 +51,8 @@ def test_what_the_guides_have_people_type_works_and_prints_what_they_say(
     Path("requirements.txt").write_text("demo==1.0\n")
     with running_index() as index:
         index.publish(DEMO)
+        lock = f"demo @ {index.url.removesuffix('simple/')}files/{DEMO.filename}\n"
+        Path("locked.txt").write_text(lock)
         public = {"BONDED_PUBLIC_INDEX_URL": index.url}
         with running_server(tmp_path / "data", environment=public) as server:
             bonded = command_line(server, tmp_path / "config", monkeypatch, capsys)
@@ -60,6 +62,7 @@ def test_what_the_guides_have_people_type_works_and_prints_what_they_say(
             placeholders = {
                 "https://index.example/simple/": near,
                 "https://nexus.example/simple/": near,
+                "map pypi -r uv.lock": "map pypi -r locked.txt",
                 "uv.lock": "requirements.txt",
                 "PACKAGE/FILENAME": f"demo/{DEMO.filename}",
                 "PACKAGE": "demo",
@@ -74,6 +77,8 @@ def test_what_the_guides_have_people_type_works_and_prints_what_they_say(
                 answer = bonded(*words, typed="y\n")
                 assert answer.status == 0, (words, answer.err)
                 said[" ".join(words[1:3])] = answer.err + answer.out
+                if "map" in words:
+                    assert (Path("locked.txt").read_text() == lock) == ("--to=upstream" in words)
 
     # The file was fetched anew after each of the two deletions.
     assert index.paths("/files/").count(f"/files/{DEMO.filename}") == 3
